@@ -1,0 +1,70 @@
+/**
+ * The chunk store's interface: contents by keyed name, each stored once, in packs or inline in the metadata.
+ * It knows nothing of files. New chunks can be read at once; they become durable with the commit that
+ * `flushInto` fills.
+ */
+import type { ChunkInput } from "../crypto/engine.ts";
+import type { ChunkId } from "../ids.ts";
+import type { FrozenBatch } from "../metadata/metadata-store.ts";
+
+export interface StoredChunk {
+  readonly id: ChunkId;
+  readonly lengthBytes: number;
+  /** False when an equal chunk was there already. */
+  readonly isNew: boolean;
+}
+
+export interface ChunkStoreStatistics {
+  /** Bytes that sealed chunks take in packs and inline. */
+  readonly storedBytes: number;
+  /** Plaintext bytes of those chunks, each counted once. */
+  readonly uniqueBytes: number;
+  readonly packCount: number;
+  readonly inlineBytes: number;
+  readonly cacheBytes: number;
+}
+
+export interface CollectionReport {
+  readonly liveChunks: number;
+  readonly deadChunks: number;
+  /** Pack bytes given back to the disk. */
+  readonly freedBytes: number;
+  readonly rewrittenBytes: number;
+}
+
+export interface ChunkStore {
+  /**
+   * Cut each input by content, name the pieces, and store those not yet known.
+   * @param inputs - Lent until settled.
+   * @param place - `inline`: in the metadata commit, for little data (one device flush). `pack`: otherwise.
+   * @returns For each input its chunks in order. What a non-final input leaves over is not stored.
+   * @throws TcfsError `TCFS_STORE_FULL`, `TCFS_IO`. Nothing is lost: the caller still has the plaintext.
+   */
+  store(inputs: readonly ChunkInput[], place: "inline" | "pack"): Promise<StoredChunk[][]>;
+  /**
+   * Bytes of one chunk. Synchronous when cached or inline, a promise otherwise.
+   * The result is borrowed: read-only, valid until garbage collected (a view into the cache).
+   * @throws TcfsError `TCFS_CORRUPT` if the chunk is missing or does not verify.
+   */
+  read(id: ChunkId, offset: number, lengthBytes: number): Uint8Array | Promise<Uint8Array>;
+  /** Keep a chunk alive through a running collection: it is about to be referenced from somewhere new. */
+  retain(id: ChunkId): void;
+  /** Tell that these bytes are likely to be read next; fetched in the background, bounded, never fails. */
+  prefetch(id: ChunkId, offset: number, lengthBytes: number): void;
+  /**
+   * Device-flush every pack written since the last time, then put the records of all chunks stored so far into
+   * the batch. Called once per batch, after the last `store` that the batch depends on. If it fails it can be
+   * called again with the same batch.
+   */
+  flushInto(batch: FrozenBatch): Promise<void>;
+  /** The batch is durable: the records given to it need no second home. */
+  committed(): void;
+  /**
+   * Mark from every extent page, then drop what nothing refers to: chunk records with the next batches, whole packs
+   * once empty; packs mostly dead are emptied into new ones. Keeps everything on any read error.
+   * @param barrier - Makes everything acknowledged so far durable (a commit); called as often as needed.
+   */
+  collect(barrier: () => Promise<void>, signal: AbortSignal): Promise<CollectionReport>;
+  statistics(): ChunkStoreStatistics;
+  close(): Promise<void>;
+}

@@ -1,0 +1,67 @@
+/** The one error class and the one table from error code to errno (docs/ERRORS.md says what each means). */
+import { constants } from "node:os";
+
+export const ERRNO_OF = {
+  TCFS_NO_ENTRY: "ENOENT",
+  TCFS_EXISTS: "EEXIST",
+  TCFS_NOT_DIRECTORY: "ENOTDIR",
+  TCFS_IS_DIRECTORY: "EISDIR",
+  TCFS_NOT_EMPTY: "ENOTEMPTY",
+  TCFS_INVALID: "EINVAL",
+  TCFS_NOT_PERMITTED: "EPERM",
+  TCFS_ACCESS: "EACCES",
+  TCFS_READ_ONLY: "EROFS",
+  TCFS_NAME_TOO_LONG: "ENAMETOOLONG",
+  TCFS_FILE_TOO_LARGE: "EFBIG",
+  TCFS_TOO_MANY_LINKS: "EMLINK",
+  TCFS_CROSS_DEVICE: "EXDEV",
+  TCFS_NO_DATA: "ENODATA",
+  TCFS_NO_OFFSET: "ENXIO",
+  TCFS_RANGE: "ERANGE",
+  TCFS_TOO_BIG: "E2BIG",
+  TCFS_UNSUPPORTED: "EOPNOTSUPP",
+  TCFS_NOT_IMPLEMENTED: "ENOSYS",
+  TCFS_INTERRUPTED: "EINTR",
+  TCFS_STALE: "ESTALE",
+  TCFS_CORRUPT: "EIO",
+  TCFS_IO: "EIO",
+  TCFS_STORE_FULL: "ENOSPC",
+  TCFS_CLOSED: "ENOTCONN",
+  TCFS_BUSY: "EBUSY",
+  TCFS_NO_DEVICE_ACCESS: "EACCES",
+  TCFS_NO_VAULT: "ENOENT",
+  TCFS_VAULT_EXISTS: "EEXIST",
+  TCFS_VAULT_IN_USE: "EBUSY",
+  TCFS_WRONG_KEY: "EACCES",
+  TCFS_BAD_HEADER: "EINVAL",
+  TCFS_UNKNOWN_FORMAT: "EPROTONOSUPPORT",
+  TCFS_KDF_BOUNDS: "EINVAL",
+  TCFS_UNSAFE_FILE: "EPERM",
+  TCFS_BAD_MOUNT_POINT: "EINVAL",
+  TCFS_ALREADY_MOUNTED: "EBUSY",
+  TCFS_NOT_MOUNTED: "EINVAL",
+  TCFS_USAGE: "EINVAL",
+} as const satisfies Record<string, keyof typeof constants.errno>;
+
+export type TcfsErrorCode = keyof typeof ERRNO_OF;
+
+/** Every failure that the world can cause. Callers branch on `code`, never on the text. */
+export class TcfsError extends Error {
+  readonly code: TcfsErrorCode;
+
+  constructor(code: TcfsErrorCode, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = "TcfsError";
+    this.code = code;
+  }
+
+  /** The positive errno number that a caller of the kernel sees. */
+  get errno(): number {
+    return constants.errno[ERRNO_OF[this.code]];
+  }
+}
+
+/** @returns Whether `error` is a {@link TcfsError}, of `code` if one is given. */
+export function isTcfsError(error: unknown, code?: TcfsErrorCode): error is TcfsError {
+  return error instanceof TcfsError && (code === undefined || error.code === code);
+}

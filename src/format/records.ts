@@ -1,0 +1,100 @@
+/** The metadata records as values in memory; their bytes are FORMAT.md §7. Pure data, no behaviour. */
+import type { ChunkId, Epoch, InodeNumber, Name, PackId } from "../ids.ts";
+import type { Timestamp } from "../platform/clock.ts";
+
+/** An inode. Mutable: the filesystem changes it and hands it to `putInode` in the same synchronous step. */
+export interface InodeRecord {
+  readonly ino: InodeNumber;
+  /** Epoch that wrote this version; set by the metadata store. */
+  epoch: Epoch;
+  /** st_mode: type and permission bits. */
+  mode: number;
+  uid: number;
+  gid: number;
+  /** 0 for an orphan or an O_TMPFILE. */
+  linkCount: number;
+  deviceNumber: number;
+  lengthBytes: bigint;
+  /** Bytes that data occupies, holes not counted. */
+  allocatedBytes: number;
+  accessTime: Timestamp;
+  modifyTime: Timestamp;
+  changeTime: Timestamp;
+  birthTime: Timestamp;
+  /** Entries of a directory, "." and ".." not counted. */
+  entryCount: number;
+  /** Subdirectories' parent, for ".."; 0 for everything else. The root's is the root. */
+  parent: InodeNumber | 0;
+  /** Whether a xattr record exists: spares the look-up where there is none. */
+  hasXattrs: boolean;
+  /** Target of a symlink, raw bytes. */
+  symlinkTarget: Uint8Array | undefined;
+}
+
+export interface DentryRecord {
+  readonly name: Name;
+  readonly ino: InodeNumber;
+  /** DT_*: type bits of st_mode >> 12. */
+  readonly type: number;
+}
+
+/** A dentry with its place in the directory: the first 63 bits of PRF(name), never below 3. */
+export interface DirectoryEntryRecord extends DentryRecord {
+  readonly cookie: bigint;
+}
+
+/** Bytes of a file that one extent page describes: page p covers [p × 1 MiB, (p + 1) × 1 MiB). */
+export const EXTENT_PAGE_BYTES = 1024 * 1024;
+
+/** A run of a file's bytes within one extent page → (chunk, offset within it). Holes have no extent. */
+export interface Extent {
+  /** Offset within the extent page. */
+  readonly start: number;
+  readonly lengthBytes: number;
+  readonly chunk: ChunkId;
+  readonly chunkOffset: number;
+}
+
+/** Sorted by start, without overlap, none empty. */
+export type ExtentPage = readonly Extent[];
+
+/** Where a chunk's sealed frames are. */
+export type ChunkRecord =
+  | {
+      readonly kind: "packed";
+      readonly pack: PackId;
+      /** Offset of the first frame in the pack file. */
+      readonly packOffset: number;
+      readonly firstFrame: number;
+      readonly lengthBytes: number;
+      readonly storedFrameBytes: Uint32Array;
+    }
+  | {
+      /** Little data rides in the metadata commit: the record's own seal protects it. */
+      readonly kind: "inline";
+      readonly content: Uint8Array;
+    };
+
+/** One pack known to the vault. */
+export interface PackRecord {
+  readonly pack: PackId;
+  /** Sealed bytes in it, including the header. */
+  readonly lengthBytes: number;
+  /** Plaintext bytes of the chunks written into it. */
+  readonly contentBytes: number;
+  /** Whether its index was written; a pack without one is emptied into others after a restart. */
+  readonly isFinished: boolean;
+}
+
+/** Counters of the whole volume; one record. */
+export interface VolumeRecord {
+  nextInode: InodeNumber;
+  inodeCount: number;
+  /** Sum of all files' lengths as allocated (holes not counted), before deduplication. */
+  allocatedBytes: number;
+  epoch: Epoch;
+  /** Number of the last commit. */
+  commit: number;
+  /** Time of the last commit. */
+  committedAt: Timestamp;
+}

@@ -1,0 +1,45 @@
+/**
+ * The disk as tcfs uses it: so little that a power-cut disk can stand in for it.
+ * All paths are absolute. Nothing but `sync` and `syncDirectory` makes anything durable.
+ */
+
+export interface DiskSpace {
+  readonly totalBytes: number;
+  readonly freeBytes: number;
+  /** What an unprivileged process may still use. */
+  readonly availableBytes: number;
+}
+
+export interface DiskFile {
+  /** The operating system's descriptor, where there is one: lets the native engine read in place. */
+  readonly fd: number | undefined;
+  /** Fill `into` from `offset`; resolves to the bytes read, fewer only at the end of the file. */
+  readInto(into: Uint8Array, offset: number): Promise<number>;
+  /** Write all of `pieces` one after another from `offset`. Lent until settled. */
+  write(pieces: readonly Uint8Array[], offset: number): Promise<void>;
+  /** Reserve space up to `lengthBytes` without changing the file's length; `TCFS_STORE_FULL` if there is none. */
+  reserve(lengthBytes: number): Promise<void>;
+  /** Flush data, and the metadata needed to read it, to the device (fdatasync). */
+  sync(): Promise<void>;
+  length(): Promise<number>;
+  truncate(lengthBytes: number): Promise<void>;
+  close(): Promise<void>;
+}
+
+export interface Disk {
+  /** Create a new file, 0600; fails with `TCFS_EXISTS` if there is one. */
+  create(path: string): Promise<DiskFile>;
+  /** Open an existing file for reading; `TCFS_NO_ENTRY` if there is none. */
+  open(path: string): Promise<DiskFile>;
+  /** Whole file, or undefined when there is none. */
+  readFile(path: string): Promise<Uint8Array | undefined>;
+  /** Replace a file atomically and durably: temporary file, sync, rename, directory sync. Mode 0600. */
+  replaceFile(path: string, content: Uint8Array): Promise<void>;
+  /** Names in a directory, without order; empty when there is no such directory. */
+  list(path: string): Promise<string[]>;
+  /** Create a directory 0700 and its parents; durable once the parent is synced. */
+  makeDirectory(path: string): Promise<void>;
+  remove(path: string): Promise<void>;
+  syncDirectory(path: string): Promise<void>;
+  space(path: string): Promise<DiskSpace>;
+}
