@@ -1,0 +1,219 @@
+/**
+ * Commits: each one a full barrier, so that the state on disk is always a prefix of what was acknowledged.
+ *
+ * Crash order of one commit: seal what the frozen generation holds into packs, flush the packs, then one
+ * device-flushed metadata batch that names them. Until that batch is written, a crash leaves the previous commit.
+ * At most one commit runs; whoever asks meanwhile shares the next one.
+ */
+import type { ChunkStore } from "../chunkstore/chunk-store.ts";
+import { TcfsError, isTcfsError } from "../errors.ts";
+import type { FrozenBatch, MetadataStore } from "../metadata/metadata-store.ts";
+import type { Clock, Timer } from "../platform/clock.ts";
+import { type NotePage, removeExtents, writeExtents } from "./extent-writer.ts";
+import type { FileData } from "./file-data.ts";
+import type { DeletedFile, FileTable } from "./file-table.ts";
+import {
+  COMMIT_DELAY_MS,
+  COMMIT_HELD_BYTES,
+  COMMIT_RECORD_COUNT,
+  INLINE_COMMIT_BYTES,
+  MAX_HELD_BYTES,
+} from "./limits.ts";
+import { sealFrozen } from "./sealing.ts";
+
+/** What one commit has to make durable. */
+interface Generation {
+  readonly files: readonly FileData[];
+  readonly deleted: readonly DeletedFile[];
+  readonly batch: FrozenBatch;
+}
+
+interface Waiters {
+  readonly promise: Promise<void>;
+  readonly resolve: () => void;
+  readonly reject: (error: unknown) => void;
+}
+
+export interface CommitterOptions {
+  readonly files: FileTable;
+  readonly metadata: MetadataStore;
+  readonly chunks: ChunkStore;
+  readonly clock: Clock;
+  /** Told of every extent page that a commit stores. */
+  readonly notePage: NotePage;
+  /** Called once for every failed commit, and after each good one. */
+  readonly onOutcome: (error: unknown) => void;
+}
+
+export class Committer {
+  readonly #files: FileTable;
+  readonly #metadata: MetadataStore;
+  readonly #chunks: ChunkStore;
+  readonly #clock: Clock;
+  readonly #onOutcome: (error: unknown) => void;
+  readonly #notePage: NotePage;
+  /** Asked for while another commit runs. */
+  #next: Waiters | undefined;
+  #running: Waiters | undefined;
+  /** Frozen and not yet durable; kept through a failure for lack of room, so that nothing acknowledged is dropped. */
+  #generation: Generation | undefined;
+  #timer: Timer | undefined;
+  #failure: TcfsError | undefined;
+  #stall: TcfsError | undefined;
+  readonly #room: (() => void)[] = [];
+
+  constructor(options: CommitterOptions) {
+    this.#files = options.files;
+    this.#metadata = options.metadata;
+    this.#chunks = options.chunks;
+    this.#clock = options.clock;
+    this.#onOutcome = options.onOutcome;
+    this.#notePage = options.notePage;
+  }
+
+  /** The failure that ended all writing, if there was one: sticky until the volume is opened anew. */
+  get failure(): TcfsError | undefined {
+    return this.#failure;
+  }
+
+  /** The lack of room that holds up the present commit; it goes on when there is room again. */
+  get stall(): TcfsError | undefined {
+    return this.#stall;
+  }
+
+  /**
+   * Make everything acknowledged so far durable.
+   * @throws TcfsError `TCFS_STORE_FULL` while there is no room (nothing is lost), `TCFS_IO` for ever after a failed write.
+   */
+  commit(): Promise<void> {
+    if (this.#failure !== undefined) return Promise.reject(this.#failure);
+    if (!this.#isDirty() && this.#generation === undefined) return this.#running?.promise ?? Promise.resolve();
+    this.#next ??= makeWaiters();
+    const promise = this.#next.promise;
+    this.#start();
+    return promise;
+  }
+
+  /** Something changed: see to it that a commit comes, at once if much has changed. */
+  noteChange(): void {
+    const isMuch = this.#files.heldBytes >= COMMIT_HELD_BYTES || this.#metadata.dirtyRecordCount >= COMMIT_RECORD_COUNT;
+    if (isMuch && this.#running === undefined && this.#stall === undefined) this.#commitInBackground();
+    else
+      this.#timer ??= this.#clock.after(COMMIT_DELAY_MS, () => {
+        this.#timer = undefined;
+        this.#commitInBackground();
+      });
+  }
+
+  /** Whether writers have to wait for {@link room}. */
+  get isOverfull(): boolean {
+    return this.#files.heldBytes > MAX_HELD_BYTES && this.#failure === undefined;
+  }
+
+  /** Resolves when there is room for more changed bytes in memory (or no hope of it). */
+  room(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#room.push(resolve);
+      if (this.#running === undefined) this.#commitInBackground();
+    });
+  }
+
+  /** Writers look again: held bytes went down. */
+  releaseRoom(): void {
+    if (this.isOverfull && this.#stall === undefined) return;
+    for (const resolve of this.#room.splice(0)) resolve();
+  }
+
+  /** Commit what there is and stop the clockwork. */
+  async close(): Promise<void> {
+    try {
+      if (this.#failure === undefined) await this.commit();
+    } finally {
+      this.#timer?.cancel();
+      this.#timer = undefined;
+    }
+  }
+
+  #isDirty(): boolean {
+    return this.#metadata.dirtyRecordCount > 0 || this.#files.isLiveChanged;
+  }
+
+  #commitInBackground(): void {
+    if (this.#failure !== undefined || (!this.#isDirty() && this.#generation === undefined)) return;
+    this.commit().catch(() => undefined); // reported by onOutcome, and to the next fsync or close
+  }
+
+  #start(): void {
+    if (this.#running !== undefined) return;
+    const waiters = this.#next;
+    if (waiters === undefined) return;
+    this.#next = undefined;
+    this.#running = waiters;
+    void this.#run().then(
+      () => {
+        this.#finish(undefined);
+        waiters.resolve();
+      },
+      (error: unknown) => {
+        waiters.reject(this.#finish(error));
+      },
+    );
+  }
+
+  /** Note the outcome, wake whoever waits, start the next commit. @returns The error as callers see it. */
+  #finish(error: unknown): TcfsError | undefined {
+    this.#running = undefined;
+    this.#stall = undefined;
+    let reported: TcfsError | undefined;
+    if (error !== undefined) {
+      const isFull = isTcfsError(error, "TCFS_STORE_FULL");
+      reported = isFull
+        ? error
+        : new TcfsError("TCFS_IO", "changes could not be written; the volume takes no more", { cause: error });
+      if (isFull) this.#stall = reported;
+      else this.#failure = reported;
+    }
+    this.#onOutcome(error);
+    this.releaseRoom();
+    if (this.#failure !== undefined) this.#next?.reject(this.#failure);
+    else if (this.#stall !== undefined) {
+      this.#next?.reject(this.#stall);
+      this.#next = undefined;
+      this.noteChange();
+    } else this.#start();
+    return reported;
+  }
+
+  async #run(): Promise<void> {
+    this.#timer?.cancel();
+    this.#timer = undefined;
+    if (this.#generation !== undefined) await this.#store(this.#generation);
+    if (!this.#isDirty()) return;
+    const { files, deleted } = this.#files.freeze();
+    this.#generation = { files, deleted, batch: this.#metadata.freeze() };
+    await this.#store(this.#generation);
+  }
+
+  async #store({ files, deleted, batch }: Generation): Promise<void> {
+    await sealFrozen(files, this.#chunks, INLINE_COMMIT_BYTES);
+    this.releaseRoom();
+    await writeExtents(files, this.#metadata, batch, this.#notePage);
+    await removeExtents(deleted, this.#metadata, batch);
+    await this.#chunks.flushInto(batch);
+    await batch.commit();
+    this.#chunks.committed();
+    this.#files.thaw(files);
+    this.#generation = undefined;
+  }
+}
+
+function makeWaiters(): Waiters {
+  let resolve: () => void = () => undefined;
+  let reject: (error: unknown) => void = () => undefined;
+  const promise = new Promise<void>((onResolve, onReject) => {
+    resolve = onResolve;
+    reject = onReject;
+  });
+  promise.catch(() => undefined); // a commit that nobody waits for is reported by onOutcome
+  return { promise, resolve, reject };
+}

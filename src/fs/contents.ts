@@ -1,0 +1,366 @@
+/**
+ * Reading and changing the bytes of regular files. Keeps `lengthBytes` and `allocatedBytes` of the inode true;
+ * times and set-id bits are the caller's (attributes.ts).
+ */
+import type { ChunkStore } from "../chunkstore/chunk-store.ts";
+import { TcfsError } from "../errors.ts";
+import { EXTENT_PAGE_BYTES, type InodeRecord } from "../format/records.ts";
+import type { ChunkId } from "../ids.ts";
+import type { MetadataStore } from "../metadata/metadata-store.ts";
+import { DataSource, HOLE, type RunSource, ZERO } from "./dirty-runs.ts";
+import { type FileData, visitExtents } from "./file-data.ts";
+import type { FileTable } from "./file-table.ts";
+import { MAX_FILE_BYTES, MAX_SCANNED_PAGES, STREAM_BATCH_PAGES } from "./limits.ts";
+import type { ReadResult } from "./operations.ts";
+import { sealStream } from "./sealing.ts";
+
+const PAGE_BITS = 20n;
+const PAGE_MASK = BigInt(EXTENT_PAGE_BYTES - 1);
+const ZEROS = new Uint8Array(EXTENT_PAGE_BYTES);
+
+/** Extent page that a byte lies in. */
+export function pageOf(offset: bigint): number {
+  return Number(offset >> PAGE_BITS);
+}
+
+/** Offset of a byte within its extent page. */
+export function restOf(offset: bigint): number {
+  return Number(offset & PAGE_MASK);
+}
+
+/** First page that a file of this length does not reach. */
+export function endPageOf(lengthBytes: bigint): number {
+  return pageOf(lengthBytes + PAGE_MASK);
+}
+
+/** @throws TcfsError `TCFS_FILE_TOO_LARGE` if a range ends after the largest offset. */
+export function checkRange(offset: bigint, lengthBytes: bigint): void {
+  if (offset < 0n || offset + lengthBytes > MAX_FILE_BYTES) {
+    throw new TcfsError("TCFS_FILE_TOO_LARGE", "the range ends beyond the largest file offset");
+  }
+}
+
+/** Call `action` for each page's part of a range. */
+export function forEachPage(
+  offset: bigint,
+  lengthBytes: number,
+  action: (page: number, start: number, end: number, done: number) => void,
+): void {
+  let page = pageOf(offset);
+  let start = restOf(offset);
+  let done = 0;
+  while (done < lengthBytes) {
+    const take = Math.min(EXTENT_PAGE_BYTES - start, lengthBytes - done);
+    action(page, start, start + take, done);
+    done += take;
+    page++;
+    start = 0;
+  }
+}
+
+/** One read of a chunk, put together from adjacent extents. */
+interface ChunkPiece {
+  readonly id: ChunkId;
+  readonly offset: number;
+  lengthBytes: number;
+}
+
+export interface ContentsOptions {
+  readonly files: FileTable;
+  readonly metadata: MetadataStore;
+  readonly chunks: ChunkStore;
+  /** Called when sealing has freed memory. */
+  readonly onSealed: () => void;
+}
+
+export class Contents {
+  readonly #files: FileTable;
+  readonly #metadata: MetadataStore;
+  readonly #chunks: ChunkStore;
+  readonly #onSealed: () => void;
+
+  constructor(options: ContentsOptions) {
+    this.#files = options.files;
+    this.#metadata = options.metadata;
+    this.#chunks = options.chunks;
+    this.#onSealed = options.onSealed;
+  }
+
+  /** Visit what a range of one page of a file holds; the newest layer wins. */
+  visit(
+    inode: InodeRecord,
+    page: number,
+    start: number,
+    end: number,
+    visit: (start: number, end: number, source: RunSource, sourceOffset: number) => void,
+  ): void {
+    const file = this.#files.find(inode.ino);
+    if (file === undefined) visitExtents(this.#metadata, inode.ino, page, start, end, visit);
+    else file.visit(page, start, end, visit);
+  }
+
+  /** @returns Pieces in order; plain where everything is in memory. */
+  read(inode: InodeRecord, offset: bigint, lengthBytes: number): ReadResult | Promise<ReadResult> {
+    const rest = inode.lengthBytes - offset;
+    if (rest <= 0n) return [];
+    const wanted = rest < BigInt(lengthBytes) ? Number(rest) : lengthBytes;
+    const pieces: (Uint8Array | ChunkPiece)[] = [];
+    forEachPage(offset, wanted, (page, start, end) => {
+      this.visit(inode, page, start, end, (from, to, source, sourceOffset) => {
+        addPiece(pieces, to - from, source, sourceOffset);
+      });
+    });
+    let isWaiting = false;
+    const results = pieces.map((piece) => {
+      if (piece instanceof Uint8Array) return piece;
+      const result = this.#chunks.read(piece.id, piece.offset, piece.lengthBytes);
+      if (result instanceof Promise) isWaiting = true;
+      return result;
+    });
+    return isWaiting ? Promise.all(results) : (results as Uint8Array[]);
+  }
+
+  /** Ask for what a sequential reader wants next. */
+  prefetch(inode: InodeRecord, offset: bigint, lengthBytes: number): void {
+    const rest = inode.lengthBytes - offset;
+    if (rest <= 0n) return;
+    const wanted = rest < BigInt(lengthBytes) ? Number(rest) : lengthBytes;
+    forEachPage(offset, wanted, (page, start, end) => {
+      this.visit(inode, page, start, end, (from, to, source, sourceOffset) => {
+        if (source instanceof Uint8Array) this.#chunks.prefetch(source, sourceOffset, to - from);
+      });
+    });
+  }
+
+  /** Take written bytes: copied before this returns. */
+  write(inode: InodeRecord, offset: bigint, data: Uint8Array): void {
+    const file = this.#files.open(inode.ino);
+    const isBeyondEnd = offset >= inode.lengthBytes;
+    forEachPage(offset, data.length, (page, start, end, done) => {
+      const occupied = isBeyondEnd ? 0 : file.occupiedBytes(page, start, end);
+      if (occupied > 0) this.#files.noteReleased(occupied);
+      file.write(page, start, data.subarray(done, done + (end - start)));
+      this.#occupy(inode, end - start - occupied);
+      if (end === EXTENT_PAGE_BYTES && file.noteStream(page, STREAM_BATCH_PAGES)) this.#sealStream(file);
+    });
+    const end = offset + BigInt(data.length);
+    if (end > inode.lengthBytes) inode.lengthBytes = end;
+  }
+
+  #sealStream(file: FileData): void {
+    file.sealing = sealStream(file, this.#chunks).then(() => {
+      file.sealing = undefined;
+      const { stream } = file;
+      if (stream !== undefined && stream.fullUntil - stream.page >= STREAM_BATCH_PAGES) this.#sealStream(file);
+      this.#onSealed();
+    });
+  }
+
+  #occupy(inode: InodeRecord, bytes: number): void {
+    inode.allocatedBytes += bytes;
+    if (bytes < 0) this.#files.noteReleased(-bytes);
+    this.#metadata.volume.allocatedBytes += bytes;
+  }
+
+  /** Set the length: bytes past a shorter one are gone, up to a longer one they are a hole. */
+  truncate(inode: InodeRecord, lengthBytes: bigint): void | Promise<void> {
+    if (lengthBytes >= inode.lengthBytes) {
+      inode.lengthBytes = lengthBytes;
+      return;
+    }
+    if (lengthBytes > 0n && endPageOf(inode.lengthBytes) - pageOf(lengthBytes) > MAX_SCANNED_PAGES) {
+      return this.#storedPages(inode, lengthBytes, inode.lengthBytes).then((pages) => {
+        if (lengthBytes < inode.lengthBytes) this.#cut(inode, lengthBytes, pages);
+      });
+    }
+    this.#cut(inode, lengthBytes, undefined);
+  }
+
+  #cut(inode: InodeRecord, lengthBytes: bigint, pages: readonly number[] | undefined): void {
+    const file = this.#files.open(inode.ino);
+    const endPage = endPageOf(inode.lengthBytes);
+    const page = pageOf(lengthBytes);
+    const rest = restOf(lengthBytes);
+    if (lengthBytes === 0n) {
+      this.#occupy(inode, -inode.allocatedBytes);
+    } else {
+      const each = (number: number): void => {
+        this.#occupy(inode, -file.occupiedBytes(number, number === page ? rest : 0, EXTENT_PAGE_BYTES));
+      };
+      if (pages !== undefined) pages.forEach(each);
+      else for (let number = page; number < endPage; number++) each(number);
+    }
+    file.live.cut(page, rest, endPage);
+    file.stream = undefined;
+    inode.lengthBytes = lengthBytes;
+  }
+
+  /** Pages in a byte range that hold anything, in any layer; ascending. */
+  async #storedPages(inode: InodeRecord, from: bigint, to: bigint): Promise<number[]> {
+    const first = pageOf(from);
+    const last = endPageOf(to);
+    const pages = new Set(await this.#metadata.extentPages(inode.ino, first, last));
+    const file = this.#files.find(inode.ino);
+    for (const layer of [file?.live, file?.frozen]) {
+      for (const page of layer?.pages.keys() ?? []) if (page >= first && page < last) pages.add(page);
+    }
+    return [...pages].sort((a, b) => a - b);
+  }
+
+  /** Make a range a hole; the length stays. The range is within the file. */
+  punch(inode: InodeRecord, offset: bigint, lengthBytes: bigint): void | Promise<void> {
+    const end = offset + lengthBytes;
+    if (endPageOf(end) - pageOf(offset) > MAX_SCANNED_PAGES) {
+      return this.#storedPages(inode, offset, end).then((pages) => {
+        this.#punchPages(inode, offset, end, pages);
+      });
+    }
+    this.punchSmall(inode, offset, lengthBytes);
+  }
+
+  /** The same for a range that the caller bounds, at once. */
+  punchSmall(inode: InodeRecord, offset: bigint, lengthBytes: bigint): void {
+    const end = offset + lengthBytes;
+    const pages = Array.from({ length: endPageOf(end) - pageOf(offset) }, (_, index) => pageOf(offset) + index);
+    this.#punchPages(inode, offset, end, pages);
+  }
+
+  #punchPages(inode: InodeRecord, offset: bigint, end: bigint, pages: readonly number[]): void {
+    const file = this.#files.open(inode.ino);
+    file.stream = undefined;
+    for (const page of pages) {
+      const from = page === pageOf(offset) ? restOf(offset) : 0;
+      const to = page === pageOf(end) ? restOf(end) : EXTENT_PAGE_BYTES;
+      const occupied = from < to ? file.occupiedBytes(page, from, to) : 0;
+      if (occupied === 0) continue;
+      file.live.punch(page, from, to);
+      this.#occupy(inode, -occupied);
+    }
+  }
+
+  /** Give every hole in a range allocated zeros. The range is within the file and no larger than the disk. */
+  allocate(inode: InodeRecord, offset: bigint, lengthBytes: bigint): void {
+    const file = this.#files.open(inode.ino);
+    file.stream = undefined;
+    forEachPage(offset, Number(lengthBytes), (page, start, end) => {
+      const holes: { readonly from: number; readonly to: number }[] = [];
+      file.visit(page, start, end, (from, to, source) => {
+        if (source === HOLE) holes.push({ from, to });
+      });
+      for (const { from, to } of holes) {
+        file.live.replace(page, from, to, ZERO, 0);
+        this.#occupy(inode, to - from);
+      }
+    });
+  }
+
+  /**
+   * Let a range share the chunks of another; bytes still in memory are copied. Ranges are within a page count that
+   * the caller bounds, do not overlap, and the source range is within its file.
+   */
+  share(from: InodeRecord, fromOffset: bigint, to: InodeRecord, toOffset: bigint, lengthBytes: number): void {
+    const target = this.#files.open(to.ino);
+    target.stream = undefined;
+    const pieces: { readonly lengthBytes: number; readonly source: RunSource; readonly sourceOffset: number }[] = [];
+    forEachPage(fromOffset, lengthBytes, (page, start, end) => {
+      this.visit(from, page, start, end, (pieceStart, pieceEnd, source, sourceOffset) => {
+        pieces.push({ lengthBytes: pieceEnd - pieceStart, source, sourceOffset });
+      });
+    });
+    let position = toOffset;
+    for (const piece of pieces) {
+      const { source, sourceOffset } = piece;
+      if (source instanceof DataSource) {
+        this.write(to, position, source.bytes.subarray(sourceOffset, sourceOffset + piece.lengthBytes));
+      } else {
+        if (source instanceof Uint8Array) this.#chunks.retain(source);
+        this.#place(to, target, position, piece);
+      }
+      position += BigInt(piece.lengthBytes);
+    }
+    if (position > to.lengthBytes) to.lengthBytes = position;
+  }
+
+  #place(
+    to: InodeRecord,
+    target: FileData,
+    offset: bigint,
+    piece: { readonly lengthBytes: number; readonly source: RunSource; readonly sourceOffset: number },
+  ): void {
+    const isPlaced = piece.source instanceof Uint8Array;
+    forEachPage(offset, piece.lengthBytes, (page, start, end, done) => {
+      const occupied = offset >= to.lengthBytes ? 0 : target.occupiedBytes(page, start, end);
+      target.live.replace(page, start, end, piece.source, isPlaced ? piece.sourceOffset + done : 0);
+      this.#occupy(to, (piece.source === HOLE ? 0 : end - start) - occupied);
+    });
+  }
+
+  /** Whether a range holds bytes that are only in memory: a commit gives them chunks to share. */
+  isHeld(inode: InodeRecord, offset: bigint, lengthBytes: number): boolean {
+    if (this.#files.find(inode.ino) === undefined) return false;
+    let isHeld = false;
+    forEachPage(offset, lengthBytes, (page, start, end) => {
+      this.visit(inode, page, start, end, (_from, _to, source) => {
+        isHeld ||= source instanceof DataSource;
+      });
+    });
+    return isHeld;
+  }
+
+  /**
+   * First offset at or after `offset` that is data, or a hole; undefined if the file ends first.
+   * Allocated zeros count as holes, as unwritten extents do on ext4.
+   */
+  async seek(inode: InodeRecord, offset: bigint, whence: "data" | "hole"): Promise<bigint | undefined> {
+    const pages = await this.#storedPages(inode, offset, inode.lengthBytes);
+    let expected = pageOf(offset);
+    for (const page of pages) {
+      if (whence === "hole" && page > expected) break;
+      const start = page === pageOf(offset) ? restOf(offset) : 0;
+      const found = this.#seekInPage(inode, page, start, whence);
+      if (found !== undefined) return clip((BigInt(page) << PAGE_BITS) + BigInt(found), inode, whence);
+      expected = page + 1;
+    }
+    if (whence === "data") return undefined;
+    const position = BigInt(expected) << PAGE_BITS;
+    return clip(position > offset ? position : offset, inode, whence);
+  }
+
+  #seekInPage(inode: InodeRecord, page: number, start: number, whence: "data" | "hole"): number | undefined {
+    let found: number | undefined;
+    this.visit(inode, page, start, EXTENT_PAGE_BYTES, (from, _to, source) => {
+      const isHole = source === HOLE || source === ZERO;
+      if (found === undefined && isHole === (whence === "hole")) found = from;
+    });
+    return found;
+  }
+}
+
+function clip(position: bigint, inode: InodeRecord, whence: "data" | "hole"): bigint | undefined {
+  if (position < inode.lengthBytes) return position;
+  return whence === "hole" ? inode.lengthBytes : undefined;
+}
+
+function addPiece(
+  pieces: (Uint8Array | ChunkPiece)[],
+  lengthBytes: number,
+  source: RunSource,
+  sourceOffset: number,
+): void {
+  if (source === HOLE || source === ZERO) {
+    pieces.push(ZEROS.subarray(0, lengthBytes));
+    return;
+  }
+  if (source instanceof DataSource) {
+    pieces.push(source.bytes.subarray(sourceOffset, sourceOffset + lengthBytes));
+    return;
+  }
+  const last = pieces.at(-1);
+  const isJoined =
+    last !== undefined &&
+    !(last instanceof Uint8Array) &&
+    last.offset + last.lengthBytes === sourceOffset &&
+    Buffer.compare(last.id, source) === 0;
+  if (isJoined) last.lengthBytes += lengthBytes;
+  else pieces.push({ id: source, offset: sourceOffset, lengthBytes });
+}

@@ -1,0 +1,91 @@
+/** From a frozen generation, all of it sealed, to the extent pages that a commit stores (FORMAT.md §7). */
+import { EXTENT_PAGE_BYTES, type Extent, type ExtentPage } from "../format/records.ts";
+import type { ChunkId, InodeNumber } from "../ids.ts";
+import type { FrozenBatch, MetadataStore } from "../metadata/metadata-store.ts";
+import { DataSource, HOLE, type RunSource, ZERO, walkRuns } from "./dirty-runs.ts";
+import { type FileData, ZERO_CHUNK, visitExtents } from "./file-data.ts";
+import type { DeletedFile } from "./file-table.ts";
+import { MAX_SCANNED_PAGES } from "./limits.ts";
+import type { Overlay } from "./overlay.ts";
+
+/** Told of each page that a commit stores. */
+export type NotePage = (ino: InodeNumber, page: number, extents: ExtentPage) => void;
+
+/** Put every changed page of the files into the batch. */
+export async function writeExtents(
+  files: readonly FileData[],
+  metadata: MetadataStore,
+  batch: FrozenBatch,
+  notePage: NotePage,
+): Promise<void> {
+  const writePage = (file: FileData, overlay: Overlay, page: number): void => {
+    const extents = extentsOf(file, overlay, page, metadata);
+    batch.putExtentPage(file.ino, page, extents);
+    notePage(file.ino, page, extents);
+  };
+  for (const file of files) {
+    const overlay = file.frozen;
+    if (overlay === undefined) continue;
+    const cut = overlay.cutPages;
+    if (cut !== undefined) await removePages(file.ino, cut.from, cut.to, overlay, metadata, batch);
+    const split = overlay.splitPage;
+    if (split !== undefined && !overlay.pages.has(split)) writePage(file, overlay, split);
+    for (const page of overlay.pages.keys()) writePage(file, overlay, page);
+  }
+}
+
+/** Put the removal of every page of the deleted inodes into the batch. */
+export async function removeExtents(
+  deleted: readonly DeletedFile[],
+  metadata: MetadataStore,
+  batch: FrozenBatch,
+): Promise<void> {
+  for (const { ino, endPage } of deleted) await removePages(ino, 0, endPage, undefined, metadata, batch);
+}
+
+async function removePages(
+  ino: InodeNumber,
+  from: number,
+  to: number,
+  except: Overlay | undefined,
+  metadata: MetadataStore,
+  batch: FrozenBatch,
+): Promise<void> {
+  if (to - from > MAX_SCANNED_PAGES) {
+    for (const page of await metadata.extentPages(ino, from, to)) {
+      if (except?.pages.has(page) !== true) batch.putExtentPage(ino, page, []);
+    }
+    return;
+  }
+  for (let page = from; page < to; page++) {
+    if (except?.pages.has(page) === true) continue;
+    if (metadata.getExtentPage(ino, page).length > 0) batch.putExtentPage(ino, page, []);
+  }
+}
+
+/** What a page holds once the overlay, all of it sealed, lies over the stored extents. */
+function extentsOf(file: FileData, overlay: Overlay, page: number, metadata: MetadataStore): Extent[] {
+  const extents: Extent[] = [];
+  const add = (start: number, end: number, source: RunSource, sourceOffset: number): void => {
+    if (source === HOLE) return;
+    if (source instanceof DataSource) throw new RangeError("a frozen run was not sealed");
+    addExtent(extents, start, end - start, source === ZERO ? ZERO_CHUNK : source, sourceOffset);
+  };
+  const visible = overlay.visibleBytes(page);
+  walkRuns(overlay.pages.get(page), 0, EXTENT_PAGE_BYTES, add, (start, end) => {
+    if (start < visible) visitExtents(metadata, file.ino, page, start, Math.min(end, visible), add);
+  });
+  return extents;
+}
+
+/** Append an extent, joined to the last one where it goes on in the same chunk. */
+function addExtent(extents: Extent[], start: number, lengthBytes: number, chunk: ChunkId, chunkOffset: number): void {
+  const last = extents.at(-1);
+  const isJoined =
+    last !== undefined &&
+    last.start + last.lengthBytes === start &&
+    (chunk === ZERO_CHUNK ? last.chunk === ZERO_CHUNK : last.chunkOffset + last.lengthBytes === chunkOffset) &&
+    Buffer.compare(last.chunk, chunk) === 0;
+  if (isJoined) extents[extents.length - 1] = { ...last, lengthBytes: last.lengthBytes + lengthBytes };
+  else extents.push({ start, lengthBytes, chunk, chunkOffset });
+}

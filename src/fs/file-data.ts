@@ -1,0 +1,194 @@
+/**
+ * One file's contents in three layers, newest first: live changes, frozen changes (being committed), stored extents.
+ * Answers "what is at these bytes" and takes changes; seals nothing and waits for nothing.
+ */
+import { EXTENT_PAGE_BYTES } from "../format/records.ts";
+import type { ChunkId, InodeNumber } from "../ids.ts";
+import type { MetadataStore } from "../metadata/metadata-store.ts";
+import { DataSource, HOLE, type Run, type RunSource, ZERO, firstRunAfter, walkRuns } from "./dirty-runs.ts";
+import { type HeldBytes, Overlay } from "./overlay.ts";
+import type { SlabAllocator } from "./slab-allocator.ts";
+
+/** Whether an extent's chunk stands for allocated zeros: no chunk has the id of 32 zero bytes. */
+export function isZeroChunk(id: Uint8Array): boolean {
+  return id[0] === 0 && id.every((byte) => byte === 0);
+}
+
+/** Stands for allocated zeros in an extent (FORMAT.md §7). */
+export const ZERO_CHUNK = new Uint8Array(32) as ChunkId;
+
+/** Above this a growing run gets memory of its own instead of a share of a slab. */
+const OWN_MEMORY_BYTES = 16 * 1024;
+
+export type VisitRun = (start: number, end: number, source: RunSource, sourceOffset: number) => void;
+
+/** Progress of sealing a stream of full pages while it is written. */
+export interface StreamProgress {
+  /** Where the next cut begins. */
+  page: number;
+  rest: number;
+  /** Pages before this one, from `page` on, are full. */
+  fullUntil: number;
+}
+
+export class FileData {
+  readonly ino: InodeNumber;
+  live: Overlay;
+  frozen: Overlay | undefined;
+  stream: StreamProgress | undefined;
+  /** The eager sealing under way, if any; never rejects. */
+  sealing: Promise<void> | undefined;
+  readonly #metadata: MetadataStore;
+  readonly #slabs: SlabAllocator;
+  readonly #ledger: HeldBytes;
+
+  constructor(ino: InodeNumber, metadata: MetadataStore, slabs: SlabAllocator, ledger: HeldBytes) {
+    this.ino = ino;
+    this.live = new Overlay(ledger);
+    this.#metadata = metadata;
+    this.#slabs = slabs;
+    this.#ledger = ledger;
+  }
+
+  get isClean(): boolean {
+    return this.live.isEmpty && this.frozen === undefined && this.sealing === undefined;
+  }
+
+  /** Visit what a range of one page holds, in order, holes included; the newest layer wins. */
+  visit(page: number, start: number, end: number, visit: VisitRun): void {
+    this.#visitLayer(this.live, page, start, end, visit, (from, to) => {
+      if (this.frozen === undefined) {
+        visitExtents(this.#metadata, this.ino, page, from, to, visit);
+        return;
+      }
+      this.#visitLayer(this.frozen, page, from, to, visit, (innerFrom, innerTo) => {
+        visitExtents(this.#metadata, this.ino, page, innerFrom, innerTo, visit);
+      });
+    });
+  }
+
+  #visitLayer(
+    layer: Overlay,
+    page: number,
+    start: number,
+    end: number,
+    visit: VisitRun,
+    below: (start: number, end: number) => void,
+  ): void {
+    const visible = layer.visibleBytes(page);
+    walkRuns(layer.pages.get(page), start, end, visit, (from, to) => {
+      if (from < visible) below(from, Math.min(to, visible));
+      if (to > visible) visit(Math.max(from, visible), to, HOLE, 0);
+    });
+  }
+
+  /** Bytes of a range of one page that are not holes. */
+  occupiedBytes(page: number, start: number, end: number): number {
+    let bytes = 0;
+    this.visit(page, start, end, (from, to, source) => {
+      if (source !== HOLE) bytes += to - from;
+    });
+    return bytes;
+  }
+
+  /** Take written bytes of one page: a copy. `data` is at most a page. */
+  write(page: number, start: number, data: Uint8Array): void {
+    const end = start + data.length;
+    const runs = this.live.runsOf(page);
+    const last = runs.at(-1);
+    if (last !== undefined && last.end === start && this.#append(page, last, data)) return;
+    if (overwriteInPlace(runs, start, data)) return;
+    const { source, offset } = this.#allocate(page, start, data.length);
+    source.bytes.set(data, offset);
+    this.live.replace(page, start, end, source, offset);
+  }
+
+  /** Grow the last run of a page, giving it memory of its own once it is no longer tiny. */
+  #append(page: number, last: Run, data: Uint8Array): boolean {
+    const source = last.source;
+    if (!(source instanceof DataSource) || source.isBusy) return false;
+    const lengthBytes = last.end - last.start;
+    const sourceEnd = last.sourceOffset + lengthBytes;
+    if (source.usedBytes === sourceEnd && source.bytes.length - sourceEnd >= data.length) {
+      source.bytes.set(data, sourceEnd);
+      source.usedBytes += data.length;
+      last.end += data.length;
+      this.live.noteHeld(data.length);
+      return true;
+    }
+    const wanted = lengthBytes + data.length;
+    if (wanted < OWN_MEMORY_BYTES) return false;
+    const capacity = Math.min(EXTENT_PAGE_BYTES - last.start, Math.max(64 * 1024, wanted * 4));
+    const grown = new DataSource(capacity);
+    grown.bytes.set(source.bytes.subarray(last.sourceOffset, sourceEnd), 0);
+    grown.bytes.set(data, lengthBytes);
+    grown.usedBytes = wanted;
+    this.live.replace(page, last.start, last.start + wanted, grown, 0);
+    return true;
+  }
+
+  #allocate(page: number, start: number, lengthBytes: number): { source: DataSource; offset: number } {
+    const isStream = start === 0 && this.stream?.fullUntil === page;
+    if (!isStream && lengthBytes < OWN_MEMORY_BYTES) return this.#slabs.allocate(lengthBytes);
+    const source = new DataSource(isStream ? EXTENT_PAGE_BYTES : lengthBytes);
+    source.usedBytes = lengthBytes;
+    return { source, offset: 0 };
+  }
+
+  /** Note that a page's end was written; @returns whether enough full pages wait to be sealed. */
+  noteStream(page: number, batchPages: number): boolean {
+    if (!isHeldThroughout(this.live.pages.get(page))) return false;
+    if (this.stream?.fullUntil === page) this.stream.fullUntil = page + 1;
+    else this.stream = { page, rest: 0, fullUntil: page + 1 };
+    return this.stream.fullUntil - this.stream.page >= batchPages && this.sealing === undefined;
+  }
+
+  /** The live generation becomes the frozen one. */
+  freeze(): void {
+    this.frozen = this.live;
+    this.live = new Overlay(this.#ledger);
+    this.stream = undefined;
+  }
+}
+
+/** Visit the stored extents of a range of one page. */
+export function visitExtents(
+  metadata: MetadataStore,
+  ino: InodeNumber,
+  page: number,
+  start: number,
+  end: number,
+  visit: VisitRun,
+): void {
+  let position = start;
+  for (const extent of metadata.getExtentPage(ino, page)) {
+    const extentEnd = extent.start + extent.lengthBytes;
+    if (extentEnd <= position) continue;
+    if (extent.start >= end) break;
+    if (extent.start > position) visit(position, extent.start, HOLE, 0);
+    const from = Math.max(extent.start, position);
+    const to = Math.min(extentEnd, end);
+    if (isZeroChunk(extent.chunk)) visit(from, to, ZERO, 0);
+    else visit(from, to, extent.chunk, extent.chunkOffset + (from - extent.start));
+    position = to;
+  }
+  if (position < end) visit(position, end, HOLE, 0);
+}
+
+/** Overwrite bytes that one live run holds in memory; not while an engine reads them. */
+function overwriteInPlace(runs: readonly Run[], start: number, data: Uint8Array): boolean {
+  const run = runs[firstRunAfter(runs, start)];
+  if (run === undefined || run.start > start || run.end < start + data.length) return false;
+  if (!(run.source instanceof DataSource) || run.source.isBusy) return false;
+  run.source.bytes.set(data, run.sourceOffset + (start - run.start));
+  return true;
+}
+
+function isHeldThroughout(runs: readonly Run[] | undefined): boolean {
+  let position = 0;
+  for (const run of runs ?? []) {
+    if (run.start !== position || !(run.source instanceof DataSource)) return false;
+    position = run.end;
+  }
+  return position === EXTENT_PAGE_BYTES;
+}

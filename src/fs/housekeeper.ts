@@ -1,0 +1,74 @@
+/** Starts a collection when enough bytes went out of use to be worth it. One at a time; failures are reported. */
+import type { ChunkStore, CollectionReport } from "../chunkstore/chunk-store.ts";
+import type { Clock } from "../platform/clock.ts";
+import type { FileTable } from "./file-table.ts";
+import type { SpaceGuard } from "./space-guard.ts";
+
+/** With room on the disk: collect after so much went out of use, and this share of what is stored. */
+const ROOMY_BYTES = 256 * 1024 * 1024;
+const ROOMY_SHARE = 0.25;
+/** Below this share of the disk (or so many bytes) free, much less is worth the work. */
+const TIGHT_SHARE = 0.1;
+const TIGHT_FREE_BYTES = 512 * 1024 * 1024;
+const TIGHT_BYTES = 4 * 1024 * 1024;
+/** Time between two collections that start by themselves. */
+const PAUSE_MS = 10_000;
+
+export interface HousekeeperOptions {
+  readonly files: FileTable;
+  readonly chunks: ChunkStore;
+  readonly space: SpaceGuard;
+  readonly clock: Clock;
+  readonly barrier: () => Promise<void>;
+  readonly onFailure: (error: unknown) => void;
+}
+
+export class Housekeeper {
+  readonly #options: HousekeeperOptions;
+  readonly #stop = new AbortController();
+  #running: Promise<CollectionReport> | undefined;
+  #lastMs = -Infinity;
+
+  constructor(options: HousekeeperOptions) {
+    this.#options = options;
+  }
+
+  /** A commit is done: look whether a collection is worth it. */
+  consider(): void {
+    const { clock, onFailure } = this.#options;
+    if (this.#running !== undefined || this.#stop.signal.aborted) return;
+    if (clock.monotonicMs() - this.#lastMs < PAUSE_MS || !this.#isWorthwhile()) return;
+    this.collect(this.#stop.signal).catch(onFailure);
+  }
+
+  #isWorthwhile(): boolean {
+    const { files, chunks, space } = this.#options;
+    const { totalBytes, availableBytes } = space.space;
+    const isTight = availableBytes < TIGHT_FREE_BYTES || availableBytes < totalBytes * TIGHT_SHARE;
+    if (isTight) return files.releasedBytes >= TIGHT_BYTES;
+    const { storedBytes } = chunks.statistics();
+    return files.releasedBytes >= ROOMY_BYTES && files.releasedBytes >= storedBytes * ROOMY_SHARE;
+  }
+
+  /** Collect now; joins a collection that is under way. */
+  collect(signal: AbortSignal): Promise<CollectionReport> {
+    const { chunks, files, clock, barrier, space } = this.#options;
+    this.#running ??= (async (): Promise<CollectionReport> => {
+      try {
+        files.takeReleasedBytes();
+        return await chunks.collect(barrier, AbortSignal.any([signal, this.#stop.signal]));
+      } finally {
+        this.#running = undefined;
+        this.#lastMs = clock.monotonicMs();
+        void space.refresh();
+      }
+    })();
+    return this.#running;
+  }
+
+  /** Stop what is under way and start nothing more. */
+  async close(): Promise<void> {
+    this.#stop.abort();
+    await this.#running?.catch(() => undefined);
+  }
+}

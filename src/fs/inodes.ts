@@ -1,0 +1,151 @@
+/** Inode records by number: finding, making, timing, counting the kernel's references, and the end of an inode. */
+import { TcfsError } from "../errors.ts";
+import type { InodeRecord } from "../format/records.ts";
+import type { InodeNumber } from "../ids.ts";
+import type { MetadataStore } from "../metadata/metadata-store.ts";
+import type { Clock } from "../platform/clock.ts";
+import { endPageOf } from "./contents.ts";
+import type { FileTable } from "./file-table.ts";
+import { isDirectoryMode } from "./mode.ts";
+import type { Attributes } from "./operations.ts";
+
+export interface InodesOptions {
+  readonly metadata: MetadataStore;
+  readonly files: FileTable;
+  readonly clock: Clock;
+}
+
+export class Inodes {
+  readonly #metadata: MetadataStore;
+  readonly #files: FileTable;
+  readonly #clock: Clock;
+  readonly #references = new Map<InodeNumber, number>();
+
+  constructor(options: InodesOptions) {
+    this.#metadata = options.metadata;
+    this.#files = options.files;
+    this.#clock = options.clock;
+  }
+
+  /** @throws TcfsError `TCFS_STALE` for a number that names nothing. */
+  get(ino: InodeNumber): InodeRecord {
+    const inode = this.#metadata.getInode(ino);
+    if (inode === undefined) throw new TcfsError("TCFS_STALE", `inode ${ino} does not exist`);
+    return inode;
+  }
+
+  /** @throws TcfsError `TCFS_NOT_DIRECTORY` if it is none. */
+  directory(ino: InodeNumber): InodeRecord {
+    const inode = this.get(ino);
+    if (!isDirectoryMode(inode.mode)) throw new TcfsError("TCFS_NOT_DIRECTORY", `inode ${ino} is not a directory`);
+    return inode;
+  }
+
+  /** A directory that still has a name: nothing can be made in a removed one. */
+  livingDirectory(ino: InodeNumber): InodeRecord {
+    const inode = this.directory(ino);
+    if (inode.linkCount === 0) throw new TcfsError("TCFS_NO_ENTRY", `directory ${ino} was removed`);
+    return inode;
+  }
+
+  /** A fresh inode with the present time everywhere; the caller fills in the rest and puts it. */
+  make(owner: { readonly mode: number; readonly uid: number; readonly gid: number }): InodeRecord {
+    const { volume } = this.#metadata;
+    const ino = volume.nextInode;
+    volume.nextInode = (ino + 1) as InodeNumber;
+    volume.inodeCount++;
+    const now = this.#clock.now();
+    return {
+      ino,
+      epoch: volume.epoch,
+      ...owner,
+      linkCount: 1,
+      deviceNumber: 0,
+      lengthBytes: 0n,
+      allocatedBytes: 0,
+      accessTime: now,
+      modifyTime: now,
+      changeTime: now,
+      birthTime: now,
+      entryCount: 0,
+      parent: 0,
+      hasXattrs: false,
+      symlinkTarget: undefined,
+    };
+  }
+
+  /** The inode itself changed (mode, owner, links, xattrs): ctime. */
+  touchChange(inode: InodeRecord): void {
+    inode.changeTime = this.#clock.now();
+    this.#metadata.putInode(inode);
+  }
+
+  /** Its contents changed: mtime and ctime. */
+  touchContents(inode: InodeRecord): void {
+    const now = this.#clock.now();
+    inode.modifyTime = now;
+    inode.changeTime = now;
+    this.#metadata.putInode(inode);
+  }
+
+  /** The kernel got one more reference. */
+  reference(inode: InodeRecord): Attributes {
+    this.#references.set(inode.ino, (this.#references.get(inode.ino) ?? 0) + 1);
+    return attributesOf(inode);
+  }
+
+  /** The kernel dropped references. @returns Whether the inode went with them. */
+  forget(ino: InodeNumber, count: number): boolean {
+    const left = (this.#references.get(ino) ?? 0) - count;
+    if (left > 0) {
+      this.#references.set(ino, left);
+      return false;
+    }
+    this.#references.delete(ino);
+    const inode = this.#metadata.getInode(ino);
+    if (inode?.linkCount !== 0) return false;
+    this.remove(inode);
+    return true;
+  }
+
+  /** The last name is gone: an orphan as long as the kernel refers to it, then nothing. */
+  dropIfUnlinked(inode: InodeRecord): void {
+    if (inode.linkCount > 0) return;
+    if (this.#references.has(inode.ino)) this.#metadata.addOrphan(inode.ino);
+    else this.#erase(inode);
+  }
+
+  /** Delete an orphan with all it holds. */
+  remove(inode: InodeRecord): void {
+    this.#metadata.removeOrphan(inode.ino);
+    this.#erase(inode);
+  }
+
+  #erase(inode: InodeRecord): void {
+    const { volume } = this.#metadata;
+    volume.inodeCount--;
+    volume.allocatedBytes -= inode.allocatedBytes;
+    this.#files.noteReleased(inode.allocatedBytes);
+    this.#files.delete(inode.ino, endPageOf(inode.lengthBytes));
+    this.#metadata.deleteInode(inode.ino);
+  }
+}
+
+/** @returns What the kernel is told; a copy. */
+export function attributesOf(inode: InodeRecord): Attributes {
+  const isDirectory = isDirectoryMode(inode.mode);
+  return {
+    ino: inode.ino,
+    mode: inode.mode,
+    uid: inode.uid,
+    gid: inode.gid,
+    linkCount: inode.linkCount,
+    deviceNumber: inode.deviceNumber,
+    lengthBytes: isDirectory ? BigInt(inode.entryCount) : inode.lengthBytes,
+    allocatedBytes: BigInt(inode.allocatedBytes),
+    accessTime: inode.accessTime,
+    modifyTime: inode.modifyTime,
+    changeTime: inode.changeTime,
+    birthTime: inode.birthTime,
+  };
+}

@@ -1,0 +1,173 @@
+/**
+ * From changed bytes in memory to chunks: gathers contiguous runs, hands them to the chunk store, and turns the runs
+ * into references to what was stored. Used by the committer (frozen generation) and for streams while they are written.
+ */
+import type { ChunkStore, StoredChunk } from "../chunkstore/chunk-store.ts";
+import { EXTENT_PAGE_BYTES } from "../format/records.ts";
+import { DataSource, type Run } from "./dirty-runs.ts";
+import type { FileData } from "./file-data.ts";
+import { SEALS_IN_FLIGHT, SEAL_BATCH_BYTES } from "./limits.ts";
+import type { Overlay, Segment } from "./overlay.ts";
+
+/** Contiguous bytes of one file that are held in memory. */
+interface Stretch {
+  readonly file: FileData;
+  readonly segments: Segment[];
+  lengthBytes: number;
+}
+
+function isContinuation(last: Segment | undefined, page: number, run: Run): boolean {
+  if (last === undefined) return false;
+  if (last.page === page) return last.end === run.start;
+  return last.page + 1 === page && last.end === EXTENT_PAGE_BYTES && run.start === 0;
+}
+
+/** @returns The stretches of a frozen generation, in file order. */
+function stretchesOf(file: FileData, overlay: Overlay): Stretch[] {
+  const stretches: Stretch[] = [];
+  let current: Stretch | undefined;
+  const pages = [...overlay.pages.keys()].sort((a, b) => a - b);
+  for (const page of pages) {
+    for (const run of overlay.pages.get(page) ?? []) {
+      if (!(run.source instanceof DataSource)) {
+        current = undefined;
+        continue;
+      }
+      if (current === undefined || !isContinuation(current.segments.at(-1), page, run)) {
+        current = { file, segments: [], lengthBytes: 0 };
+        stretches.push(current);
+      }
+      current.segments.push({
+        page,
+        start: run.start,
+        end: run.end,
+        source: run.source,
+        sourceOffset: run.sourceOffset,
+      });
+      current.lengthBytes += run.end - run.start;
+    }
+  }
+  return stretches;
+}
+
+function pieceOf(segment: Segment): Uint8Array {
+  return segment.source.bytes.subarray(segment.sourceOffset, segment.sourceOffset + (segment.end - segment.start));
+}
+
+/** Replace a stretch's runs, in whichever generation they are by now, by runs of its chunks. */
+function convert(stretch: Stretch, chunks: readonly StoredChunk[]): void {
+  let index = 0;
+  let chunkOffset = 0;
+  for (const segment of stretch.segments) {
+    const runs: Run[] = [];
+    let position = segment.start;
+    while (position < segment.end) {
+      const chunk = chunks[index];
+      if (chunk === undefined) break;
+      const take = Math.min(segment.end - position, chunk.lengthBytes - chunkOffset);
+      runs.push({ start: position, end: position + take, source: chunk.id, sourceOffset: chunkOffset });
+      position += take;
+      chunkOffset += take;
+      if (chunkOffset === chunk.lengthBytes) {
+        index++;
+        chunkOffset = 0;
+      }
+    }
+    if (runs.length > 0) {
+      stretch.file.live.convert(segment, runs);
+      stretch.file.frozen?.convert(segment, runs);
+    }
+    if (index === chunks.length) return;
+  }
+}
+
+function batchesOf(stretches: readonly Stretch[]): Stretch[][] {
+  const batches: Stretch[][] = [];
+  let current: Stretch[] = [];
+  let bytes = 0;
+  for (const stretch of stretches) {
+    if (bytes > 0 && bytes + stretch.lengthBytes > SEAL_BATCH_BYTES) {
+      batches.push(current);
+      current = [];
+      bytes = 0;
+    }
+    current.push(stretch);
+    bytes += stretch.lengthBytes;
+  }
+  if (current.length > 0) batches.push(current);
+  return batches;
+}
+
+/**
+ * Store everything that the files' frozen generations hold in memory.
+ * Can be called again after a failure: what was stored by then is not stored twice.
+ * @param inlineLimitBytes - Up to this much in all goes into the metadata batch.
+ */
+export async function sealFrozen(
+  files: readonly FileData[],
+  chunks: ChunkStore,
+  inlineLimitBytes: number,
+): Promise<void> {
+  for (const file of files) if (file.sealing !== undefined) await file.sealing;
+  const stretches: Stretch[] = [];
+  let totalBytes = 0;
+  for (const file of files) {
+    if (file.frozen === undefined || file.frozen.heldBytes === 0) continue;
+    for (const stretch of stretchesOf(file, file.frozen)) {
+      stretches.push(stretch);
+      totalBytes += stretch.lengthBytes;
+    }
+  }
+  const place = totalBytes <= inlineLimitBytes ? "inline" : "pack";
+  const queue = batchesOf(stretches);
+  const worker = async (): Promise<void> => {
+    for (let batch = queue.shift(); batch !== undefined; batch = queue.shift()) {
+      const inputs = batch.map((stretch) => ({ pieces: stretch.segments.map(pieceOf), isFinal: true }));
+      const stored = await chunks.store(inputs, place);
+      batch.forEach((stretch, index) => {
+        convert(stretch, stored[index] ?? []);
+      });
+    }
+  };
+  await Promise.all(Array.from({ length: Math.min(SEALS_IN_FLIGHT, queue.length) }, worker));
+}
+
+/**
+ * Seal the full pages of a stream that is still being written, up to the last content-defined cut.
+ * What fails stays in memory and is tried again, and reported, by the next commit.
+ * @returns Never rejects; settles when the runs are converted.
+ */
+export async function sealStream(file: FileData, chunks: ChunkStore): Promise<void> {
+  const stream = file.stream;
+  if (stream === undefined) return;
+  const stretch: Stretch = { file, segments: [], lengthBytes: 0 };
+  for (let page = stream.page; page < stream.fullUntil; page++) {
+    const from = page === stream.page ? stream.rest : 0;
+    for (const run of file.live.pages.get(page) ?? []) {
+      if (run.end <= from) continue;
+      if (!(run.source instanceof DataSource)) {
+        file.stream = undefined;
+        return;
+      }
+      const start = Math.max(run.start, from);
+      const sourceOffset = run.sourceOffset + (start - run.start);
+      stretch.segments.push({ page, start, end: run.end, source: run.source, sourceOffset });
+      stretch.lengthBytes += run.end - start;
+    }
+  }
+  for (const segment of stretch.segments) segment.source.isBusy = true;
+  try {
+    const [stored = []] = await chunks.store([{ pieces: stretch.segments.map(pieceOf), isFinal: false }], "pack");
+    convert(stretch, stored);
+    const consumed = stored.reduce((sum, chunk) => sum + chunk.lengthBytes, 0);
+    if (file.stream === stream) {
+      const position = stream.rest + consumed;
+      stream.page += Math.floor(position / EXTENT_PAGE_BYTES);
+      stream.rest = position % EXTENT_PAGE_BYTES;
+    }
+  } catch {
+    file.stream = undefined;
+  } finally {
+    for (const segment of stretch.segments) segment.source.isBusy = false;
+  }
+}

@@ -1,0 +1,433 @@
+/** The filesystem's operations: puts names, inodes, contents, xattrs and commits together for `src/fuse`. */
+import { TcfsError, isTcfsError } from "../errors.ts";
+import type { InodeRecord } from "../format/records.ts";
+import type { InodeNumber, Name } from "../ids.ts";
+import { ROOT_INODE } from "../ids.ts";
+import type { MetadataStore } from "../metadata/metadata-store.ts";
+import type { Clock, Timestamp } from "../platform/clock.ts";
+import type { Committer } from "./committer.ts";
+import { type Contents, checkRange } from "./contents.ts";
+import { readEntries } from "./directory-reader.ts";
+import type { FileTable } from "./file-table.ts";
+import { type Inodes, attributesOf } from "./inodes.ts";
+import { untilInterrupted } from "./interrupt.ts";
+import { MAX_FILE_BYTES, MAX_SHARED_BYTES, MAX_WAITING_RECORDS } from "./limits.ts";
+import { S_IFDIR, S_IFMT, isDirectoryMode, isRegularMode, withoutSetId } from "./mode.ts";
+import type { Namespace } from "./namespace.ts";
+import type {
+  AttributeChanges,
+  Attributes,
+  Caller,
+  DirectoryEntry,
+  FileSystemOperations,
+  FileSystemStatistics,
+  MaybePromise,
+  NodeRequest,
+  ReadResult,
+  RenameFlags,
+  TimeChange,
+  XattrFlags,
+} from "./operations.ts";
+import { ReadAhead } from "./read-ahead.ts";
+import type { SpaceGuard } from "./space-guard.ts";
+import type { Xattrs } from "./xattrs.ts";
+
+/** What one change of metadata may take on the disk, generously. */
+const CHANGE_BYTES = 4096;
+
+/** linux/falloc.h */
+const FALLOC_KEEP_SIZE = 0x01;
+const FALLOC_PUNCH_HOLE = 0x02;
+const FALLOC_ZERO_RANGE = 0x10;
+
+const DAY_SECONDS = 24 * 60 * 60;
+
+export interface VolumeParts {
+  readonly metadata: MetadataStore;
+  readonly clock: Clock;
+  readonly files: FileTable;
+  readonly inodes: Inodes;
+  readonly xattrs: Xattrs;
+  readonly namespace: Namespace;
+  readonly contents: Contents;
+  readonly committer: Committer;
+  readonly space: SpaceGuard;
+  readonly isReadOnly: boolean;
+  readonly keepsAccessTimes: boolean;
+}
+
+export class VolumeOperations implements FileSystemOperations {
+  readonly #parts: VolumeParts;
+  readonly #readAhead: ReadAhead;
+
+  constructor(parts: VolumeParts) {
+    this.#parts = parts;
+    this.#readAhead = new ReadAhead(parts.contents);
+  }
+
+  /** Run a change once it is admitted; then see to its commit. */
+  #change<T>(bytes: number, action: () => T): MaybePromise<T> {
+    const { committer, space, metadata } = this.#parts;
+    this.#checkWritable();
+    const admission = bytes === 0 ? undefined : space.admit(bytes);
+    if (admission === undefined && !committer.isOverfull && metadata.dirtyRecordCount < MAX_WAITING_RECORDS) {
+      const result = action();
+      committer.noteChange();
+      return result;
+    }
+    return this.#changeLater(admission, action);
+  }
+
+  async #changeLater<T>(admission: Promise<void> | undefined, action: () => T): Promise<T> {
+    const { committer, metadata } = this.#parts;
+    await admission;
+    if (metadata.dirtyRecordCount >= MAX_WAITING_RECORDS) await committer.commit();
+    while (committer.isOverfull) {
+      if (committer.stall !== undefined) throw committer.stall;
+      await committer.room();
+    }
+    this.#checkWritable();
+    const result = action();
+    committer.noteChange();
+    return result;
+  }
+
+  #checkWritable(): void {
+    const { committer, isReadOnly } = this.#parts;
+    if (isReadOnly) throw new TcfsError("TCFS_READ_ONLY", "the volume is mounted read-only");
+    if (committer.failure !== undefined) throw committer.failure;
+  }
+
+  lookup(parent: InodeNumber, name: Name): Attributes | undefined {
+    const inode = this.#parts.namespace.find(parent, name);
+    return inode === undefined ? undefined : this.#parts.inodes.reference(inode);
+  }
+
+  forget(ino: InodeNumber, count: number): void {
+    const { inodes, committer } = this.#parts;
+    this.#readAhead.forget(ino);
+    try {
+      if (inodes.forget(ino, count)) committer.noteChange();
+    } catch (error) {
+      if (!isTcfsError(error)) throw error; // an unreadable record: the orphan stays for the next mount
+    }
+  }
+
+  getAttributes(ino: InodeNumber): Attributes {
+    return attributesOf(this.#parts.inodes.get(ino));
+  }
+
+  setAttributes(ino: InodeNumber, changes: AttributeChanges): MaybePromise<Attributes> {
+    const { inodes, contents } = this.#parts;
+    return this.#change(changes.lengthBytes === undefined ? 0 : CHANGE_BYTES, () => {
+      const inode = inodes.get(ino);
+      if (changes.lengthBytes === undefined) return this.#applyChanges(inode, changes);
+      if (isDirectoryMode(inode.mode)) throw new TcfsError("TCFS_IS_DIRECTORY", "truncate of a directory");
+      if (!isRegularMode(inode.mode)) throw new TcfsError("TCFS_INVALID", "truncate of a special file");
+      if (changes.lengthBytes > MAX_FILE_BYTES) throw new TcfsError("TCFS_FILE_TOO_LARGE", "file too large");
+      const cut = contents.truncate(inode, changes.lengthBytes);
+      if (cut === undefined) return this.#applyChanges(inode, changes);
+      return cut.then(() => this.#applyChanges(inodes.get(ino), changes));
+    }) as MaybePromise<Attributes>;
+  }
+
+  #applyChanges(inode: InodeRecord, changes: AttributeChanges): Attributes {
+    const { inodes, xattrs, clock } = this.#parts;
+    const now = clock.now();
+    if (changes.uid !== undefined) inode.uid = changes.uid;
+    if (changes.gid !== undefined) inode.gid = changes.gid;
+    const isOwnerChanged = changes.uid !== undefined || changes.gid !== undefined;
+    if (changes.mode !== undefined) {
+      inode.mode = (inode.mode & S_IFMT) | (changes.mode & ~S_IFMT);
+      xattrs.followMode(inode);
+    }
+    if ((isOwnerChanged || changes.clearSetId === true) && !isDirectoryMode(inode.mode)) {
+      if (changes.mode === undefined) inode.mode = withoutSetId(inode.mode);
+      xattrs.dropCapabilities(inode);
+    }
+    const timeOf = (change: TimeChange): Timestamp => (change === "now" ? now : change);
+    if (changes.lengthBytes !== undefined) inode.modifyTime = now;
+    if (changes.accessTime !== undefined) inode.accessTime = timeOf(changes.accessTime);
+    if (changes.modifyTime !== undefined) inode.modifyTime = timeOf(changes.modifyTime);
+    inodes.touchChange(inode);
+    return attributesOf(inode);
+  }
+
+  readSymlink(ino: InodeNumber): Uint8Array {
+    const target = this.#parts.inodes.get(ino).symlinkTarget;
+    if (target === undefined) throw new TcfsError("TCFS_INVALID", "not a symlink");
+    return target;
+  }
+
+  makeNode(parent: InodeNumber, name: Name, request: NodeRequest, caller: Caller): MaybePromise<Attributes> {
+    const { namespace, inodes } = this.#parts;
+    if ((request.mode & S_IFMT) === S_IFDIR) throw new TcfsError("TCFS_NOT_PERMITTED", "mknod makes no directories");
+    return this.#change(CHANGE_BYTES, () => inodes.reference(namespace.makeNode({ parent, name }, request, caller)));
+  }
+
+  makeDirectory(parent: InodeNumber, name: Name, request: NodeRequest, caller: Caller): MaybePromise<Attributes> {
+    const { namespace, inodes } = this.#parts;
+    return this.#change(CHANGE_BYTES, () =>
+      inodes.reference(namespace.makeDirectory({ parent, name }, request, caller)),
+    );
+  }
+
+  makeSymlink(parent: InodeNumber, name: Name, target: Uint8Array, caller: Caller): MaybePromise<Attributes> {
+    const { namespace, inodes } = this.#parts;
+    const copy = target.slice();
+    return this.#change(CHANGE_BYTES, () => inodes.reference(namespace.makeSymlink({ parent, name }, copy, caller)));
+  }
+
+  link(ino: InodeNumber, newParent: InodeNumber, newName: Name): MaybePromise<Attributes> {
+    const { namespace, inodes } = this.#parts;
+    return this.#change(CHANGE_BYTES, () =>
+      inodes.reference(namespace.link(ino, { parent: newParent, name: newName })),
+    );
+  }
+
+  makeTemporaryFile(parent: InodeNumber, request: NodeRequest, caller: Caller): MaybePromise<Attributes> {
+    const { namespace, inodes } = this.#parts;
+    return this.#change(CHANGE_BYTES, () => inodes.reference(namespace.makeTemporaryFile(parent, request, caller)));
+  }
+
+  unlink(parent: InodeNumber, name: Name): MaybePromise<void> {
+    return this.#change(0, () => {
+      this.#parts.namespace.unlink({ parent, name });
+    });
+  }
+
+  removeDirectory(parent: InodeNumber, name: Name): MaybePromise<void> {
+    return this.#change(0, () => {
+      this.#parts.namespace.removeDirectory({ parent, name });
+    });
+  }
+
+  rename(
+    from: { readonly parent: InodeNumber; readonly name: Name },
+    to: { readonly parent: InodeNumber; readonly name: Name },
+    flags: RenameFlags,
+    caller: Caller,
+  ): MaybePromise<void> {
+    return this.#change(CHANGE_BYTES, () => {
+      this.#parts.namespace.rename(from, to, flags, caller);
+    });
+  }
+
+  #regular(ino: InodeNumber): InodeRecord {
+    const inode = this.#parts.inodes.get(ino);
+    if (isDirectoryMode(inode.mode)) throw new TcfsError("TCFS_IS_DIRECTORY", `inode ${ino} is a directory`);
+    if (!isRegularMode(inode.mode)) throw new TcfsError("TCFS_INVALID", `inode ${ino} is not a regular file`);
+    return inode;
+  }
+
+  read(ino: InodeNumber, offset: bigint, lengthBytes: number): MaybePromise<ReadResult> {
+    const inode = this.#regular(ino);
+    this.#noteAccess(inode);
+    const result = this.#parts.contents.read(inode, offset, lengthBytes);
+    this.#readAhead.note(inode, offset, lengthBytes);
+    return result;
+  }
+
+  /** relatime: only what the kernel's cache lets through is seen here, and only a first read or one a day is noted. */
+  #noteAccess(inode: InodeRecord): void {
+    const { clock, metadata, committer, isReadOnly, keepsAccessTimes } = this.#parts;
+    if (isReadOnly || !keepsAccessTimes || committer.failure !== undefined) return;
+    const last = inode.accessTime.seconds;
+    const isNews = last <= inode.modifyTime.seconds || last <= inode.changeTime.seconds;
+    const now = clock.now();
+    if (now.seconds === last || (!isNews && now.seconds - last < DAY_SECONDS)) return;
+    inode.accessTime = now;
+    metadata.putInode(inode);
+    committer.noteChange();
+  }
+
+  write(
+    ino: InodeNumber,
+    offset: bigint,
+    data: Uint8Array,
+    options: { readonly clearSetId: boolean; readonly sync: boolean },
+    caller: Caller,
+  ): MaybePromise<number> {
+    checkRange(offset, BigInt(data.length));
+    const { committer, space } = this.#parts;
+    this.#checkWritable();
+    const admission = space.admit(data.length);
+    if (admission === undefined && !committer.isOverfull && !options.sync) {
+      this.#writeNow(ino, offset, data, options.clearSetId);
+      return data.length;
+    }
+    return this.#writeLater(ino, offset, data.slice(), options, admission, caller);
+  }
+
+  #writeNow(ino: InodeNumber, offset: bigint, data: Uint8Array, clearSetId: boolean): void {
+    const { contents, inodes, xattrs, committer } = this.#parts;
+    const inode = this.#regular(ino);
+    contents.write(inode, offset, data);
+    if (clearSetId) inode.mode = withoutSetId(inode.mode);
+    xattrs.dropCapabilities(inode);
+    inodes.touchContents(inode);
+    committer.noteChange();
+  }
+
+  async #writeLater(
+    ino: InodeNumber,
+    offset: bigint,
+    data: Uint8Array,
+    options: { readonly clearSetId: boolean; readonly sync: boolean },
+    admission: Promise<void> | undefined,
+    caller: Caller,
+  ): Promise<number> {
+    const { committer } = this.#parts;
+    await admission;
+    while (committer.isOverfull) {
+      if (committer.stall !== undefined) throw committer.stall;
+      await untilInterrupted(committer.room(), caller);
+    }
+    this.#checkWritable();
+    this.#writeNow(ino, offset, data, options.clearSetId);
+    if (options.sync) await committer.commit();
+    return data.length;
+  }
+
+  flush(ino: InodeNumber): void {
+    const { committer, files } = this.#parts;
+    const error = committer.failure ?? committer.stall;
+    if (error !== undefined && files.find(ino) !== undefined) throw error;
+  }
+
+  sync(_ino: InodeNumber, caller: Caller): MaybePromise<void> {
+    if (this.#parts.isReadOnly) return undefined;
+    return untilInterrupted(this.#parts.committer.commit(), caller);
+  }
+
+  syncAll(): MaybePromise<void> {
+    return this.#parts.isReadOnly ? undefined : this.#parts.committer.commit();
+  }
+
+  allocate(ino: InodeNumber, mode: number, offset: bigint, lengthBytes: bigint): MaybePromise<void> {
+    const keepsLength = (mode & FALLOC_KEEP_SIZE) !== 0;
+    const kind = mode & ~FALLOC_KEEP_SIZE;
+    if (lengthBytes <= 0n || offset < 0n) throw new TcfsError("TCFS_INVALID", "empty range");
+    checkRange(offset, lengthBytes);
+    if (kind === FALLOC_PUNCH_HOLE && keepsLength) return this.#punch(ino, offset, lengthBytes);
+    if (kind !== 0 && kind !== FALLOC_ZERO_RANGE) throw new TcfsError("TCFS_UNSUPPORTED", `fallocate mode ${mode}`);
+    if (lengthBytes > BigInt(this.#parts.space.space.availableBytes)) {
+      throw new TcfsError("TCFS_STORE_FULL", "the range is larger than the free space");
+    }
+    return this.#change(CHANGE_BYTES, () => {
+      const { contents, inodes } = this.#parts;
+      const inode = this.#regular(ino);
+      const end = offset + lengthBytes;
+      if (!keepsLength && end > inode.lengthBytes) inode.lengthBytes = end;
+      const within = min(end, inode.lengthBytes) - offset;
+      if (within > 0n) {
+        if (kind === FALLOC_ZERO_RANGE) contents.punchSmall(inode, offset, within);
+        contents.allocate(inode, offset, within);
+      }
+      inode.mode = withoutSetId(inode.mode);
+      inodes.touchContents(inode);
+    });
+  }
+
+  #punch(ino: InodeNumber, offset: bigint, lengthBytes: bigint): MaybePromise<void> {
+    return this.#change(0, () => {
+      const { contents, inodes } = this.#parts;
+      const inode = this.#regular(ino);
+      const within = min(offset + lengthBytes, inode.lengthBytes) - offset;
+      const touch = (): void => {
+        inodes.touchContents(inodes.get(ino));
+      };
+      const punching = within > 0n ? contents.punch(inode, offset, within) : undefined;
+      return punching === undefined ? touch() : punching.then(touch);
+    }) as MaybePromise<void>;
+  }
+
+  async seek(ino: InodeNumber, offset: bigint, whence: "data" | "hole"): Promise<bigint> {
+    const inode = this.#regular(ino);
+    if (offset < 0n || offset >= inode.lengthBytes) throw new TcfsError("TCFS_NO_OFFSET", "offset past the end");
+    const found = await this.#parts.contents.seek(inode, offset, whence);
+    if (found === undefined) throw new TcfsError("TCFS_NO_OFFSET", "no data after the offset");
+    return found;
+  }
+
+  async copyRange(
+    from: { readonly ino: InodeNumber; readonly offset: bigint },
+    to: { readonly ino: InodeNumber; readonly offset: bigint },
+    lengthBytes: bigint,
+  ): Promise<bigint> {
+    const { contents, committer, inodes, xattrs } = this.#parts;
+    const available = this.#regular(from.ino).lengthBytes - from.offset;
+    const wanted = Number(min(min(lengthBytes, available), BigInt(MAX_SHARED_BYTES)));
+    if (wanted <= 0) return 0n;
+    checkRange(to.offset, BigInt(wanted));
+    if (contents.isHeld(this.#regular(from.ino), from.offset, wanted)) await committer.commit();
+    return this.#change(CHANGE_BYTES, () => {
+      const source = this.#regular(from.ino);
+      const target = this.#regular(to.ino);
+      const copied = Number(min(BigInt(wanted), source.lengthBytes - from.offset));
+      if (copied <= 0) return 0n;
+      contents.share(source, from.offset, target, to.offset, copied);
+      target.mode = withoutSetId(target.mode);
+      xattrs.dropCapabilities(target);
+      inodes.touchContents(target);
+      return BigInt(copied);
+    });
+  }
+
+  readDirectory(
+    ino: InodeNumber,
+    cookie: bigint,
+    withAttributes: boolean,
+    take: (entry: DirectoryEntry, attributes: Attributes | undefined) => boolean,
+  ): MaybePromise<void> {
+    const { metadata, inodes } = this.#parts;
+    const directory = inodes.directory(ino);
+    const parent = directory.parent === 0 ? ROOT_INODE : directory.parent;
+    const attributes = (child: InodeNumber): Attributes | undefined => {
+      const inode = withAttributes ? metadata.getInode(child) : undefined;
+      return inode === undefined ? undefined : attributesOf(inode);
+    };
+    const accept = (entry: DirectoryEntry, known: Attributes | undefined): boolean => {
+      if (!take(entry, known)) return false;
+      if (known !== undefined) inodes.reference(inodes.get(entry.ino));
+      return true;
+    };
+    const listing = directory.linkCount === 0 ? [] : metadata.listDirectory(ino);
+    const options = { self: ino, parent, cookie, attributes, take: accept };
+    if (listing instanceof Promise)
+      return listing.then((entries) => {
+        readEntries(entries, options);
+      });
+    readEntries(listing, options);
+  }
+
+  getXattr(ino: InodeNumber, name: Name): Uint8Array {
+    return this.#parts.xattrs.get(ino, name);
+  }
+
+  setXattr(ino: InodeNumber, name: Name, value: Uint8Array, flags: XattrFlags): MaybePromise<void> {
+    const copy = value.slice();
+    return this.#change(CHANGE_BYTES + value.length, () => {
+      this.#parts.xattrs.set(ino, name, copy, flags);
+    });
+  }
+
+  listXattrs(ino: InodeNumber): readonly Name[] {
+    return this.#parts.xattrs.list(ino);
+  }
+
+  removeXattr(ino: InodeNumber, name: Name): MaybePromise<void> {
+    return this.#change(0, () => {
+      this.#parts.xattrs.remove(ino, name);
+    });
+  }
+
+  statistics(): MaybePromise<FileSystemStatistics> {
+    const { space, metadata } = this.#parts;
+    return space.refresh().then(() => ({ space: space.space, inodeCount: metadata.volume.inodeCount }));
+  }
+}
+
+function min(a: bigint, b: bigint): bigint {
+  return a < b ? a : b;
+}

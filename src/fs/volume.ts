@@ -1,0 +1,171 @@
+/**
+ * An open volume: the filesystem over a metadata store and a chunk store that the caller opened and closes.
+ * `close` makes everything acknowledged durable.
+ */
+import type { ChunkStore, CollectionReport } from "../chunkstore/chunk-store.ts";
+import type { InodeRecord } from "../format/records.ts";
+import { ROOT_INODE } from "../ids.ts";
+import type { MetadataStore } from "../metadata/metadata-store.ts";
+import type { Clock } from "../platform/clock.ts";
+import type { Disk } from "../platform/disk.ts";
+import { Committer } from "./committer.ts";
+import { Contents } from "./contents.ts";
+import { Defragmenter } from "./defragmenter.ts";
+import type { NotePage } from "./extent-writer.ts";
+import { FileTable } from "./file-table.ts";
+import { Housekeeper } from "./housekeeper.ts";
+import { Inodes } from "./inodes.ts";
+import { S_IFDIR } from "./mode.ts";
+import { Namespace } from "./namespace.ts";
+import type { FileSystemOperations } from "./operations.ts";
+import { SpaceGuard } from "./space-guard.ts";
+import { VolumeOperations, type VolumeParts } from "./volume-operations.ts";
+import { Xattrs } from "./xattrs.ts";
+
+export interface VolumeOptions {
+  readonly metadata: MetadataStore;
+  readonly chunks: ChunkStore;
+  readonly disk: Disk;
+  readonly clock: Clock;
+  /** The vault directory: its disk's room is the volume's. */
+  readonly directory: string;
+  readonly isReadOnly: boolean;
+  /** relatime, or no access times at all. */
+  readonly keepsAccessTimes: boolean;
+  /** Who owns the root directory of a new volume. */
+  readonly owner: { readonly uid: number; readonly gid: number };
+  /** A commit ended: with an error, or with none. */
+  readonly onCommit: (error: unknown) => void;
+}
+
+export interface VolumeStatistics {
+  readonly inodeCount: number;
+  /** Bytes that all files' data takes, before deduplication and compression. */
+  readonly allocatedBytes: number;
+  /** Changed bytes that only memory holds. */
+  readonly heldBytes: number;
+  readonly dirtyRecordCount: number;
+}
+
+/** What works on its own while nobody waits. */
+interface Background {
+  readonly defragmenter: Defragmenter;
+  readonly housekeeper: Housekeeper;
+}
+
+export class Volume {
+  readonly operations: FileSystemOperations;
+  readonly #parts: VolumeParts;
+  readonly #background: Background;
+  #isClosed = false;
+
+  private constructor(parts: VolumeParts, background: Background) {
+    this.#parts = parts;
+    this.#background = background;
+    this.operations = new VolumeOperations(parts);
+  }
+
+  /** Open the volume; makes the root directory of a new one and clears what a crash left unlinked. */
+  static async open(options: VolumeOptions): Promise<Volume> {
+    const { metadata, chunks, disk, clock, directory, isReadOnly } = options;
+    const files = new FileTable(metadata);
+    const inodes = new Inodes({ metadata, files, clock });
+    const xattrs = new Xattrs(metadata, inodes);
+    const namespace = new Namespace(metadata, inodes, xattrs);
+    const space = await SpaceGuard.open({ disk, directory, heldBytes: () => files.heldBytes });
+    const onSealed = (): void => {
+      committer.releaseRoom();
+    };
+    const contents = new Contents({ files, metadata, chunks, onSealed });
+    const onChange = (): void => {
+      committer.noteChange();
+    };
+    const defragmenter = new Defragmenter({ files, metadata, contents, clock, onChange });
+    const onOutcome = (error: unknown): void => {
+      void space.refresh();
+      if (error === undefined) housekeeper.consider();
+      options.onCommit(error);
+    };
+    const notePage: NotePage = (ino, page, extents) => {
+      defragmenter.note(ino, page, extents);
+    };
+    const committer = new Committer({ files, metadata, chunks, clock, onOutcome, notePage });
+    const barrier = (): Promise<void> => committer.commit();
+    const onFailure = options.onCommit;
+    const housekeeper = new Housekeeper({ files, chunks, space, clock, barrier, onFailure });
+    const { keepsAccessTimes } = options;
+    const parts = { metadata, clock, files, inodes, xattrs, namespace, contents, committer, space, isReadOnly };
+    const volume = new Volume({ ...parts, keepsAccessTimes }, { defragmenter, housekeeper });
+    if (metadata.getInode(ROOT_INODE) === undefined) volume.#makeRoot(options.owner);
+    if (!isReadOnly) {
+      await volume.#clearOrphans();
+      await committer.commit();
+    }
+    return volume;
+  }
+
+  #makeRoot(owner: VolumeOptions["owner"]): void {
+    const { metadata, clock } = this.#parts;
+    const now = clock.now();
+    const root: InodeRecord = {
+      ino: ROOT_INODE,
+      epoch: metadata.volume.epoch,
+      mode: S_IFDIR | 0o755,
+      ...owner,
+      linkCount: 2,
+      deviceNumber: 0,
+      lengthBytes: 0n,
+      allocatedBytes: 0,
+      accessTime: now,
+      modifyTime: now,
+      changeTime: now,
+      birthTime: now,
+      entryCount: 0,
+      parent: ROOT_INODE,
+      hasXattrs: false,
+      symlinkTarget: undefined,
+    };
+    metadata.putInode(root);
+    metadata.volume.inodeCount++;
+  }
+
+  async #clearOrphans(): Promise<void> {
+    const { metadata, inodes } = this.#parts;
+    for (const ino of await metadata.listOrphans()) {
+      const inode = metadata.getInode(ino);
+      if (inode === undefined) metadata.removeOrphan(ino);
+      else inodes.remove(inode);
+    }
+  }
+
+  /** Make everything acknowledged so far durable. */
+  async syncAll(): Promise<void> {
+    if (!this.#parts.isReadOnly) await this.#parts.committer.commit();
+  }
+
+  statistics(): VolumeStatistics {
+    const { metadata, files } = this.#parts;
+    return {
+      inodeCount: metadata.volume.inodeCount,
+      allocatedBytes: metadata.volume.allocatedBytes,
+      heldBytes: files.heldBytes,
+      dirtyRecordCount: metadata.dirtyRecordCount,
+    };
+  }
+
+  /** Give back the room of chunks that nothing refers to any more. */
+  collect(signal: AbortSignal): Promise<CollectionReport> {
+    return this.#background.housekeeper.collect(signal);
+  }
+
+  /** The kernel is gone: delete what only it referred to, commit, and take no more. Idempotent. */
+  async close(): Promise<void> {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.#background.defragmenter.close();
+    await this.#background.housekeeper.close();
+    if (this.#parts.isReadOnly) return;
+    if (this.#parts.committer.failure === undefined) await this.#clearOrphans();
+    await this.#parts.committer.close();
+  }
+}
