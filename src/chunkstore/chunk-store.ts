@@ -57,8 +57,16 @@ export interface ChunkStore {
    * called again with the same batch.
    */
   flushInto(batch: FrozenBatch): Promise<void>;
+  /** Whether `flushInto` would put anything into a batch: chunks stored, moved or to be dropped. */
+  readonly isDirty: boolean;
   /** The batch is durable: the records given to it need no second home. */
   committed(): void;
+  /**
+   * Move chunks that ride inline in the metadata to packs, with the next batch. Happens by itself when they are many;
+   * to be called when the volume falls quiet. Cheap when there are none.
+   * @throws TcfsError `TCFS_STORE_FULL`, `TCFS_IO`; the chunks are well where they are.
+   */
+  migrateInline(): Promise<void>;
   /**
    * Mark from every extent page, then drop what nothing refers to: chunk records with the next batches, whole packs
    * once empty; packs mostly dead are emptied into new ones. Keeps everything on any read error.

@@ -93,6 +93,12 @@ export interface PackCipher {
    * @param fd - Borrowed until settled.
    */
   readonly readFrames?: (fd: number, fileOffset: number, run: FrameRun, output: Uint8Array) => Promise<void>;
+  /**
+   * The same at once and on the calling thread, if the page cache holds all of the run: false otherwise, then
+   * `output` is undefined and {@link readFrames} is the way. For runs of at most a few frames.
+   * @throws TcfsError `TCFS_CORRUPT` as unseal.
+   */
+  readonly readFramesSync?: (fd: number, fileOffset: number, run: FrameRun, output: Uint8Array) => boolean;
   wipe(): void;
 }
 
@@ -151,6 +157,6 @@ export interface SealingEngine {
   packCipher(packId: PackId, packKey: Uint8Array): PackCipher;
   /** `PRF(directory, name)`, 16 bytes: the part of a dentry's key that stands for its name. Fresh memory. */
   namePrf(directory: InodeNumber, name: Name): Uint8Array;
-  /** Wipe every key. Later calls throw `TCFS_CLOSED`. */
+  /** Wipe every key of the engine. Later calls throw `TCFS_CLOSED`. Pack ciphers are wiped by whoever made them. */
   close(): void;
 }

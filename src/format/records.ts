@@ -86,6 +86,27 @@ export interface PackRecord {
   readonly isFinished: boolean;
 }
 
+/** Counters of the chunk store; one record, put with every batch that changes chunks or packs. */
+export interface ChunkTotals {
+  readonly packCount: number;
+  /** Sum of all pack records' lengthBytes. */
+  readonly packBytes: number;
+  /** Content bytes of inline chunk records. */
+  readonly inlineBytes: number;
+  /** Plaintext bytes of all chunk records. */
+  readonly uniqueBytes: number;
+}
+
+/**
+ * Chunks that one commit stored inline: how they are found again, to be moved to packs, without walking all chunk
+ * records. An id in it may since have been moved or deleted.
+ */
+export interface InlineList {
+  /** Key of the record; u32. */
+  readonly list: number;
+  readonly chunks: readonly ChunkId[];
+}
+
 /** Counters of the whole volume; one record. */
 export interface VolumeRecord {
   nextInode: InodeNumber;

@@ -5,9 +5,11 @@
  */
 import type {
   ChunkRecord,
+  ChunkTotals,
   DentryRecord,
   DirectoryEntryRecord,
   ExtentPage,
+  InlineList,
   InodeRecord,
   PackRecord,
   VolumeRecord,
@@ -22,6 +24,9 @@ export interface FrozenBatch {
   deleteChunk(id: ChunkId): void;
   putPack(record: PackRecord): void;
   deletePack(pack: PackId): void;
+  putChunkTotals(totals: ChunkTotals): void;
+  /** A list without chunks deletes the record. */
+  putInlineList(list: InlineList): void;
   /** Records in the batch; 0 means that a commit would write nothing. */
   readonly recordCount: number;
   /** Seal and write everything in one atomic, device-flushed LevelDB batch; then the frozen layer is gone. */
@@ -64,6 +69,10 @@ export interface MetadataStore {
   /** Walk all extent pages of all files and epochs (a snapshot of the database), for collection. */
   allExtentPages(): AsyncIterable<ExtentPage>;
   packs(): AsyncIterable<PackRecord>;
+  /** Undefined in a vault that never stored a chunk. */
+  getChunkTotals(): ChunkTotals | undefined;
+  /** All lists of inline chunks of the database; few (they go as the chunks move to packs). */
+  inlineLists(): AsyncIterable<InlineList>;
 
   /** The live volume record; change it and it is written with the next batch. */
   readonly volume: VolumeRecord;

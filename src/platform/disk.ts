@@ -17,8 +17,6 @@ export interface DiskFile {
   readInto(into: Uint8Array, offset: number): Promise<number>;
   /** Write all of `pieces` one after another from `offset`. Lent until settled. */
   write(pieces: readonly Uint8Array[], offset: number): Promise<void>;
-  /** Reserve space up to `lengthBytes` without changing the file's length; `TCFS_STORE_FULL` if there is none. */
-  reserve(lengthBytes: number): Promise<void>;
   /** Flush data, and the metadata needed to read it, to the device (fdatasync). */
   sync(): Promise<void>;
   length(): Promise<number>;

@@ -1,0 +1,475 @@
+/*
+ * The sealing engine as Node sees it: handles in, bytes and status numbers out, no policy.
+ * src/crypto/binding.ts is the one file that calls it and documents each function.
+ */
+#include "arguments.h"
+#include "jobs.h"
+
+#include <openssl/crypto.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ENGINE_MAGIC 0x74634531u
+#define PACK_MAGIC 0x74635031u
+#define FRAME_NUMBER_END (1ull << 32)
+
+typedef struct {
+  uint32_t magic;
+  bool is_open;
+  chunker by;
+  record_cipher records;
+  /* Memory shared with JavaScript: small arguments and results go through it without allocation. */
+  napi_ref staging_ref;
+  output_span staging;
+} engine_handle;
+
+typedef struct {
+  uint32_t magic;
+  bool is_open;
+  frame_cipher seals;
+  EVP_CIPHER_CTX *unseals;
+} pack_handle;
+
+static void engine_wipe(engine_handle *engine) {
+  if (!engine->is_open) return;
+  engine->is_open = false;
+  OPENSSL_cleanse(&engine->by, sizeof engine->by);
+  record_cipher_wipe(&engine->records);
+  OPENSSL_cleanse(engine->staging.bytes, engine->staging.length);
+}
+
+static void pack_wipe(pack_handle *pack) {
+  if (!pack->is_open) return;
+  pack->is_open = false;
+  EVP_CIPHER_CTX_free(pack->seals.context);
+  EVP_CIPHER_CTX_free(pack->unseals);
+  pack->seals.context = NULL;
+  pack->unseals = NULL;
+}
+
+static void engine_finalize(napi_env env, void *data, void *hint) {
+  engine_handle *engine = data;
+  engine_wipe(engine);
+  napi_delete_reference(env, engine->staging_ref);
+  free(engine);
+}
+
+static void pack_finalize(napi_env env, void *data, void *hint) {
+  pack_wipe(data);
+  free(data);
+}
+
+static engine_handle *read_engine(napi_env env, napi_value value) {
+  void *data = NULL;
+  napi_status status = napi_get_value_external(env, value, &data);
+  engine_handle *engine = data;
+  if (status == napi_ok && engine->magic == ENGINE_MAGIC && engine->is_open) return engine;
+  throw_bad_argument(env);
+  return NULL;
+}
+
+static pack_handle *read_pack(napi_env env, napi_value value) {
+  void *data = NULL;
+  napi_status status = napi_get_value_external(env, value, &data);
+  pack_handle *pack = data;
+  if (status == napi_ok && pack->magic == PACK_MAGIC && pack->is_open) return pack;
+  throw_bad_argument(env);
+  return NULL;
+}
+
+static bool read_staging(napi_env env, napi_value value, engine_handle *engine) {
+  return read_output(env, value, &engine->staging) &&
+         napi_create_reference(env, value, 1, &engine->staging_ref) == napi_ok;
+}
+
+static bool read_sizes(napi_env env, const napi_value *values, chunker *by) {
+  uint32_t min_bytes, average_bytes, max_bytes;
+  if (!read_u32(env, values[0], &min_bytes) || !read_u32(env, values[1], &average_bytes) ||
+      !read_u32(env, values[2], &max_bytes)) {
+    return false;
+  }
+  bool is_power = average_bytes >= 16 && (average_bytes & (average_bytes - 1)) == 0;
+  if (!is_power || min_bytes == 0 || min_bytes >= average_bytes || average_bytes >= max_bytes) {
+    return throw_bad_argument(env);
+  }
+  chunker_set_sizes(by, min_bytes, average_bytes, max_bytes);
+  return true;
+}
+
+/* openEngine(keys, sessionId, recordAadPrefix, staging, minBytes, averageBytes, maxBytes): engine */
+static napi_value open_engine(napi_env env, napi_callback_info info) {
+  napi_value values[7], external;
+  uint8_t keys[4 * KEY_BYTES];
+  byte_span prefix;
+  if (!read_arguments(env, info, 7, values)) return NULL;
+  engine_handle *engine = calloc(1, sizeof *engine);
+  if (engine == NULL) return NULL;
+  engine->magic = ENGINE_MAGIC;
+  record_cipher *records = &engine->records;
+  bool is_read = read_bytes_exactly(env, values[0], keys, sizeof keys) &&
+                 read_bytes_exactly(env, values[1], records->session_id, SESSION_ID_BYTES) &&
+                 read_bytes(env, values[2], &prefix) && read_sizes(env, values + 4, &engine->by) &&
+                 read_staging(env, values[3], engine);
+  if (is_read && prefix.length <= AAD_MAX_BYTES) {
+    memcpy(records->aad_prefix, prefix.bytes, prefix.length);
+    records->aad_prefix_length = prefix.length;
+    chunker_init(&engine->by, keys + KEY_BYTES, keys);
+    memcpy(records->parent_key, keys + 2 * KEY_BYTES, KEY_BYTES);
+    memcpy(records->name_key, keys + 3 * KEY_BYTES, KEY_BYTES);
+    engine->is_open = true;
+    is_read = record_cipher_start(records);
+  }
+  OPENSSL_cleanse(keys, sizeof keys);
+  if (is_read && engine->is_open &&
+      napi_create_external(env, engine, engine_finalize, NULL, &external) == napi_ok) {
+    return external;
+  }
+  engine_wipe(engine);
+  if (engine->staging_ref != NULL) napi_delete_reference(env, engine->staging_ref);
+  free(engine);
+  throw_bad_argument(env);
+  return NULL;
+}
+
+/* closeEngine(engine): wipe its keys. Jobs under way hold their own copies until they end. */
+static napi_value close_engine(napi_env env, napi_callback_info info) {
+  napi_value values[1];
+  if (!read_arguments(env, info, 1, values)) return NULL;
+  engine_handle *engine = read_engine(env, values[0]);
+  if (engine != NULL) engine_wipe(engine);
+  return NULL;
+}
+
+/* setStaging(engine, staging): replace the shared memory by a larger one. */
+static napi_value set_staging(napi_env env, napi_callback_info info) {
+  napi_value values[2];
+  if (!read_arguments(env, info, 2, values)) return NULL;
+  engine_handle *engine = read_engine(env, values[0]);
+  if (engine == NULL) return NULL;
+  output_span before = engine->staging;
+  napi_ref before_ref = engine->staging_ref;
+  if (!read_staging(env, values[1], engine)) {
+    engine->staging = before;
+    engine->staging_ref = before_ref;
+    throw_bad_argument(env);
+    return NULL;
+  }
+  OPENSSL_cleanse(before.bytes, before.length);
+  napi_delete_reference(env, before_ref);
+  return NULL;
+}
+
+/* openPack(key, aad): pack */
+static napi_value open_pack(napi_env env, napi_callback_info info) {
+  napi_value values[2], external;
+  uint8_t key[KEY_BYTES];
+  byte_span aad;
+  if (!read_arguments(env, info, 2, values) || !read_bytes(env, values[1], &aad)) return NULL;
+  if (aad.length > AAD_MAX_BYTES || !read_bytes_exactly(env, values[0], key, sizeof key)) {
+    throw_bad_argument(env);
+    return NULL;
+  }
+  pack_handle *pack = calloc(1, sizeof *pack);
+  if (pack != NULL) {
+    pack->magic = PACK_MAGIC;
+    pack->is_open = true;
+    pack->seals.context = aead_new(key, true);
+    pack->unseals = aead_new(key, false);
+    memcpy(pack->seals.aad, aad.bytes, aad.length);
+    pack->seals.aad_length = aad.length;
+  }
+  OPENSSL_cleanse(key, sizeof key);
+  if (pack != NULL && pack->seals.context != NULL && pack->unseals != NULL &&
+      napi_create_external(env, pack, pack_finalize, NULL, &external) == napi_ok) {
+    return external;
+  }
+  if (pack != NULL) pack_wipe(pack);
+  free(pack);
+  napi_throw_error(env, NULL, "no memory for a pack's key");
+  return NULL;
+}
+
+/* closePack(pack): wipe its key. Jobs under way hold their own copies until they end. */
+static napi_value close_pack(napi_env env, napi_callback_info info) {
+  napi_value values[1];
+  if (!read_arguments(env, info, 1, values)) return NULL;
+  pack_handle *pack = read_pack(env, values[0]);
+  if (pack != NULL) pack_wipe(pack);
+  return NULL;
+}
+
+/* The pieces and how many belong to each input: arguments `at` and `at + 1`. */
+static bool read_inputs(napi_env env, const napi_value *at, job *work) {
+  u32_span counts;
+  if (!read_pieces(env, at[0], &work->pieces, &work->piece_count) || !read_u32s(env, at[1], &counts)) return false;
+  size_t sum = 0;
+  for (size_t i = 0; i < counts.count; i++) sum += counts.values[i];
+  if (sum != work->piece_count) return throw_bad_argument(env);
+  work->piece_counts = counts.values;
+  work->input_count = counts.count;
+  return true;
+}
+
+static size_t input_bytes(const job *work, size_t first_piece, size_t input) {
+  size_t total = 0;
+  for (size_t i = 0; i < work->piece_counts[input]; i++) total += work->pieces[first_piece + i].length;
+  return total;
+}
+
+static bool read_naming(napi_env env, const napi_value *values, const engine_handle *engine, job *work) {
+  byte_span finals;
+  output_span ids;
+  u32_span lengths, counts;
+  if (!read_inputs(env, values + 1, work) || !read_bytes(env, values[3], &finals) ||
+      !read_output(env, values[4], &ids) || !read_u32s(env, values[5], &lengths) ||
+      !read_u32s(env, values[6], &counts)) {
+    return false;
+  }
+  size_t most = 0, piece = 0;
+  for (size_t i = 0; i < work->input_count; i++) {
+    most += input_bytes(work, piece, i) / engine->by.min_bytes + 1;
+    piece += work->piece_counts[i];
+  }
+  bool fits = finals.length == work->input_count && counts.count == work->input_count && lengths.count >= most &&
+              ids.length / ID_BYTES >= most;
+  if (!fits) return throw_bad_argument(env);
+  work->by = malloc(sizeof *work->by);
+  if (work->by == NULL) return throw_bad_argument(env);
+  memcpy(work->by, &engine->by, sizeof *work->by);
+  work->finals = finals.bytes;
+  work->ids = ids.bytes;
+  work->id_lengths = lengths.values;
+  work->chunk_counts = counts.values;
+  work->run = run_naming;
+  return true;
+}
+
+/* nameChunks(engine, pieces, pieceCounts, finals, ids, lengths, chunkCounts, onPool): status */
+static napi_value name_chunks(napi_env env, napi_callback_info info) {
+  napi_value values[8];
+  bool on_pool;
+  if (!read_arguments(env, info, 8, values) || !read_flag(env, values[7], &on_pool)) return NULL;
+  const engine_handle *engine = read_engine(env, values[0]);
+  job *work = engine == NULL ? NULL : job_new();
+  if (work == NULL) return NULL;
+  if (read_naming(env, values, engine, work)) return job_start(env, work, on_pool, values, 7);
+  job_free(work);
+  return NULL;
+}
+
+static bool take_cipher(napi_env env, const pack_handle *pack, bool seals, job *work) {
+  work->cipher = pack->seals;
+  work->cipher.context = aead_copy(seals ? pack->seals.context : pack->unseals);
+  if (work->cipher.context != NULL) return true;
+  napi_throw_error(env, NULL, "no memory for a key schedule");
+  return false;
+}
+
+static bool read_sealing(napi_env env, const napi_value *values, const pack_handle *pack, job *work) {
+  u32_span lengths, stored;
+  output_span output;
+  if (!read_inputs(env, values + 1, work) || !read_u32s(env, values[3], &lengths) ||
+      !read_count(env, values[4], &work->first_frame) || !read_output(env, values[5], &output) ||
+      !read_u32s(env, values[6], &stored) || !take_cipher(env, pack, true, work)) {
+    return false;
+  }
+  if (lengths.count != work->input_count) return throw_bad_argument(env);
+  size_t frames = 0, bytes = 0, piece = 0;
+  for (size_t i = 0; i < work->input_count; i++) {
+    if (input_bytes(work, piece, i) != lengths.values[i]) return throw_bad_argument(env);
+    frames += ((size_t)lengths.values[i] + FRAME_BYTES - 1) / FRAME_BYTES;
+    bytes += lengths.values[i];
+    piece += work->piece_counts[i];
+  }
+  bool fits = stored.count >= frames && output.length >= bytes + frames * FRAME_OVERHEAD_BYTES &&
+              work->first_frame + frames <= FRAME_NUMBER_END;
+  if (!fits) return throw_bad_argument(env);
+  work->chunk_lengths = lengths.values;
+  work->output = output.bytes;
+  work->stored = stored.values;
+  work->run = run_sealing;
+  return true;
+}
+
+/* seal(pack, pieces, pieceCounts, chunkLengths, firstFrame, output, storedFrameBytes, onPool): status */
+static napi_value seal(napi_env env, napi_callback_info info) {
+  napi_value values[8];
+  bool on_pool;
+  if (!read_arguments(env, info, 8, values) || !read_flag(env, values[7], &on_pool)) return NULL;
+  const pack_handle *pack = read_pack(env, values[0]);
+  job *work = pack == NULL ? NULL : job_new();
+  if (work == NULL) return NULL;
+  if (read_sealing(env, values, pack, work)) return job_start(env, work, on_pool, values, 7);
+  job_free(work);
+  return NULL;
+}
+
+/* (…, firstFrame, storedFrameBytes, output): arguments `at` to `at + 2`, consistent with one another. */
+static bool read_run(napi_env env, const napi_value *at, const pack_handle *pack, job *work) {
+  u32_span stored;
+  output_span output;
+  frame_run *run = &work->opened;
+  if (!read_count(env, at[0], &run->first_frame) || !read_u32s(env, at[1], &stored) ||
+      !read_output(env, at[2], &output) || !take_cipher(env, pack, false, work)) {
+    return false;
+  }
+  for (size_t i = 0; i < stored.count; i++) {
+    if (stored.values[i] > STORED_FRAME_MAX_BYTES) return throw_bad_argument(env);
+    work->sealed_bytes += stored.values[i];
+  }
+  if (stored.count != (output.length + FRAME_BYTES - 1) / FRAME_BYTES) return throw_bad_argument(env);
+  run->stored = stored.values;
+  run->frame_count = stored.count;
+  run->length = output.length;
+  work->output = output.bytes;
+  return true;
+}
+
+/* unseal(pack, firstFrame, storedFrameBytes, output, sealed, onPool): status */
+static napi_value unseal(napi_env env, napi_callback_info info) {
+  napi_value values[6];
+  byte_span sealed;
+  bool on_pool;
+  if (!read_arguments(env, info, 6, values) || !read_bytes(env, values[4], &sealed) ||
+      !read_flag(env, values[5], &on_pool)) {
+    return NULL;
+  }
+  const pack_handle *pack = read_pack(env, values[0]);
+  job *work = pack == NULL ? NULL : job_new();
+  if (work == NULL) return NULL;
+  if (read_run(env, values + 1, pack, work)) {
+    if (work->sealed_bytes == sealed.length) {
+      work->sealed = sealed.bytes;
+      work->run = run_unsealing;
+      return job_start(env, work, on_pool, values, 5);
+    }
+    throw_bad_argument(env);
+  }
+  job_free(work);
+  return NULL;
+}
+
+/* readFrames(pack, firstFrame, storedFrameBytes, output, fd, fileOffset, onPool): status; in place: cached only */
+static napi_value read_frames(napi_env env, napi_callback_info info) {
+  napi_value values[7];
+  uint32_t fd;
+  uint64_t offset;
+  bool on_pool;
+  if (!read_arguments(env, info, 7, values) || !read_u32(env, values[4], &fd) ||
+      !read_count(env, values[5], &offset) || !read_flag(env, values[6], &on_pool)) {
+    return NULL;
+  }
+  const pack_handle *pack = read_pack(env, values[0]);
+  job *work = pack == NULL ? NULL : job_new();
+  if (work == NULL) return NULL;
+  if (read_run(env, values + 1, pack, work)) {
+    work->fd = (int)fd;
+    work->offset = (off_t)offset;
+    work->run = on_pool ? run_reading : run_reading_cached;
+    return job_start(env, work, on_pool, values, 4);
+  }
+  job_free(work);
+  return NULL;
+}
+
+/*
+ * sealRecords(engine, output, recordCount, firstCounter): status. Staging holds recordCount pairs of u32
+ * (key length, value length), then the keys; output holds room || value || room for each, and gets the records.
+ */
+static napi_value seal_records(napi_env env, napi_callback_info info) {
+  napi_value values[4];
+  output_span output;
+  uint32_t count;
+  uint64_t counter;
+  if (!read_arguments(env, info, 4, values) || !read_output(env, values[1], &output) ||
+      !read_u32(env, values[2], &count) || !read_count(env, values[3], &counter)) {
+    return NULL;
+  }
+  engine_handle *engine = read_engine(env, values[0]);
+  if (engine == NULL) return NULL;
+  size_t key_offset = (size_t)count * 8, offset = 0;
+  bool is_sealed = key_offset <= engine->staging.length;
+  for (uint32_t i = 0; i < count && is_sealed; i++) {
+    uint32_t lengths[2];
+    memcpy(lengths, engine->staging.bytes + (size_t)i * 8, sizeof lengths);
+    size_t record = (size_t)lengths[1] + RECORD_OVERHEAD_BYTES;
+    if (lengths[0] > engine->staging.length - key_offset || record > output.length - offset) {
+      throw_bad_argument(env);
+      return NULL;
+    }
+    byte_span key = {engine->staging.bytes + key_offset, lengths[0]};
+    is_sealed = seal_record(&engine->records, key, counter + i, output.bytes + offset, record);
+    key_offset += lengths[0];
+    offset += record;
+  }
+  return number_value(env, is_sealed ? 0 : -1);
+}
+
+/* unsealRecord(engine, keyLength, sealedLength): status. Staging holds key || sealed; the value is opened in it. */
+static napi_value unseal_record_in_staging(napi_env env, napi_callback_info info) {
+  napi_value values[3];
+  uint32_t key_length, sealed_length;
+  if (!read_arguments(env, info, 3, values) || !read_u32(env, values[1], &key_length) ||
+      !read_u32(env, values[2], &sealed_length)) {
+    return NULL;
+  }
+  engine_handle *engine = read_engine(env, values[0]);
+  if (engine == NULL) return NULL;
+  if ((size_t)key_length + sealed_length > engine->staging.length) {
+    throw_bad_argument(env);
+    return NULL;
+  }
+  byte_span key = {engine->staging.bytes, key_length};
+  bool is_open = unseal_record(&engine->records, key, engine->staging.bytes + key_length, sealed_length);
+  return number_value(env, is_open ? 0 : -1);
+}
+
+/* namePrf(engine, directory, name): the 16 bytes stand at the start of staging. */
+static napi_value name_prf_to_staging(napi_env env, napi_callback_info info) {
+  napi_value values[3];
+  uint64_t directory;
+  char name[1024];
+  size_t length;
+  if (!read_arguments(env, info, 3, values) || !read_count(env, values[1], &directory)) return NULL;
+  engine_handle *engine = read_engine(env, values[0]);
+  if (engine == NULL) return NULL;
+  if (napi_get_value_string_latin1(env, values[2], name, sizeof name, &length) != napi_ok ||
+      length >= sizeof name - 1 || engine->staging.length < NAME_PRF_BYTES) {
+    throw_bad_argument(env);
+    return NULL;
+  }
+  name_prf(engine->records.name_key, directory, (const uint8_t *)name, length, engine->staging.bytes);
+  return NULL;
+}
+
+NAPI_MODULE_INIT() {
+  static const struct {
+    const char *name;
+    napi_callback call;
+  } FUNCTIONS[] = {
+      {"openEngine", open_engine},
+      {"closeEngine", close_engine},
+      {"setStaging", set_staging},
+      {"openPack", open_pack},
+      {"closePack", close_pack},
+      {"nameChunks", name_chunks},
+      {"seal", seal},
+      {"unseal", unseal},
+      {"readFrames", read_frames},
+      {"sealRecords", seal_records},
+      {"unsealRecord", unseal_record_in_staging},
+      {"namePrf", name_prf_to_staging},
+  };
+  if (!aead_setup()) {
+    napi_throw_error(env, NULL, "Node's OpenSSL has no AES-256-GCM");
+    return NULL;
+  }
+  for (size_t i = 0; i < sizeof FUNCTIONS / sizeof FUNCTIONS[0]; i++) {
+    napi_value function;
+    if (napi_create_function(env, FUNCTIONS[i].name, NAPI_AUTO_LENGTH, FUNCTIONS[i].call, NULL, &function) != napi_ok ||
+        napi_set_named_property(env, exports, FUNCTIONS[i].name, function) != napi_ok) {
+      return NULL;
+    }
+  }
+  return exports;
+}

@@ -1,0 +1,108 @@
+/* Sealed metadata records and the PRF of names (FORMAT.md §6, §7). */
+#include "engine.h"
+
+#include <blake3.h>
+#include <openssl/crypto.h>
+#include <string.h>
+
+static const char SESSION_CONTEXT[] = "tcfs session";
+
+static void session_key(const record_cipher *cipher, const uint8_t id[SESSION_ID_BYTES], uint8_t out[KEY_BYTES]) {
+  blake3_hasher hasher;
+  blake3_hasher_init_keyed(&hasher, cipher->parent_key);
+  blake3_hasher_update(&hasher, SESSION_CONTEXT, sizeof SESSION_CONTEXT - 1);
+  blake3_hasher_update(&hasher, id, SESSION_ID_BYTES);
+  blake3_hasher_finalize(&hasher, out, KEY_BYTES);
+  OPENSSL_cleanse(&hasher, sizeof hasher);
+}
+
+bool record_cipher_start(record_cipher *cipher) {
+  uint8_t key[KEY_BYTES];
+  session_key(cipher, cipher->session_id, key);
+  cipher->seals = aead_new(key, true);
+  OPENSSL_cleanse(key, sizeof key);
+  return cipher->seals != NULL;
+}
+
+void record_cipher_wipe(record_cipher *cipher) {
+  EVP_CIPHER_CTX_free(cipher->seals);
+  for (size_t i = 0; i < SESSION_CACHE_SLOTS; i++) EVP_CIPHER_CTX_free(cipher->sessions[i].context);
+  OPENSSL_cleanse(cipher, sizeof *cipher);
+}
+
+/* The key schedule of a session, this or an earlier one; the least recently used slot makes room. */
+static EVP_CIPHER_CTX *find_session(record_cipher *cipher, const uint8_t id[SESSION_ID_BYTES]) {
+  uint64_t wanted;
+  memcpy(&wanted, id, sizeof wanted);
+  record_session *slot = &cipher->sessions[0];
+  cipher->now++;
+  for (size_t i = 0; i < SESSION_CACHE_SLOTS; i++) {
+    record_session *session = &cipher->sessions[i];
+    if (session->used_at != 0 && session->id == wanted) {
+      session->used_at = cipher->now;
+      return session->context;
+    }
+    if (session->used_at < slot->used_at) slot = session;
+  }
+  uint8_t key[KEY_BYTES];
+  session_key(cipher, id, key);
+  slot->used_at = 0;
+  if (slot->context == NULL) slot->context = EVP_CIPHER_CTX_new();
+  bool is_keyed = slot->context != NULL && aead_rekey(slot->context, key, false);
+  OPENSSL_cleanse(key, sizeof key);
+  if (!is_keyed) return NULL;
+  slot->id = wanted;
+  slot->used_at = cipher->now;
+  return slot->context;
+}
+
+/* The prefix and the record's key are given to GCM one after another: no copy is made. */
+static bool add_key(EVP_CIPHER_CTX *context, byte_span key) {
+  int written;
+  return EVP_CipherUpdate(context, NULL, &written, key.bytes, (int)key.length) == 1;
+}
+
+static void record_nonce(uint8_t nonce[NONCE_BYTES], const uint8_t counter[COUNTER_BYTES]) {
+  memset(nonce, 0, NONCE_BYTES);
+  memcpy(nonce, counter, COUNTER_BYTES);
+}
+
+bool seal_record(record_cipher *cipher, byte_span key, uint64_t counter, uint8_t *record, size_t length) {
+  uint8_t nonce[NONCE_BYTES];
+  uint8_t wide[8];
+  size_t plain_length = length - RECORD_OVERHEAD_BYTES;
+  store_u64_le(wide, counter);
+  memcpy(record, cipher->session_id, SESSION_ID_BYTES);
+  memcpy(record + SESSION_ID_BYTES, wide, COUNTER_BYTES);
+  record_nonce(nonce, wide);
+  uint8_t *body = record + RECORD_HEADER_BYTES;
+  return aead_start_seal(cipher->seals, nonce, (byte_span){cipher->aad_prefix, cipher->aad_prefix_length}) &&
+         add_key(cipher->seals, key) && aead_seal_part(cipher->seals, body, plain_length, body) &&
+         aead_finish_seal(cipher->seals, body + plain_length);
+}
+
+bool unseal_record(record_cipher *cipher, byte_span key, uint8_t *record, size_t length) {
+  uint8_t nonce[NONCE_BYTES];
+  if (length < RECORD_OVERHEAD_BYTES) return false;
+  EVP_CIPHER_CTX *context = find_session(cipher, record);
+  if (context == NULL) return false;
+  size_t plain_length = length - RECORD_OVERHEAD_BYTES;
+  uint8_t *body = record + RECORD_HEADER_BYTES;
+  record_nonce(nonce, record + SESSION_ID_BYTES);
+  return aead_start_unseal(context, nonce, (byte_span){cipher->aad_prefix, cipher->aad_prefix_length}) &&
+         add_key(context, key) && aead_unseal_part(context, body, plain_length, body) &&
+         aead_finish_unseal(context, body + plain_length);
+}
+
+void name_prf(const uint8_t key[KEY_BYTES], uint64_t directory, const uint8_t *name, size_t name_length,
+              uint8_t out[NAME_PRF_BYTES]) {
+  uint8_t prefix[8];
+  blake3_hasher hasher;
+  for (int i = 0; i < 8; i++) prefix[i] = (uint8_t)(directory >> (56 - 8 * i));
+  blake3_hasher_init_keyed(&hasher, key);
+  blake3_hasher_update(&hasher, prefix, sizeof prefix);
+  blake3_hasher_update(&hasher, name, name_length);
+  blake3_hasher_finalize(&hasher, out, NAME_PRF_BYTES);
+  OPENSSL_cleanse(hasher.key, sizeof hasher.key);
+  OPENSSL_cleanse(&hasher.chunk, sizeof hasher.chunk);
+}

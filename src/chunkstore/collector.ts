@@ -1,0 +1,287 @@
+/**
+ * Collection of what nothing refers to any more (DESIGN §9.6): mark from every extent page, then drop dead chunk
+ * records in bounded batches, empty packs that are mostly dead, and delete packs without a chunk. Whatever cannot be
+ * read, or was touched since the collection began, is kept; a missing chunk that is referred to stops everything.
+ */
+import { join } from "node:path";
+
+import { TcfsError, isTcfsError } from "../errors.ts";
+import type { PackRecord } from "../format/records.ts";
+import type { ChunkId, PackId } from "../ids.ts";
+import type { MetadataStore } from "../metadata/metadata-store.ts";
+import type { Disk } from "../platform/disk.ts";
+import type { ChunkLedger } from "./chunk-ledger.ts";
+import type { ChunkMove, ChunkMover } from "./chunk-mover.ts";
+import type { CollectionReport } from "./chunk-store.ts";
+import type { FrameReader } from "./frame-reader.ts";
+import { IdSet } from "./id-set.ts";
+import { type OpenPacks, packPath } from "./open-packs.ts";
+import { type PackedChunkRecord, formatPackId, parsePackId, sumBytes } from "./pack-format.ts";
+import type { PackProofs } from "./pack-proofs.ts";
+import type { PackReaders } from "./pack-readers.ts";
+import type { TouchedChunks } from "./touched-chunks.ts";
+
+/** Records looked at between two turns of the event loop: about a millisecond of foreground latency. */
+const RECORDS_PER_TURN = 256;
+/** Deletions that ride on one commit. */
+const DOOMED_PER_BATCH = 4096;
+/** Content held in memory while chunks are moved. */
+const MOVE_BYTES = 8 * 1024 * 1024;
+/** Moved content after which a commit makes the new places durable. */
+const MOVED_PER_BATCH_BYTES = 64 * 1024 * 1024;
+/** Below this share of live bytes a pack is worth emptying. */
+const LIVE_SHARE = 0.5;
+
+export interface CollectorOptions {
+  readonly disk: Disk;
+  /** The vault's `packs` directory. */
+  readonly directory: string;
+  readonly metadata: MetadataStore;
+  readonly ledger: ChunkLedger;
+  readonly packs: OpenPacks;
+  readonly readers: PackReaders;
+  readonly frames: FrameReader;
+  readonly mover: ChunkMover;
+  readonly touched: TouchedChunks;
+  readonly proofs: PackProofs;
+}
+
+interface Survey {
+  /** Stored bytes of live chunks by pack name. */
+  readonly liveBytes: ReadonlyMap<string, number>;
+  readonly liveChunks: number;
+  readonly deadChunks: number;
+}
+
+/** One collection under way. */
+interface Run {
+  readonly marked: IdSet;
+  readonly barrier: () => Promise<void>;
+  readonly signal: AbortSignal;
+}
+
+export class Collector {
+  readonly #options: CollectorOptions;
+  #isRunning = false;
+  #recordsThisTurn = 0;
+
+  constructor(options: CollectorOptions) {
+    this.#options = options;
+  }
+
+  /** @throws TcfsError `TCFS_BUSY`, `TCFS_INTERRUPTED`, `TCFS_CORRUPT` or `TCFS_IO`; what was not yet dropped stays. */
+  async collect(barrier: () => Promise<void>, signal: AbortSignal): Promise<CollectionReport> {
+    if (this.#isRunning) throw new TcfsError("TCFS_BUSY", "a collection is running already");
+    this.#isRunning = true;
+    const { touched } = this.#options;
+    touched.beginCollection();
+    for (const { id } of this.#options.ledger.allUncommitted()) touched.touchForRead(id);
+    try {
+      return await this.#collect(barrier, signal);
+    } finally {
+      touched.endCollection();
+      this.#isRunning = false;
+    }
+  }
+
+  async #collect(barrier: () => Promise<void>, signal: AbortSignal): Promise<CollectionReport> {
+    await barrier();
+    const run: Run = { marked: await this.#mark(signal), barrier, signal };
+    const files = await this.#foreignFiles();
+    const packs = await this.#closedPacks();
+    const orphans = files.filter((pack) => !packs.has(formatPackId(pack)));
+    const survey = await this.#survey(run);
+    const toEmpty = await this.#packsToEmpty(packs, survey);
+    const rewrittenBytes = await this.#sweep(run, toEmpty);
+    await barrier();
+    const candidates = [...packs.values()].filter(
+      ({ pack }) => !survey.liveBytes.has(formatPackId(pack)) || toEmpty.has(formatPackId(pack)),
+    );
+    const freedBytes = await this.#dropPacks(run, candidates, orphans);
+    return { liveChunks: survey.liveChunks, deadChunks: survey.deadChunks, freedBytes, rewrittenBytes };
+  }
+
+  async #mark(signal: AbortSignal): Promise<IdSet> {
+    const marked = new IdSet();
+    for await (const page of this.#options.metadata.allExtentPages()) {
+      for (const { chunk } of page) marked.add(chunk);
+      await this.#turn(signal);
+    }
+    return marked;
+  }
+
+  /** Packs of the database that this session does not write: nothing new ever comes into them. */
+  async #closedPacks(): Promise<Map<string, PackRecord>> {
+    const packs = new Map<string, PackRecord>();
+    for await (const record of this.#options.metadata.packs()) {
+      if (!this.#options.packs.isOpen(record.pack)) packs.set(formatPackId(record.pack), record);
+    }
+    return packs;
+  }
+
+  /** Pack files of earlier sessions. One that no batch ever named is what a crash left between packs and batch. */
+  async #foreignFiles(): Promise<PackId[]> {
+    const { disk, directory } = this.#options;
+    const files: PackId[] = [];
+    for (const prefix of await disk.list(directory)) {
+      if (!/^[0-9a-f]{2}$/.test(prefix)) continue;
+      for (const name of await disk.list(join(directory, prefix))) {
+        const pack = parsePackId(name);
+        if (pack !== undefined && !this.#options.packs.isOwn(pack)) files.push(pack);
+      }
+    }
+    return files;
+  }
+
+  #isLive(run: Run, id: ChunkId): boolean {
+    return run.marked.has(id) || this.#options.touched.isTouched(id);
+  }
+
+  async #survey(run: Run): Promise<Survey> {
+    const liveBytes = new Map<string, number>();
+    let liveChunks = 0;
+    let deadChunks = 0;
+    let markedChunks = 0;
+    for await (const { id, record } of this.#options.metadata.chunks()) {
+      if (run.marked.has(id)) markedChunks += 1;
+      if (!this.#isLive(run, id)) deadChunks += 1;
+      else {
+        liveChunks += 1;
+        if (record.kind === "packed") countLive(liveBytes, record);
+      }
+      await this.#turn(run.signal);
+    }
+    if (markedChunks < run.marked.count) {
+      const missing = run.marked.count - markedChunks;
+      throw new TcfsError("TCFS_CORRUPT", `${missing} chunks that files refer to are missing: nothing is collected`);
+    }
+    return { liveBytes, liveChunks, deadChunks };
+  }
+
+  /** Packs whose live chunks are to be moved: mostly dead, or never finished. */
+  async #packsToEmpty(packs: ReadonlyMap<string, PackRecord>, survey: Survey): Promise<Set<string>> {
+    const toEmpty = new Set<string>();
+    for (const [name, { pack, lengthBytes, isFinished }] of packs) {
+      const liveBytes = survey.liveBytes.get(name) ?? 0;
+      if (liveBytes === 0) continue;
+      const isMostlyDead = liveBytes < lengthBytes * LIVE_SHARE;
+      if (isMostlyDead || (!isFinished && !(await this.#hasIndex(pack)))) toEmpty.add(name);
+    }
+    return toEmpty;
+  }
+
+  /** A pack that was finished when its session ended has its index, though no batch said so any more. */
+  async #hasIndex(pack: PackId): Promise<boolean> {
+    const { readers } = this.#options;
+    try {
+      const reader = await readers.acquire(pack);
+      try {
+        return (await reader.readIndex(pack)) !== undefined;
+      } finally {
+        readers.release(reader);
+      }
+    } catch (error) {
+      if (isTcfsError(error)) return false; // its chunks are moved, as far as they verify
+      throw error;
+    }
+  }
+
+  /** Delete dead records and move live chunks. @returns Content bytes moved. */
+  async #sweep(run: Run, toEmpty: ReadonlySet<string>): Promise<number> {
+    let doomedCount = 0;
+    let movedBytes = 0;
+    let unflushedBytes = 0;
+    let moves: ChunkMove[] = [];
+    let heldBytes = 0;
+    const moveHeld = async (): Promise<void> => {
+      await this.#options.mover.move(moves);
+      movedBytes += heldBytes;
+      unflushedBytes += heldBytes;
+      moves = [];
+      heldBytes = 0;
+    };
+    for await (const { id, record } of this.#options.metadata.chunks()) {
+      await this.#turn(run.signal);
+      if (!this.#isLive(run, id)) {
+        this.#options.ledger.doom(id, record);
+        doomedCount += 1;
+      } else if (record.kind === "packed" && toEmpty.has(formatPackId(record.pack))) {
+        const content = await this.#readToMove(record);
+        if (content === undefined) continue;
+        moves.push({ id, from: record, content });
+        heldBytes += content.length;
+      }
+      if (heldBytes >= MOVE_BYTES) await moveHeld();
+      if (doomedCount < DOOMED_PER_BATCH && unflushedBytes < MOVED_PER_BATCH_BYTES) continue;
+      await run.barrier();
+      doomedCount = 0;
+      unflushedBytes = 0;
+    }
+    await moveHeld();
+    return movedBytes;
+  }
+
+  /** @returns Undefined where the chunk cannot be read: it stays, and its pack with it. */
+  async #readToMove(record: PackedChunkRecord): Promise<Uint8Array | undefined> {
+    try {
+      return await this.#options.frames.read(record, 0, record.lengthBytes);
+    } catch (error) {
+      if (isTcfsError(error)) return undefined;
+      throw error;
+    }
+  }
+
+  /**
+   * Delete packs that no chunk record refers to: records first, files when that is durable.
+   * @returns Bytes given back.
+   */
+  async #dropPacks(run: Run, candidates: readonly PackRecord[], orphans: readonly PackId[]): Promise<number> {
+    if (candidates.length === 0 && orphans.length === 0) return 0;
+    const inUse = new Set<string>();
+    for await (const { record } of this.#options.metadata.chunks()) {
+      if (record.kind === "packed") inUse.add(formatPackId(record.pack));
+      await this.#turn(run.signal);
+    }
+    const drops = candidates.filter(({ pack }) => !inUse.has(formatPackId(pack)));
+    for (const drop of drops) this.#options.ledger.dropPack(drop);
+    if (drops.length > 0) await run.barrier();
+    let freedBytes = 0;
+    for (const drop of drops) {
+      if (!this.#options.ledger.isDropPending(drop)) freedBytes += await this.#remove(drop.pack);
+    }
+    for (const pack of orphans) if (!inUse.has(formatPackId(pack))) freedBytes += await this.#remove(pack);
+    return freedBytes;
+  }
+
+  /** @returns Bytes given back; a file that is gone gives none. */
+  async #remove(pack: PackId): Promise<number> {
+    const { disk, directory, readers, proofs } = this.#options;
+    const path = packPath(directory, pack);
+    readers.forget(pack);
+    proofs.forget(pack);
+    try {
+      const file = await disk.open(path);
+      const lengthBytes = await file.length().finally(() => file.close());
+      await disk.remove(path);
+      return lengthBytes;
+    } catch (error) {
+      if (isTcfsError(error, "TCFS_NO_ENTRY")) return 0;
+      throw error;
+    }
+  }
+
+  /** Let foreground work go on every so often. */
+  async #turn(signal: AbortSignal): Promise<void> {
+    if (++this.#recordsThisTurn < RECORDS_PER_TURN) return;
+    this.#recordsThisTurn = 0;
+    if (signal.aborted) throw new TcfsError("TCFS_INTERRUPTED", "the collection was interrupted");
+    await new Promise<void>((resolve) => {
+      setImmediate(resolve);
+    });
+  }
+}
+
+function countLive(liveBytes: Map<string, number>, record: PackedChunkRecord): void {
+  const name = formatPackId(record.pack);
+  liveBytes.set(name, (liveBytes.get(name) ?? 0) + sumBytes(record.storedFrameBytes));
+}

@@ -1,0 +1,231 @@
+/**
+ * The packs that this session writes: which are open, which job goes where, when they roll, and their flushing.
+ * Chunks land in one of several open packs at random (DESIGN §4); a bounded number of sealing jobs runs at once,
+ * so that one is sealed while another is written.
+ */
+import { dirname, join } from "node:path";
+
+import { KEY_EPOCH } from "../crypto/aad.ts";
+import type { SealingEngine } from "../crypto/engine.ts";
+import type { PackKeyWrapper } from "../crypto/pack-key.ts";
+import type { PackRecord } from "../format/records.ts";
+import type { PackId } from "../ids.ts";
+import type { Disk, DiskFile } from "../platform/disk.ts";
+import type { RandomSource } from "../platform/random.ts";
+import { type PackedChunkRecord, encodePackHeader, formatPackId } from "./pack-format.ts";
+import { type ChunkToPack, PackWriter } from "./pack-writer.ts";
+import { SealBuffers } from "./seal-buffers.ts";
+
+const PACK_ID_BYTES = 16;
+const PACK_KEY_BYTES = 32;
+
+/** A pack's record as the metadata should have it, and as it has it. */
+export interface ChangedPack {
+  readonly record: PackRecord;
+  readonly previous: PackRecord | undefined;
+}
+
+export interface OpenPacksOptions {
+  readonly disk: Disk;
+  /** The vault's `packs` directory. */
+  readonly directory: string;
+  readonly engine: SealingEngine;
+  readonly vaultId: Uint8Array;
+  readonly packKeys: PackKeyWrapper;
+  readonly random: RandomSource;
+  readonly packBytes: number;
+  readonly openPacks: number;
+  /** Sealing jobs under way at once. */
+  readonly maxJobs: number;
+  /** Largest bound of a job's sealed bytes: as long as each job's buffer. */
+  readonly jobBytes: number;
+}
+
+/** @returns Where a pack's file is. */
+export function packPath(directory: string, pack: PackId): string {
+  const name = formatPackId(pack);
+  return join(directory, name.slice(0, 2), name);
+}
+
+export class OpenPacks {
+  readonly #options: OpenPacksOptions;
+  readonly #buffers: SealBuffers;
+  readonly #slots: (Promise<PackWriter> | undefined)[];
+  /** Every pack of this session that still has something to flush or to tell the metadata. */
+  readonly #writers = new Set<PackWriter>();
+  /** Packs whose finishing runs in the background. */
+  readonly #finishing = new Map<PackWriter, Promise<void>>();
+  /** What the metadata knows of each writer's pack. */
+  readonly #recorded = new Map<PackWriter, PackRecord>();
+  /** Names of all packs that this session ever began. */
+  readonly #ownNames = new Set<string>();
+  /** Names of directories known to exist. */
+  readonly #directories = new Set<string>();
+  #hasNewDirectory = false;
+
+  constructor(options: OpenPacksOptions) {
+    this.#options = options;
+    this.#buffers = new SealBuffers({ bufferBytes: options.jobBytes, maxBuffers: options.maxJobs });
+    this.#slots = new Array<Promise<PackWriter> | undefined>(options.openPacks).fill(undefined);
+  }
+
+  /** Whether this session writes, or wrote and has not yet recorded, the pack. */
+  isOpen(pack: PackId): boolean {
+    const name = formatPackId(pack);
+    for (const writer of this.#writers) if (formatPackId(writer.pack) === name) return true;
+    return false;
+  }
+
+  /** Whether this session made the pack, open or not, named by the metadata or not yet. */
+  isOwn(pack: PackId): boolean {
+    return this.#ownNames.has(formatPackId(pack));
+  }
+
+  /**
+   * Append one job's chunks to some open pack.
+   * @param chunks - Their sealing bounds sum up to at most `jobBytes`. Lent until settled.
+   * @returns Their places, in order; readable now, durable after {@link makeDurable}.
+   * @throws TcfsError `TCFS_STORE_FULL`, `TCFS_IO`; nothing stored before is harmed.
+   */
+  async append(chunks: readonly ChunkToPack[]): Promise<PackedChunkRecord[]> {
+    const buffer = await this.#buffers.acquire();
+    try {
+      const slot = this.#options.random.bytes(1)[0] ?? 0;
+      return await this.#appendTo(slot % this.#slots.length, chunks, buffer);
+    } finally {
+      this.#buffers.release(buffer);
+    }
+  }
+
+  async #appendTo(slot: number, chunks: readonly ChunkToPack[], buffer: Uint8Array): Promise<PackedChunkRecord[]> {
+    for (;;) {
+      const opening = (this.#slots[slot] ??= this.#create(slot));
+      const writer = await opening;
+      const reservation = writer.reserve(chunks);
+      if (writer.isFull && this.#slots[slot] === opening) this.#slots[slot] = undefined;
+      if (reservation === undefined) continue;
+      try {
+        return await writer.append(chunks, reservation, buffer);
+      } finally {
+        if (writer.isFull) {
+          if (this.#slots[slot] === opening) this.#slots[slot] = undefined;
+          this.#finishInBackground(writer);
+        }
+      }
+    }
+  }
+
+  #create(slot: number): Promise<PackWriter> {
+    const creation = this.#createPack();
+    creation.catch(() => {
+      if (this.#slots[slot] === creation) this.#slots[slot] = undefined;
+    });
+    return creation;
+  }
+
+  async #createPack(): Promise<PackWriter> {
+    const { disk, directory, engine, vaultId, packKeys, random, packBytes } = this.#options;
+    const pack = random.bytes(PACK_ID_BYTES) as PackId;
+    const packKey = random.bytes(PACK_KEY_BYTES);
+    const path = packPath(directory, pack);
+    this.#ownNames.add(formatPackId(pack));
+    await this.#makeDirectory(dirname(path));
+    const file = await disk.create(path);
+    try {
+      const wrappedKey = packKeys.wrap(pack, packKey);
+      await file.write([encodePackHeader({ vaultId, keyEpoch: KEY_EPOCH, pack, wrappedKey })], 0);
+    } catch (error) {
+      await discard(disk, file, path);
+      throw error;
+    }
+    const cipher = engine.packCipher(pack, packKey);
+    packKey.fill(0);
+    const sealBoundBytes = (lengthBytes: number): number => engine.sealBoundBytes(lengthBytes);
+    const writer = new PackWriter({ disk, path, file, pack, cipher, packBytes, sealBoundBytes });
+    this.#writers.add(writer);
+    return writer;
+  }
+
+  async #makeDirectory(path: string): Promise<void> {
+    if (this.#directories.has(path)) return;
+    await this.#options.disk.makeDirectory(path);
+    this.#directories.add(path);
+    this.#hasNewDirectory = true;
+  }
+
+  #finishInBackground(writer: PackWriter): void {
+    if (this.#finishing.has(writer)) return;
+    // A failed flush stays with the writer and meets the next makeDurable; any other failure leaves a legal pack.
+    const finishing = writer.finish().catch(() => undefined);
+    this.#finishing.set(writer, finishing);
+  }
+
+  /**
+   * Flush all packs written so far, and the names of new ones, to the device.
+   * @returns The packs that changed since the metadata last heard of them, in a state that is durable.
+   * @throws TcfsError `TCFS_IO`, for ever once a flush has failed.
+   */
+  async makeDurable(): Promise<ChangedPack[]> {
+    const states = [...this.#writers].filter((w) => !w.isEmpty).map((writer) => ({ writer, record: writer.record }));
+    const hasNewDirectory = this.#hasNewDirectory;
+    await Promise.all(states.map(({ writer }) => writer.makeDurable()));
+    if (hasNewDirectory) {
+      await this.#options.disk.syncDirectory(this.#options.directory);
+      await this.#options.disk.syncDirectory(dirname(this.#options.directory));
+      this.#hasNewDirectory = false;
+    }
+    const changed = states.map(({ writer, record }) => ({ record, previous: this.#recorded.get(writer) }));
+    return changed.filter(({ record, previous }) => !isSame(previous, record));
+  }
+
+  /** Whether the pack's content may not have reached the device, though it was asked to. */
+  hasFailed(pack: PackId): boolean {
+    for (const writer of this.#writers) if (writer.pack === pack) return writer.hasFailed;
+    return false;
+  }
+
+  /** The metadata has durably taken these answers of {@link makeDurable}: done with packs that will not change. */
+  async recorded(changed: readonly ChangedPack[]): Promise<void> {
+    const closing: Promise<void>[] = [];
+    for (const writer of this.#writers) {
+      const record = changed.find((change) => change.record.pack === writer.pack)?.record;
+      if (record !== undefined) this.#recorded.set(writer, record);
+      if (record?.isFinished === true) closing.push(this.#forget(writer));
+    }
+    await Promise.all(closing);
+  }
+
+  async #forget(writer: PackWriter): Promise<void> {
+    await this.#finishing.get(writer);
+    this.#writers.delete(writer);
+    this.#finishing.delete(writer);
+    this.#recorded.delete(writer);
+    await writer.close();
+  }
+
+  /** Finish and close every pack; those that took nothing leave no file. After all appends have settled. */
+  async close(): Promise<void> {
+    this.#slots.fill(undefined);
+    const writers = [...this.#writers];
+    await Promise.all(
+      writers.map(async (writer) => {
+        // What the metadata names is durable already: a pack that cannot be finished is only a little slower to use.
+        await writer.finish().catch(() => undefined);
+        await this.#forget(writer);
+        if (writer.isEmpty) await this.#options.disk.remove(writer.path).catch(() => undefined);
+      }),
+    );
+  }
+}
+
+function isSame(known: PackRecord | undefined, record: PackRecord): boolean {
+  if (known === undefined) return false;
+  const { lengthBytes, contentBytes, isFinished } = known;
+  return lengthBytes === record.lengthBytes && contentBytes === record.contentBytes && isFinished === record.isFinished;
+}
+
+/** Best effort: the failure that led here is the one to tell. */
+async function discard(disk: Disk, file: DiskFile, path: string): Promise<void> {
+  await file.close().catch(() => undefined);
+  await disk.remove(path).catch(() => undefined);
+}

@@ -1,0 +1,393 @@
+/**
+ * The chunk store over pack files (FORMAT.md §5): names, deduplicates, seals and appends; reads any range back.
+ * Crash order: packs are flushed before the batch that names their chunks is filled.
+ */
+import { join } from "node:path";
+
+import { FrameCache } from "../cache/frame-cache.ts";
+import { type ChunkInput, MAX_CHUNK_BYTES, type SealingEngine } from "../crypto/engine.ts";
+import { PackKeyWrapper } from "../crypto/pack-key.ts";
+import { TcfsError, isTcfsError } from "../errors.ts";
+import type { ChunkRecord } from "../format/records.ts";
+import type { ChunkId, ChunkIdKey } from "../ids.ts";
+import type { FrozenBatch, MetadataStore } from "../metadata/metadata-store.ts";
+import type { Disk } from "../platform/disk.ts";
+import type { RandomSource } from "../platform/random.ts";
+import { ChunkLedger, type UncommittedChunk } from "./chunk-ledger.ts";
+import { type ChunkMove, ChunkMover, isSamePlace } from "./chunk-mover.ts";
+import type { ChunkStore, ChunkStoreStatistics, CollectionReport, StoredChunk } from "./chunk-store.ts";
+import { Collector } from "./collector.ts";
+import { FrameReader } from "./frame-reader.ts";
+import { OpenPacks } from "./open-packs.ts";
+import { chunkIdKey } from "./pack-format.ts";
+import { PackProofs } from "./pack-proofs.ts";
+import { PackReaders } from "./pack-readers.ts";
+import { TouchedChunks } from "./touched-chunks.ts";
+import { type JobLimits, type WantedChunk, cutInputs, groupIntoJobs, joinPieces } from "./wanted-chunks.ts";
+
+/** Sealing jobs under way at once: two cores seal, two jobs wait for the disk. */
+const MAX_SEAL_JOBS = 4;
+/** Keeps what one job adds to a pack's index far below the largest chunk. */
+const MAX_JOB_CHUNKS = 8192;
+/** A larger chunk goes to a pack whatever was asked: LevelDB copies values again with every compaction. */
+const MAX_INLINE_CHUNK_BYTES = 256 * 1024;
+/** Inline bytes or chunks in the metadata from which on they are moved to packs in the background. */
+const INLINE_MOVE_BYTES = 8 * 1024 * 1024;
+const INLINE_MOVE_COUNT = 8192;
+/** Read descriptors kept open. */
+const MAX_OPEN_PACKS = 256;
+
+const NO_BYTES = new Uint8Array(0);
+
+export interface PackChunkStoreOptions {
+  /** The vault's directory; packs are in `packs` below it. */
+  readonly directory: string;
+  readonly disk: Disk;
+  /** Borrowed: closed by its owner, after the store. */
+  readonly engine: SealingEngine;
+  /** Borrowed: closed by its owner, after the store. */
+  readonly metadata: MetadataStore;
+  readonly random: RandomSource;
+  readonly vaultId: Uint8Array;
+  /** Subkey `packs` (FORMAT.md §3); copied. */
+  readonly packsSubkey: Uint8Array;
+  /** Bound of the plaintext kept in memory. */
+  readonly cacheBytes: number;
+  /** Stored bytes at which a pack counts as full. */
+  readonly packBytes: number;
+  /** Packs that are written at the same time. */
+  readonly openPacks: number;
+}
+
+export class PackChunkStore implements ChunkStore, AsyncDisposable {
+  readonly #engine: SealingEngine;
+  readonly #metadata: MetadataStore;
+  readonly #packKeys: PackKeyWrapper;
+  readonly #limits: JobLimits;
+  readonly #packs: OpenPacks;
+  readonly #readers: PackReaders;
+  readonly #frames: FrameReader;
+  readonly #cache: FrameCache;
+  readonly #proofs: PackProofs;
+  readonly #ledger: ChunkLedger;
+  readonly #mover: ChunkMover;
+  readonly #collector: Collector;
+  readonly #touched = new TouchedChunks();
+  /** Chunks that did not verify when read: whoever brings the same content heals them. */
+  readonly #damaged = new Set<ChunkIdKey>();
+  /** Work that close waits for. */
+  readonly #running = new Set<Promise<unknown>>();
+  #moving: Promise<void> | undefined;
+  /** A failed flush: nothing is made durable after it. */
+  #failure: TcfsError | undefined;
+  #isClosed = false;
+
+  private constructor(options: PackChunkStoreOptions, ledger: ChunkLedger) {
+    const { disk, engine, metadata, random, vaultId, packBytes, openPacks } = options;
+    const directory = join(options.directory, "packs");
+    const packKeys = new PackKeyWrapper(options.packsSubkey, vaultId, random);
+    const jobBytes = engine.sealBoundBytes(MAX_CHUNK_BYTES);
+    this.#engine = engine;
+    this.#metadata = metadata;
+    this.#packKeys = packKeys;
+    this.#ledger = ledger;
+    this.#limits = { jobBytes, chunkCount: MAX_JOB_CHUNKS };
+    const shared = { disk, directory, engine, vaultId, packKeys };
+    this.#packs = new OpenPacks({ ...shared, random, packBytes, openPacks, maxJobs: MAX_SEAL_JOBS, jobBytes });
+    this.#readers = new PackReaders({ ...shared, maxOpen: MAX_OPEN_PACKS });
+    this.#cache = new FrameCache({ cacheBytes: options.cacheBytes });
+    this.#frames = new FrameReader(this.#readers, this.#cache);
+    this.#proofs = new PackProofs(this.#readers);
+    this.#mover = new ChunkMover(this.#packs, ledger, engine, this.#limits);
+    this.#collector = new Collector({
+      disk,
+      directory,
+      metadata,
+      ledger,
+      packs: this.#packs,
+      readers: this.#readers,
+      frames: this.#frames,
+      mover: this.#mover,
+      touched: this.#touched,
+      proofs: this.#proofs,
+    });
+  }
+
+  /** Writes nothing: a vault can be opened to be read. */
+  static async open(options: PackChunkStoreOptions): Promise<PackChunkStore> {
+    return new PackChunkStore(options, await ChunkLedger.open(options.metadata));
+  }
+
+  store(inputs: readonly ChunkInput[], place: "inline" | "pack"): Promise<StoredChunk[][]> {
+    return this.#track(this.#store(inputs, place));
+  }
+
+  async #store(inputs: readonly ChunkInput[], place: "inline" | "pack"): Promise<StoredChunk[][]> {
+    this.#assertWritable();
+    const named = await this.#engine.nameChunks(inputs);
+    this.#assertWritable();
+    const wanted = cutInputs(inputs, named);
+    const unproven = wanted.flat().map((chunk) => this.#lookUp(chunk));
+    const needsProof = unproven.filter((record) => record?.kind === "packed" && !this.#proofs.isProven(record));
+    if (needsProof.length > 0) await this.#proofs.prove(needsProof);
+
+    const fresh: WantedChunk[] = [];
+    const waiting: Promise<void>[] = [];
+    const stored = wanted.map((chunks) =>
+      chunks.map((chunk): StoredChunk => {
+        const { id, key, lengthBytes } = chunk;
+        const isNew = !this.#isThere(chunk, waiting);
+        if (isNew) {
+          fresh.push(chunk);
+          const replaces = this.#durableRecord(id, key);
+          this.#ledger.add({ id, key, replaces, record: undefined, written: undefined });
+        }
+        this.#touched.touch(id, key);
+        return { id, lengthBytes, isNew };
+      }),
+    );
+    await settleAll([...waiting, ...this.#write(fresh, place)]);
+    for (const { id, key } of wanted.flat()) this.#touched.touch(id, key);
+    return stored;
+  }
+
+  /** The chunk's durable record, if it has one and no newer copy is on its way. */
+  #lookUp({ id, key }: WantedChunk): ChunkRecord | undefined {
+    return this.#ledger.uncommitted(key) === undefined ? this.#durableRecord(id, key) : undefined;
+  }
+
+  /** A record that does not verify is none: the content is at hand to be stored anew. */
+  #durableRecord(id: ChunkId, key: ChunkIdKey): ChunkRecord | undefined {
+    try {
+      return this.#ledger.durableRecord(id, key);
+    } catch (error) {
+      if (isTcfsError(error, "TCFS_CORRUPT")) return undefined;
+      throw error;
+    }
+  }
+
+  /** Whether an equal chunk can be relied on. @param waiting - Gets the write that still has to succeed for it. */
+  #isThere(chunk: WantedChunk, waiting: Promise<void>[]): boolean {
+    const uncommitted = this.#ledger.uncommitted(chunk.key);
+    if (uncommitted !== undefined) {
+      if (uncommitted.written !== undefined) waiting.push(uncommitted.written);
+      return true;
+    }
+    const record = this.#lookUp(chunk);
+    if (record === undefined || this.#damaged.has(chunk.key)) return false;
+    if (record.kind === "packed" && !this.#proofs.isProven(record)) return false;
+    this.#ledger.rescue(chunk.key);
+    return true;
+  }
+
+  /** @returns One promise per job; each rejects without harm to the others. */
+  #write(fresh: readonly WantedChunk[], place: "inline" | "pack"): Promise<void>[] {
+    const isInline = (chunk: WantedChunk): boolean => place === "inline" && chunk.lengthBytes <= MAX_INLINE_CHUNK_BYTES;
+    for (const chunk of fresh) {
+      const entry = this.#ledger.uncommitted(chunk.key);
+      if (entry !== undefined && isInline(chunk)) entry.record = { kind: "inline", content: joinPieces(chunk) };
+    }
+    const packed = fresh.filter((chunk) => !isInline(chunk));
+    const sealBoundBytes = (lengthBytes: number): number => this.#engine.sealBoundBytes(lengthBytes);
+    return groupIntoJobs(packed, this.#limits, sealBoundBytes).map((job) => this.#writeJob(job));
+  }
+
+  #writeJob(job: readonly WantedChunk[]): Promise<void> {
+    const entries = job.map(({ key }) => this.#ledger.uncommitted(key));
+    const written = this.#packs.append(job).then(
+      (records) => {
+        entries.forEach((entry, i) => {
+          const record = records[i];
+          if (entry === undefined || record === undefined) return;
+          entry.record = record;
+          entry.written = undefined;
+          this.#proofs.trust(record.pack);
+        });
+      },
+      (error: unknown) => {
+        for (const entry of entries) if (entry !== undefined) this.#ledger.abandon(entry);
+        throw error;
+      },
+    );
+    written.catch(() => undefined); // the store call reports it
+    for (const entry of entries) if (entry !== undefined) entry.written = written;
+    return written;
+  }
+
+  read(id: ChunkId, offset: number, lengthBytes: number): Uint8Array | Promise<Uint8Array> {
+    if (this.#isClosed) throw new TcfsError("TCFS_CLOSED", "the chunk store is closed");
+    if (lengthBytes === 0) return NO_BYTES;
+    const key = chunkIdKey(id);
+    this.#touched.touchForRead(id);
+    this.#ledger.rescue(key);
+    const uncommitted = this.#ledger.uncommitted(key);
+    if (uncommitted?.written !== undefined) return uncommitted.written.then(() => this.read(id, offset, lengthBytes));
+    const record = uncommitted?.record ?? this.#metadata.getChunk(id);
+    if (record === undefined) throw missing(id);
+    const chunkBytes = record.kind === "inline" ? record.content.length : record.lengthBytes;
+    if (offset + lengthBytes > chunkBytes) throw new TcfsError("TCFS_CORRUPT", "an extent reaches beyond its chunk");
+    if (record.kind === "inline") return record.content.subarray(offset, offset + lengthBytes);
+    let result: Uint8Array | Promise<Uint8Array>;
+    try {
+      result = this.#frames.read(record, offset, lengthBytes);
+    } catch (error) {
+      return this.#readAgain(id, record, offset, lengthBytes, error);
+    }
+    if (!(result instanceof Promise)) return result;
+    return this.#track(result.catch((error: unknown) => this.#readAgain(id, record, offset, lengthBytes, error)));
+  }
+
+  /** After a failure: the chunk may have been moved between the look-up and the opening of its old pack. */
+  #readAgain(
+    id: ChunkId,
+    from: ChunkRecord,
+    offset: number,
+    lengthBytes: number,
+    error: unknown,
+  ): Uint8Array | Promise<Uint8Array> {
+    const key = chunkIdKey(id);
+    const now = this.#ledger.uncommitted(key)?.record ?? this.#metadata.getChunk(id);
+    if (now !== undefined && !isSamePlace(now, from)) return this.read(id, offset, lengthBytes);
+    if (isTcfsError(error, "TCFS_CORRUPT")) this.#damaged.add(key);
+    throw error;
+  }
+
+  retain(id: ChunkId): void {
+    const key = chunkIdKey(id);
+    this.#touched.touch(id, key);
+    this.#ledger.rescue(key);
+  }
+
+  prefetch(id: ChunkId, offset: number, lengthBytes: number): void {
+    if (this.#isClosed || lengthBytes <= 0) return;
+    const uncommitted = this.#ledger.uncommitted(chunkIdKey(id));
+    if (uncommitted?.written !== undefined) return;
+    const record = uncommitted?.record ?? this.#recordForPrefetch(id);
+    if (record?.kind !== "packed") return;
+    const end = Math.min(offset + lengthBytes, record.lengthBytes);
+    if (offset < end) this.#frames.prefetch(record, offset, end - offset);
+  }
+
+  /** Prefetching never fails: the read that follows meets the same failure. */
+  #recordForPrefetch(id: ChunkId): ChunkRecord | undefined {
+    try {
+      return this.#metadata.getChunk(id);
+    } catch {
+      return undefined;
+    }
+  }
+
+  get isDirty(): boolean {
+    return this.#ledger.isDirty;
+  }
+
+  async flushInto(batch: FrozenBatch): Promise<void> {
+    this.#assertWritable();
+    const chunks = [...this.#ledger.allUncommitted()].filter(({ record }) => record !== undefined);
+    try {
+      const packs = await this.#packs.makeDurable();
+      this.#ledger.fill(batch, chunks, packs);
+    } catch (error) {
+      throw this.#failed(chunks, error);
+    }
+  }
+
+  /** The device may have dropped what it was to keep, and says so only once: from now on nothing is promised. */
+  #failed(chunks: readonly UncommittedChunk[], error: unknown): TcfsError {
+    this.#failure ??= new TcfsError("TCFS_IO", "packs could not be flushed; the chunk store takes no more", {
+      cause: error,
+    });
+    for (const chunk of chunks) {
+      if (chunk.record?.kind === "packed" && this.#packs.hasFailed(chunk.record.pack)) this.#ledger.abandon(chunk);
+    }
+    return this.#failure;
+  }
+
+  committed(): void {
+    const chunks = [...this.#damaged].filter((key) => this.#ledger.uncommitted(key)?.record !== undefined);
+    const packs = this.#ledger.committed();
+    for (const key of chunks) if (this.#ledger.uncommitted(key) === undefined) this.#damaged.delete(key);
+    this.#touched.committed();
+    // Closing a pack that is finished and flushed has nothing left to report.
+    void this.#track(this.#packs.recorded(packs)).catch(() => undefined);
+    const { inlineBytes } = this.#ledger.totals;
+    if (inlineBytes > INLINE_MOVE_BYTES || this.#ledger.inline.count > INLINE_MOVE_COUNT) {
+      this.migrateInline().catch(() => undefined); // they are well where they are; the next commit tries again
+    }
+  }
+
+  migrateInline(): Promise<void> {
+    this.#moving ??= this.#track(
+      this.#migrateInline().finally(() => {
+        this.#moving = undefined;
+      }),
+    );
+    return this.#moving;
+  }
+
+  async #migrateInline(): Promise<void> {
+    this.#assertWritable();
+    const moves: ChunkMove[] = [];
+    for (const id of this.#ledger.inline.oldest(INLINE_MOVE_COUNT)) {
+      const key = chunkIdKey(id);
+      if (this.#ledger.uncommitted(key) !== undefined) continue;
+      const from = this.#durableRecord(id, key);
+      if (from?.kind === "inline") moves.push({ id, from, content: from.content });
+      else if (from === undefined || from.kind === "packed") this.#ledger.inline.remove([key]);
+    }
+    await this.#mover.move(moves);
+  }
+
+  collect(barrier: () => Promise<void>, signal: AbortSignal): Promise<CollectionReport> {
+    this.#assertWritable();
+    return this.#track(this.#collector.collect(barrier, signal));
+  }
+
+  statistics(): ChunkStoreStatistics {
+    const { packCount, packBytes, inlineBytes, uniqueBytes } = this.#ledger.totals;
+    const cacheBytes = this.#cache.usedBytes;
+    return { storedBytes: packBytes + inlineBytes, uniqueBytes, packCount, inlineBytes, cacheBytes };
+  }
+
+  async close(): Promise<void> {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    await Promise.allSettled(this.#running);
+    try {
+      await this.#packs.close();
+      await this.#readers.close();
+    } finally {
+      this.#cache.clear();
+      this.#packKeys.wipe();
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  #track<T>(work: Promise<T>): Promise<T> {
+    this.#running.add(work);
+    const forget = (): void => {
+      this.#running.delete(work);
+    };
+    work.then(forget, forget);
+    return work;
+  }
+
+  #assertWritable(): void {
+    if (this.#isClosed) throw new TcfsError("TCFS_CLOSED", "the chunk store is closed");
+    if (this.#failure !== undefined) throw this.#failure;
+  }
+}
+
+function missing(id: ChunkId): TcfsError {
+  const name = Buffer.from(id.subarray(0, 8)).toString("hex");
+  return new TcfsError("TCFS_CORRUPT", `chunk ${name} is not in the vault`);
+}
+
+/** Wait for all, so that nothing lent is in use any more; then report the first failure. */
+async function settleAll(work: readonly Promise<void>[]): Promise<void> {
+  const outcomes = await Promise.allSettled(work);
+  for (const outcome of outcomes) if (outcome.status === "rejected") throw outcome.reason;
+}

@@ -1,0 +1,56 @@
+/**
+ * Whether a pack is really there, before deduplication relies on it (DESIGN §9.7): its file opens, its key unwraps,
+ * and it is long enough. Looked at once per pack and session; else one lost pack would make every later copy lost too.
+ */
+import type { ChunkRecord } from "../format/records.ts";
+import type { PackId } from "../ids.ts";
+import { type PackedChunkRecord, formatPackId, sumBytes } from "./pack-format.ts";
+import type { PackReaders } from "./pack-readers.ts";
+
+export class PackProofs {
+  readonly #readers: PackReaders;
+  /** Length of each pack's file by its name; 0 where it could not be opened. */
+  readonly #lengths = new Map<string, number>();
+
+  constructor(readers: PackReaders) {
+    this.#readers = readers;
+  }
+
+  isProven(record: PackedChunkRecord): boolean {
+    const lengthBytes = this.#lengths.get(formatPackId(record.pack)) ?? 0;
+    return record.packOffset + sumBytes(record.storedFrameBytes) <= lengthBytes;
+  }
+
+  /** Look at the packs of these records that were not looked at before. Never fails: in doubt it is not proven. */
+  async prove(records: readonly (ChunkRecord | undefined)[]): Promise<void> {
+    const packs = new Map<string, PackId>();
+    for (const record of records) {
+      if (record?.kind !== "packed") continue;
+      const name = formatPackId(record.pack);
+      if (!this.#lengths.has(name)) packs.set(name, record.pack);
+    }
+    for (const [name, pack] of packs) this.#lengths.set(name, await this.#lengthOf(pack));
+  }
+
+  async #lengthOf(pack: PackId): Promise<number> {
+    try {
+      const reader = await this.#readers.acquire(pack);
+      try {
+        return await reader.length();
+      } finally {
+        this.#readers.release(reader);
+      }
+    } catch {
+      return 0;
+    }
+  }
+
+  /** This session wrote it. */
+  trust(pack: PackId): void {
+    this.#lengths.set(formatPackId(pack), Infinity);
+  }
+
+  forget(pack: PackId): void {
+    this.#lengths.delete(formatPackId(pack));
+  }
+}

@@ -1,0 +1,232 @@
+/**
+ * Packs open for reading: a bounded number of descriptors, each with its pack's key. A pack in use is never closed
+ * under its reader.
+ */
+import type { FrameRun, PackCipher, SealingEngine } from "../crypto/engine.ts";
+import type { PackKeyWrapper } from "../crypto/pack-key.ts";
+import { TcfsError, isTcfsError } from "../errors.ts";
+import type { PackId } from "../ids.ts";
+import type { Disk, DiskFile } from "../platform/disk.ts";
+import { packPath } from "./open-packs.ts";
+import {
+  MAX_FOOTER_BYTES,
+  INDEX_FIRST_FRAME,
+  PACK_HEADER_BYTES,
+  type PackIndexEntry,
+  decodePackFooter,
+  decodePackHeader,
+  decodePackIndex,
+  formatPackId,
+  sumBytes,
+} from "./pack-format.ts";
+
+export interface PackReadersOptions {
+  readonly disk: Disk;
+  /** The vault's `packs` directory. */
+  readonly directory: string;
+  readonly engine: SealingEngine;
+  readonly vaultId: Uint8Array;
+  readonly packKeys: PackKeyWrapper;
+  /** Descriptors kept open; more only while all of them are in use. */
+  readonly maxOpen: number;
+}
+
+/** One pack, open. Every holder calls {@link PackReaders.release} once. */
+export class PackReader {
+  readonly name: string;
+  /** This session's number for the pack: the same each time it is opened. */
+  readonly number: number;
+  readonly #file: DiskFile;
+  readonly #cipher: PackCipher;
+  userCount = 0;
+
+  constructor(name: string, number: number, file: DiskFile, cipher: PackCipher) {
+    this.name = name;
+    this.number = number;
+    this.#file = file;
+    this.#cipher = cipher;
+  }
+
+  /**
+   * Without a hop to the thread pool, where the engine can and the page cache holds the run.
+   * @returns Whether `output` was filled.
+   * @throws TcfsError `TCFS_CORRUPT`.
+   */
+  readSync(run: FrameRun, fileOffset: number, output: Uint8Array): boolean {
+    const { fd } = this.#file;
+    if (fd === undefined || this.#cipher.readFramesSync === undefined) return false;
+    try {
+      return this.#cipher.readFramesSync(fd, fileOffset, run, output);
+    } catch (error) {
+      throw this.#named(error, run);
+    }
+  }
+
+  /** @throws TcfsError `TCFS_CORRUPT` naming pack and frames, `TCFS_IO`. */
+  async read(run: FrameRun, fileOffset: number, output: Uint8Array): Promise<void> {
+    try {
+      const { fd } = this.#file;
+      if (fd !== undefined && this.#cipher.readFrames !== undefined) {
+        await this.#cipher.readFrames(fd, fileOffset, run, output);
+        return;
+      }
+      const sealed = new Uint8Array(sumBytes(run.storedFrameBytes));
+      const filled = await this.#file.readInto(sealed, fileOffset);
+      if (filled < sealed.length) throw new TcfsError("TCFS_CORRUPT", "the file ends early");
+      await this.#cipher.unseal(run, sealed, output);
+    } catch (error) {
+      throw this.#named(error, run);
+    }
+  }
+
+  /**
+   * The pack's own table of its chunks.
+   * @returns Undefined where the pack was never finished.
+   * @throws TcfsError `TCFS_CORRUPT`, `TCFS_IO`.
+   */
+  async readIndex(pack: PackId): Promise<PackIndexEntry[] | undefined> {
+    const fileBytes = await this.#file.length();
+    const tail = new Uint8Array(Math.min(MAX_FOOTER_BYTES, Math.max(0, fileBytes - PACK_HEADER_BYTES)));
+    const filled = await this.#file.readInto(tail, fileBytes - tail.length);
+    if (filled < tail.length) throw new TcfsError("TCFS_CORRUPT", `pack ${this.name} shrinks while it is read`);
+    const footer = decodePackFooter(tail, fileBytes);
+    if (footer === undefined) return undefined;
+    const { indexOffset, indexLengthBytes: lengthBytes, storedFrameBytes } = footer;
+    const index = new Uint8Array(lengthBytes);
+    await this.read({ firstFrame: INDEX_FIRST_FRAME, storedFrameBytes, lengthBytes }, indexOffset, index);
+    return decodePackIndex(pack, index, indexOffset);
+  }
+
+  length(): Promise<number> {
+    return this.#file.length();
+  }
+
+  async close(): Promise<void> {
+    this.#cipher.wipe();
+    await this.#file.close();
+  }
+
+  #named(error: unknown, run: FrameRun): unknown {
+    if (!(error instanceof TcfsError)) return error;
+    const last = run.firstFrame + run.storedFrameBytes.length - 1;
+    const frames = last === run.firstFrame ? `frame ${last}` : `frames ${run.firstFrame} to ${last}`;
+    return new TcfsError(error.code, `pack ${this.name}, ${frames}: ${error.message}`, { cause: error });
+  }
+}
+
+export class PackReaders {
+  readonly #options: PackReadersOptions;
+  /** In order of last use. */
+  readonly #open = new Map<string, PackReader>();
+  readonly #opening = new Map<string, Promise<void>>();
+  /** Numbers are kept for the session, so that the frame cache outlives descriptors. */
+  readonly #numbers = new Map<string, number>();
+  #isClosed = false;
+
+  constructor(options: PackReadersOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * @returns The pack, for reading, at once where it is open; to be released.
+   * @throws TcfsError `TCFS_CORRUPT` if its file is missing or is not this pack, `TCFS_IO`.
+   */
+  acquire(pack: PackId): PackReader | Promise<PackReader> {
+    const name = formatPackId(pack);
+    const reader = this.#open.get(name);
+    if (reader === undefined) return this.#acquireLater(name, pack);
+    reader.userCount += 1;
+    this.#open.delete(name);
+    this.#open.set(name, reader);
+    return reader;
+  }
+
+  release(reader: PackReader): void {
+    reader.userCount -= 1;
+    if (reader.userCount === 0 && (this.#open.get(reader.name) !== reader || this.#isClosed))
+      this.#closeQuietly(reader);
+  }
+
+  /** Close the pack's descriptor once unused: its file is about to go. */
+  forget(pack: PackId): void {
+    const reader = this.#open.get(formatPackId(pack));
+    if (reader === undefined) return;
+    this.#open.delete(reader.name);
+    if (reader.userCount === 0) this.#closeQuietly(reader);
+  }
+
+  async #acquireLater(name: string, pack: PackId): Promise<PackReader> {
+    if (this.#isClosed) throw new TcfsError("TCFS_CLOSED", "the chunk store is closed");
+    let opening = this.#opening.get(name);
+    if (opening === undefined) {
+      opening = this.#openPack(name, pack).finally(() => this.#opening.delete(name));
+      this.#opening.set(name, opening);
+    }
+    await opening;
+    return this.acquire(pack); // opened anew in the rare case that it had to make room already
+  }
+
+  async #openPack(name: string, pack: PackId): Promise<void> {
+    const { disk, directory, engine, vaultId, packKeys } = this.#options;
+    const file = await disk.open(packPath(directory, pack)).catch((error: unknown) => {
+      if (!isTcfsError(error, "TCFS_NO_ENTRY")) throw error;
+      throw new TcfsError("TCFS_CORRUPT", `pack ${name} is missing`, { cause: error });
+    });
+    try {
+      const header = new Uint8Array(PACK_HEADER_BYTES);
+      const filled = await file.readInto(header, 0);
+      const decoded = decodePackHeader(header.subarray(0, filled));
+      if (!isEqual(decoded.pack, pack) || !isEqual(decoded.vaultId, vaultId)) {
+        throw new TcfsError("TCFS_CORRUPT", "its header names another");
+      }
+      const packKey = packKeys.unwrap(pack, decoded.wrappedKey);
+      const cipher = engine.packCipher(pack, packKey);
+      packKey.fill(0);
+      const reader = new PackReader(name, this.#numberOf(name), file, cipher);
+      this.#open.set(name, reader);
+      this.#evict(reader);
+    } catch (error) {
+      await file.close();
+      if (!(error instanceof TcfsError)) throw error;
+      throw new TcfsError(error.code, `pack ${name}: ${error.message}`, { cause: error });
+    }
+  }
+
+  #numberOf(name: string): number {
+    const known = this.#numbers.get(name);
+    if (known !== undefined) return known;
+    const number = this.#numbers.size + 1;
+    this.#numbers.set(name, number);
+    return number;
+  }
+
+  /** @param newest - Stays: whoever asked for it has not yet counted itself. */
+  #evict(newest: PackReader): void {
+    let surplus = this.#open.size - this.#options.maxOpen;
+    for (const reader of this.#open.values()) {
+      if (surplus <= 0) return;
+      if (reader === newest || reader.userCount > 0) continue;
+      this.#open.delete(reader.name);
+      this.#closeQuietly(reader);
+      surplus -= 1;
+    }
+  }
+
+  /** A descriptor only read from has nothing left to report. */
+  #closeQuietly(reader: PackReader): void {
+    reader.close().catch(() => undefined);
+  }
+
+  /** Close what is unused now, the rest when it is released. */
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    await Promise.allSettled(this.#opening.values());
+    const unused = [...this.#open.values()].filter((reader) => reader.userCount === 0);
+    this.#open.clear();
+    await Promise.all(unused.map((reader) => reader.close()));
+  }
+}
+
+function isEqual(left: Uint8Array, right: Uint8Array): boolean {
+  return Buffer.compare(left, right) === 0;
+}

@@ -1,0 +1,122 @@
+/** `tcfs init`: a new vault. The header is written last, so that what has one is whole. */
+import { rm } from "node:fs/promises";
+import { dirname, resolve } from "node:path";
+import { DEFAULT_CHUNKING } from "../../crypto/engine.ts";
+import { TcfsError } from "../../errors.ts";
+import { hasHeader, writeNewHeader } from "../../keys/header-file.ts";
+import { toHex } from "../../keys/header.ts";
+import { calibrateKdfCost } from "../../keys/kdf.ts";
+import { createHeader } from "../../keys/keyring.ts";
+import type { NewVault } from "../../keys/keyring.ts";
+import { writeSecretFile } from "../../keys/secret-file.ts";
+import { systemClock } from "../../platform/clock.ts";
+import type { Disk } from "../../platform/disk.ts";
+import { NodeDisk } from "../../platform/node-disk.ts";
+import { systemRandom } from "../../platform/random.ts";
+import { OpenVault } from "../open-vault.ts";
+import { newPassphrase } from "../secrets.ts";
+import type { Settings } from "../settings.ts";
+import { SILENT_LOGGER } from "../silent-logger.ts";
+import { vaultDirectory } from "../vault-access.ts";
+import type { UnlockedVault, VaultArguments } from "../vault-access.ts";
+
+export interface InitArguments extends VaultArguments {
+  readonly json?: boolean | undefined;
+}
+
+export async function runInit(parameters: InitArguments, settings: Settings): Promise<void> {
+  const { key } = await createVault(parameters, settings);
+  key.wipe();
+}
+
+/**
+ * Make a vault and tell its owner about it.
+ * @returns The vault, unlocked.
+ * @throws TcfsError `TCFS_VAULT_EXISTS`; `TCFS_USAGE` if the directory holds something else, or no passphrase is to be had.
+ */
+export async function createVault(parameters: InitArguments, settings: Settings): Promise<UnlockedVault> {
+  process.umask(0o077);
+  const directory = await vaultDirectory(parameters, settings);
+  const disk = new NodeDisk();
+  await refuseOccupied(disk, directory);
+  const passphrase = await newPassphrase(parameters.passphraseFile, settings, "--passphrase-file FILE");
+  let made: NewVault;
+  try {
+    const kdf = await calibrateKdfCost(systemClock);
+    made = await createHeader(passphrase, DEFAULT_CHUNKING, { random: systemRandom, clock: systemClock, kdf });
+  } finally {
+    passphrase.fill(0);
+  }
+  await makeDurable(disk, directory, made, parameters.recoveryFile);
+  report(directory, made, parameters);
+  return made;
+}
+
+async function refuseOccupied(disk: Disk, directory: string): Promise<void> {
+  if (await hasHeader(disk, directory))
+    throw new TcfsError("TCFS_VAULT_EXISTS", `there is a vault in ${directory} already`);
+  if ((await disk.list(directory)).length > 0) {
+    throw new TcfsError(
+      "TCFS_USAGE",
+      `${directory} is not empty and holds no vault (an init that was cut short may have left it): choose another directory`,
+    );
+  }
+}
+
+/** Recovery words first: a vault without them must not come to be. Then data, and the header last. */
+async function makeDurable(disk: Disk, directory: string, made: NewVault, recoveryFile?: string): Promise<void> {
+  const { header, key, recoveryWords } = made;
+  if (recoveryFile !== undefined) await writeSecretFile(resolve(recoveryFile), `${recoveryWords}\n`);
+  try {
+    await disk.makeDirectory(directory);
+    const vault = await OpenVault.open({
+      directory,
+      header,
+      key,
+      isReadOnly: false,
+      isNew: true,
+      keepsAccessTimes: true,
+      logger: SILENT_LOGGER,
+    });
+    await vault.close();
+    await writeNewHeader(disk, directory, header);
+    await disk.syncDirectory(dirname(directory));
+  } catch (error) {
+    if (recoveryFile !== undefined) await rm(recoveryFile, { force: true });
+    throw error;
+  }
+}
+
+function report(directory: string, made: NewVault, { json, recoveryFile }: InitArguments): void {
+  const { header, recoveryWords } = made;
+  if (json === true) {
+    const words = recoveryFile === undefined ? recoveryWords : null;
+    const file = recoveryFile === undefined ? null : resolve(recoveryFile);
+    const result = { vault: directory, vaultId: toHex(header.vaultId), recoveryWords: words, recoveryFile: file };
+    process.stdout.write(`${JSON.stringify(result, null, 2)}\n`);
+    return;
+  }
+  process.stdout.write(`A new vault is in ${directory}.\n`);
+  if (recoveryFile !== undefined) {
+    process.stdout.write(`Its 24 recovery words are in ${resolve(recoveryFile)}: keep them somewhere else.\n`);
+    return;
+  }
+  process.stdout.write(`
+These 24 words open the vault if the passphrase is lost. They are shown once: write them down.
+
+${formatWordTable(recoveryWords)}
+
+`);
+}
+
+/** Six numbered rows of four. */
+function formatWordTable(words: string): string {
+  const cells = words.split(" ").map((word, index) => `${String(index + 1).padStart(4)}. ${word.padEnd(10)}`);
+  const rows = Array.from({ length: 6 }, (_row, at) =>
+    cells
+      .slice(at * 4, at * 4 + 4)
+      .join("")
+      .trimEnd(),
+  );
+  return rows.join("\n");
+}

@@ -1,0 +1,107 @@
+/** `tcfs mount`: unlock the vault, start its daemon, return when the mount answers (or stay, in the foreground). */
+import type { ChildProcess } from "node:child_process";
+import { resolve } from "node:path";
+import { TcfsError, isTcfsError } from "../../errors.ts";
+import { hasHeader } from "../../keys/header-file.ts";
+import { NodeDisk } from "../../platform/node-disk.ts";
+import { EXIT_CODE } from "../exit-codes.ts";
+import { launchDaemon } from "../launch.ts";
+import { DEFAULT_MOUNT_OPTIONS, parseMountOptions } from "../mount-options.ts";
+import type { MountOptions } from "../mount-options.ts";
+import { canonicalMountPoint, prepareMountPoint } from "../mount-point.ts";
+import { findMount, listDaemons } from "../mount-table.ts";
+import type { Settings } from "../settings.ts";
+import { askYes, hasTerminal } from "../terminal.ts";
+import { unlockVault, vaultDirectory } from "../vault-access.ts";
+import type { UnlockedVault, VaultArguments } from "../vault-access.ts";
+import { waitFor } from "../wait.ts";
+import { createVault } from "./init.ts";
+
+export interface MountArguments extends VaultArguments {
+  readonly mountpoint: string;
+  readonly foreground?: boolean | undefined;
+  readonly pidFile?: string | undefined;
+  readonly readOnly?: boolean | undefined;
+  readonly allowOther?: boolean | undefined;
+  readonly options?: readonly string[] | undefined;
+  /** Whether to say so when it is done. */
+  readonly isQuiet?: boolean | undefined;
+}
+
+/** A daemon whose mount has ended may take this long to flush before its vault can be opened again. */
+const CLOSING_TIMEOUT_MS = 60_000;
+
+/** @returns The exit code: the daemon's own if it stayed in the foreground. */
+export async function runMount(parameters: MountArguments, settings: Settings): Promise<number> {
+  const options = mountOptions(parameters);
+  const vault = await vaultDirectory(parameters, settings);
+  const mountPoint = await canonicalMountPoint(parameters.mountpoint);
+  const healed = await prepareMountPoint(mountPoint, vault, options.nonEmpty);
+  if (healed) process.stderr.write(`tcfs: took away the stale mount of a daemon that is gone\n`);
+  await refuseVaultInUse(vault);
+  const { key } = await unlockOrCreate(vault, options, settings);
+  let daemon: ChildProcess;
+  try {
+    const request = { vault, mountPoint, options, isForeground: parameters.foreground === true };
+    daemon = await launchDaemon(request, key, settings);
+  } finally {
+    key.wipe();
+  }
+  if (parameters.isQuiet !== true) process.stdout.write(`${vault} is mounted at ${mountPoint}\n`);
+  return parameters.foreground === true ? stayWith(daemon) : EXIT_CODE.OK;
+}
+
+function mountOptions(parameters: MountArguments): MountOptions {
+  const fromFlags: MountOptions = {
+    ...DEFAULT_MOUNT_OPTIONS,
+    readOnly: parameters.readOnly === true,
+    allowOther: parameters.allowOther === true,
+    pidFile: parameters.pidFile === undefined ? undefined : resolve(parameters.pidFile),
+    passphraseFile: parameters.passphraseFile,
+    recoveryFile: parameters.recoveryFile,
+  };
+  return parseMountOptions(parameters.options ?? [], fromFlags);
+}
+
+/** @throws TcfsError `TCFS_VAULT_IN_USE` if another daemon serves it; one that is only just ending is waited for. */
+async function refuseVaultInUse(vault: string): Promise<void> {
+  const isMounted = (mountPoint: string): boolean => findMount(mountPoint) !== undefined;
+  const isFree = await waitFor(CLOSING_TIMEOUT_MS, () => {
+    const daemon = listDaemons().find((candidate) => candidate.vault === vault);
+    if (daemon === undefined) return true;
+    if (!isMounted(daemon.mountPoint)) return false;
+    const { pid, mountPoint } = daemon;
+    throw new TcfsError("TCFS_VAULT_IN_USE", `the vault ${vault} is in use: mounted at ${mountPoint} by pid ${pid}`);
+  });
+  if (!isFree) throw new TcfsError("TCFS_VAULT_IN_USE", `the vault ${vault} is in use: its daemon is still flushing`);
+}
+
+async function unlockOrCreate(
+  vault: string,
+  { passphraseFile, recoveryFile }: MountOptions,
+  settings: Settings,
+): Promise<UnlockedVault> {
+  if (!(await hasHeader(new NodeDisk(), vault))) {
+    if (!hasTerminal()) throw new TcfsError("TCFS_NO_VAULT", `there is no vault in ${vault}: make one with tcfs init`);
+    if (!(await askYes(`There is no vault in ${vault}. Make one?`)))
+      throw new TcfsError("TCFS_NO_VAULT", `there is no vault in ${vault}`);
+    return createVault({ vault, passphraseFile }, settings);
+  }
+  try {
+    return await unlockVault(vault, { passphraseFile, recoveryFile }, settings);
+  } catch (error) {
+    if (!isTcfsError(error, "TCFS_ACCESS")) throw error;
+    throw new TcfsError("TCFS_USAGE", `the vault in ${vault} belongs to another user`, { cause: error });
+  }
+}
+
+/** Pass signals on to the daemon and end as it does. */
+function stayWith(daemon: ChildProcess): Promise<number> {
+  for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => daemon.kill(signal));
+  process.on("SIGHUP", () => undefined);
+  return new Promise((settle) => {
+    daemon.once("exit", (code) => {
+      settle(code ?? EXIT_CODE.DAEMON_ENDED);
+    });
+  });
+}

@@ -1,0 +1,77 @@
+/** `tcfs status`: from the daemon, or from the vault itself where none runs. Never asks for anything. */
+import { TcfsError } from "../../errors.ts";
+import { readHeader } from "../../keys/header-file.ts";
+import { toHex } from "../../keys/header.ts";
+import type { VaultHeader } from "../../keys/header.ts";
+import { NodeDisk } from "../../platform/node-disk.ts";
+import { askDaemon } from "../control-client.ts";
+import { canonicalMountPoint } from "../mount-point.ts";
+import { listDaemons } from "../mount-table.ts";
+import type { DaemonStatus } from "../serve-mount.ts";
+import type { Settings } from "../settings.ts";
+import { formatStatus, formatStatusJson } from "../status.ts";
+import type { DaemonFigures, VaultFigures, VaultStatus } from "../status.ts";
+import { secretSource, vaultDirectory } from "../vault-access.ts";
+import type { VaultArguments } from "../vault-access.ts";
+import { withOpenVault } from "../with-open-vault.ts";
+
+export interface StatusArguments extends VaultArguments {
+  readonly mountpoint?: string | undefined;
+  readonly json?: boolean | undefined;
+}
+
+export async function runStatus(parameters: StatusArguments, settings: Settings): Promise<void> {
+  const directory = await findVault(parameters, settings);
+  const header = await readHeader(new NodeDisk(), directory);
+  const status = await gather(directory, header, parameters, settings);
+  process.stdout.write(`${parameters.json === true ? formatStatusJson(status) : formatStatus(status)}\n`);
+}
+
+async function findVault(parameters: StatusArguments, settings: Settings): Promise<string> {
+  if (parameters.mountpoint === undefined) return vaultDirectory(parameters, settings);
+  const mountPoint = await canonicalMountPoint(parameters.mountpoint);
+  const daemon = listDaemons().find((candidate) => candidate.mountPoint === mountPoint);
+  if (daemon === undefined) throw new TcfsError("TCFS_NOT_MOUNTED", `no vault is mounted at ${mountPoint}`);
+  return daemon.vault;
+}
+
+async function gather(
+  directory: string,
+  header: VaultHeader,
+  parameters: StatusArguments,
+  settings: Settings,
+): Promise<VaultStatus> {
+  const reply = await askDaemon(directory, { operation: "status" });
+  if (reply !== undefined) {
+    const { daemon, figures } = reply.result as DaemonStatus;
+    return describe(directory, header, daemon, figures);
+  }
+  const source = secretSource(parameters);
+  if (source.passphraseFile === undefined && source.recoveryFile === undefined)
+    return describe(directory, header, undefined, null);
+  const figures = await withOpenVault(directory, source, settings, { isReadOnly: true }, (vault) =>
+    Promise.resolve(vault.figures()),
+  );
+  return describe(directory, header, undefined, figures);
+}
+
+function describe(
+  vault: string,
+  header: VaultHeader,
+  daemon: DaemonFigures | undefined,
+  figures: VaultFigures | null,
+): VaultStatus {
+  return {
+    vault,
+    vaultId: toHex(header.vaultId),
+    createdAt: header.createdAt,
+    mounted: daemon !== undefined,
+    mountPoint: daemon?.mountPoint ?? null,
+    readOnly: daemon?.readOnly ?? null,
+    pid: daemon?.pid ?? null,
+    daemonMemoryBytes: daemon?.daemonMemoryBytes ?? null,
+    mountedAt: daemon?.mountedAt ?? null,
+    pendingRequests: daemon?.pendingRequests ?? null,
+    figures,
+  };
+}

@@ -1,0 +1,53 @@
+/** `tcfs umount`: flush, unmount, wait for the daemon's end; or say who keeps the mount busy. */
+import { TcfsError, isTcfsError } from "../../errors.ts";
+import { formatHolders, listHolders } from "../busy.ts";
+import { askDaemon } from "../control-client.ts";
+import { canonicalMountPoint, healStaleMount } from "../mount-point.ts";
+import { findMount, isDaemonAlive, listDaemons } from "../mount-table.ts";
+import { waitFor } from "../wait.ts";
+
+export interface UmountArguments {
+  readonly mountpoint: string;
+  readonly lazy?: boolean | undefined;
+}
+
+/** After its answer the daemon has nothing left to do but end. */
+const END_TIMEOUT_MS = 30_000;
+
+export async function runUmount(parameters: UmountArguments): Promise<void> {
+  const mountPoint = await canonicalMountPoint(parameters.mountpoint);
+  const daemon = listDaemons().find((candidate) => candidate.mountPoint === mountPoint);
+  if (daemon === undefined) {
+    await withoutDaemon(mountPoint);
+    return;
+  }
+  if (findMount(mountPoint) !== undefined) await ask(daemon.vault, mountPoint, parameters.lazy === true);
+  const hasEnded = await waitFor(END_TIMEOUT_MS, () => !isDaemonAlive(daemon.pid));
+  if (!hasEnded) throw new TcfsError("TCFS_IO", `${mountPoint} is unmounted, but its daemon ${daemon.pid} goes on`);
+}
+
+/** A mount without a daemon is stale: take it away, since that is what was asked for. */
+async function withoutDaemon(mountPoint: string): Promise<void> {
+  if (await healStaleMount(mountPoint)) {
+    process.stderr.write("tcfs: the daemon was gone; its stale mount is taken away\n");
+    return;
+  }
+  throw new TcfsError("TCFS_NOT_MOUNTED", `no vault is mounted at ${mountPoint}`);
+}
+
+async function ask(vault: string, mountPoint: string, lazy: boolean): Promise<void> {
+  let reply;
+  try {
+    reply = await askDaemon(vault, { operation: "unmount", lazy });
+  } catch (error) {
+    if (!isTcfsError(error, "TCFS_BUSY")) throw error;
+    throw new TcfsError("TCFS_BUSY", explainBusy(mountPoint), { cause: error });
+  }
+  if (reply === undefined) throw new TcfsError("TCFS_DAEMON_ENDED", `the daemon at ${mountPoint} does not listen`);
+}
+
+function explainBusy(mountPoint: string): string {
+  const holders = listHolders(mountPoint);
+  const who = holders.length === 0 ? "a process that this user cannot see" : formatHolders(holders);
+  return `${mountPoint} is busy, and everything in it is flushed; it is used by ${who}`;
+}

@@ -1,0 +1,88 @@
+/** The daemon's main: takes its orders and the key from the command that started it, serves one mount, ends with it. */
+import { writeFileSync } from "node:fs";
+import { Socket } from "node:net";
+import { SecretKey } from "../crypto/secret-key.ts";
+import { failureReply } from "./control-protocol.ts";
+import type { ControlReply } from "./control-protocol.ts";
+import { openDaemonLog } from "./daemon-log.ts";
+import { exitCodeOf } from "./exit-codes.ts";
+import { LAUNCH_FD, LAUNCH_KEY_BYTES } from "./launch-protocol.ts";
+import type { LaunchRequest } from "./launch-protocol.ts";
+import { serveMount } from "./serve-mount.ts";
+import { logPath } from "./vault-paths.ts";
+
+hardenProcess();
+const channel = new Socket({ fd: LAUNCH_FD, readable: true, writable: true });
+channel.on("error", () => undefined); // the command is gone: its end of the channel says so below
+const { request, key } = await receiveLaunch(channel);
+const log = openDaemonLog(logPath(request.vault), (line) => {
+  if (request.isForeground) process.stderr.write(line);
+});
+process.exitCode = await run();
+log.close();
+// Nothing may keep the process: everything is closed, or has failed to.
+process.exit();
+
+async function run(): Promise<number> {
+  let isReady = false;
+  try {
+    await serveMount({ ...request, key, log, onReady, onStarterGone });
+    return 0;
+  } catch (error) {
+    log.error(isReady ? "the daemon failed" : "the mount failed", { error: isReady ? error : String(error) });
+    if (!isReady) await reply(failureReply(error));
+    return exitCodeOf(error);
+  } finally {
+    key.wipe();
+  }
+
+  async function onReady(): Promise<void> {
+    isReady = true;
+    await reply({ ok: true, result: process.pid });
+    if (!request.isForeground) channel.destroy();
+  }
+
+  function onStarterGone(action: () => void): void {
+    if (request.isForeground) channel.once("close", action).resume();
+  }
+}
+
+/** Files for this user alone; no memory in a core dump, should one be made despite RLIMIT_CORE (docs/SECURITY.md). */
+function hardenProcess(): void {
+  process.umask(0o077);
+  try {
+    writeFileSync("/proc/self/coredump_filter", "0");
+  } catch {
+    // A kernel without core dumps has no such file.
+  }
+}
+
+function receiveLaunch(socket: Socket): Promise<{ request: LaunchRequest; key: SecretKey }> {
+  return new Promise((resolve) => {
+    let received = Buffer.alloc(0);
+    const take = (piece: Buffer): void => {
+      const before = received;
+      received = Buffer.concat([received, piece]);
+      before.fill(0);
+      piece.fill(0);
+      const newline = received.indexOf("\n");
+      if (newline === -1 || received.length < newline + 1 + LAUNCH_KEY_BYTES) return;
+      socket.removeListener("data", take);
+      socket.pause();
+      const request = JSON.parse(received.subarray(0, newline).toString()) as LaunchRequest;
+      const key = new SecretKey(received.subarray(newline + 1, newline + 1 + LAUNCH_KEY_BYTES));
+      received.fill(0);
+      resolve({ request, key });
+    };
+    socket.on("data", take);
+    socket.once("end", () => process.exit(1)); // started by nobody that we know
+  });
+}
+
+function reply(content: ControlReply): Promise<void> {
+  return new Promise((resolve) => {
+    channel.write(`${JSON.stringify(content)}\n`, () => {
+      resolve();
+    });
+  });
+}

@@ -1,0 +1,71 @@
+/** Exit codes of the command line: stable, named, one per kind of failure (docs/ERRORS.md says what each means). */
+import { TcfsError } from "../errors.ts";
+import type { TcfsErrorCode } from "../errors.ts";
+
+export const EXIT_CODE = {
+  OK: 0,
+  INTERNAL: 1,
+  USAGE: 2,
+  NO_VAULT: 3,
+  VAULT_EXISTS: 4,
+  VAULT_IN_USE: 5,
+  WRONG_KEY: 6,
+  BAD_HEADER: 7,
+  UNKNOWN_FORMAT: 8,
+  KDF_BOUNDS: 9,
+  UNSAFE_FILE: 10,
+  MOUNT_POINT_MISSING: 11,
+  MOUNT_POINT_NOT_DIRECTORY: 12,
+  MOUNT_POINT_NOT_EMPTY: 13,
+  ALREADY_MOUNTED: 14,
+  BAD_MOUNT_POINT: 15,
+  NOT_MOUNTED: 16,
+  BUSY: 17,
+  NO_DEVICE_ACCESS: 18,
+  STORE_FULL: 19,
+  CORRUPT: 20,
+  IO: 21,
+  DAEMON_ENDED: 22,
+  CANCELLED: 130,
+} as const;
+
+export type ExitName = keyof typeof EXIT_CODE;
+
+/** The exit code of each error that can reach the command line; errors not named here are bugs there (`INTERNAL`). */
+export const EXIT_OF: Partial<Readonly<Record<TcfsErrorCode, ExitName>>> = {
+  TCFS_USAGE: "USAGE",
+  TCFS_EXISTS: "USAGE",
+  TCFS_NO_VAULT: "NO_VAULT",
+  TCFS_VAULT_EXISTS: "VAULT_EXISTS",
+  TCFS_VAULT_IN_USE: "VAULT_IN_USE",
+  TCFS_WRONG_KEY: "WRONG_KEY",
+  TCFS_BAD_HEADER: "BAD_HEADER",
+  TCFS_UNKNOWN_FORMAT: "UNKNOWN_FORMAT",
+  TCFS_KDF_BOUNDS: "KDF_BOUNDS",
+  TCFS_UNSAFE_FILE: "UNSAFE_FILE",
+  TCFS_MOUNT_POINT_MISSING: "MOUNT_POINT_MISSING",
+  TCFS_MOUNT_POINT_NOT_DIRECTORY: "MOUNT_POINT_NOT_DIRECTORY",
+  TCFS_MOUNT_POINT_NOT_EMPTY: "MOUNT_POINT_NOT_EMPTY",
+  TCFS_ALREADY_MOUNTED: "ALREADY_MOUNTED",
+  TCFS_BAD_MOUNT_POINT: "BAD_MOUNT_POINT",
+  TCFS_NOT_MOUNTED: "NOT_MOUNTED",
+  TCFS_BUSY: "BUSY",
+  TCFS_NO_DEVICE_ACCESS: "NO_DEVICE_ACCESS",
+  TCFS_STORE_FULL: "STORE_FULL",
+  TCFS_CORRUPT: "CORRUPT",
+  TCFS_IO: "IO",
+  TCFS_DAEMON_ENDED: "DAEMON_ENDED",
+  TCFS_CANCELLED: "CANCELLED",
+};
+
+/** @returns The exit code for a failure of any kind. */
+export function exitCodeOf(error: unknown): number {
+  if (!(error instanceof TcfsError)) return EXIT_CODE.INTERNAL;
+  return EXIT_CODE[EXIT_OF[error.code] ?? "INTERNAL"];
+}
+
+/** @returns The failure in a sentence for a person: one line for what the world did, the stack for what is a bug. */
+export function describeFailure(error: unknown): string {
+  if (error instanceof TcfsError && EXIT_OF[error.code] !== undefined) return `tcfs: ${error.message}`;
+  return `tcfs: unexpected failure, please report it\n${error instanceof Error ? (error.stack ?? error.message) : String(error)}`;
+}

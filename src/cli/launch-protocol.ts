@@ -1,0 +1,22 @@
+/**
+ * What the command tells a daemon that it starts, over a socket pair that nobody else has: one JSON line, then the
+ * vault key. The daemon answers with one JSON line. No secret is on argv, in the environment, or in a file.
+ */
+import type { MountOptions } from "./mount-options.ts";
+
+/** The descriptor of the socket pair in the daemon. */
+export const LAUNCH_FD = 3;
+export const LAUNCH_KEY_BYTES = 32;
+
+export interface LaunchRequest {
+  /** Absolute. */
+  readonly vault: string;
+  /** Canonical. */
+  readonly mountPoint: string;
+  readonly options: MountOptions;
+  /** Log to standard error as well, and unmount when the command that started us ends. */
+  readonly isForeground: boolean;
+}
+
+/** The daemon's failure is told as on the control socket. */
+export type { ControlReply as LaunchReply } from "./control-protocol.ts";

@@ -1,0 +1,79 @@
+/** What is mounted where, and which daemon serves it: read from /proc, without touching any mount. */
+import { readFileSync, readdirSync } from "node:fs";
+
+export interface MountEntry {
+  readonly mountPoint: string;
+  readonly type: string;
+}
+
+export interface DaemonProcess {
+  readonly pid: number;
+  readonly vault: string;
+  readonly mountPoint: string;
+}
+
+export const FILESYSTEM_TYPE = "fuse.tcfs";
+
+const VAULT_ARGUMENT = "--vault=";
+const MOUNT_POINT_ARGUMENT = "--mount-point=";
+const DAEMON_SCRIPT = /\/cli\/daemon\.[jt]s$/u;
+
+/** The daemon's arguments. They say which it is to whoever reads /proc; they hold no secret. */
+export function daemonArguments(vault: string, mountPoint: string): string[] {
+  return [`${VAULT_ARGUMENT}${vault}`, `${MOUNT_POINT_ARGUMENT}${mountPoint}`];
+}
+
+/** The topmost mount at exactly this path, if there is one. */
+export function findMount(mountPoint: string): MountEntry | undefined {
+  return parseMountInfo(readFileSync("/proc/self/mountinfo", "utf8")).findLast(
+    (entry) => entry.mountPoint === mountPoint,
+  );
+}
+
+/** Parse /proc/PID/mountinfo (proc_pid_mountinfo(5)), in its order: later ones lie over earlier ones. */
+export function parseMountInfo(text: string): MountEntry[] {
+  return text.split("\n").flatMap((line) => {
+    const [left = "", right = ""] = line.split(" - ", 2);
+    const mountPoint = left.split(" ")[4];
+    const type = right.split(" ")[0];
+    if (mountPoint === undefined || type === undefined || type === "") return [];
+    return [{ mountPoint: unescapeOctal(mountPoint), type }];
+  });
+}
+
+/** All running daemons that this user can see. */
+export function listDaemons(): DaemonProcess[] {
+  return readdirSync("/proc").flatMap((entry) => {
+    if (!/^\d+$/u.test(entry)) return [];
+    const daemon = parseDaemonCommand(readIfAny(`/proc/${entry}/cmdline`));
+    return daemon === undefined ? [] : [{ pid: Number(entry), ...daemon }];
+  });
+}
+
+/** @returns Whether the process is still one of our daemons; one that ended and was not waited for is not. */
+export function isDaemonAlive(pid: number): boolean {
+  return parseDaemonCommand(readIfAny(`/proc/${pid}/cmdline`)) !== undefined;
+}
+
+function parseDaemonCommand(commandLine: string): Omit<DaemonProcess, "pid"> | undefined {
+  const words = commandLine.split("\0");
+  if (!words.some((word) => DAEMON_SCRIPT.test(word))) return undefined;
+  const vault = words.find((word) => word.startsWith(VAULT_ARGUMENT))?.slice(VAULT_ARGUMENT.length);
+  const mountPoint = words.find((word) => word.startsWith(MOUNT_POINT_ARGUMENT))?.slice(MOUNT_POINT_ARGUMENT.length);
+  return vault === undefined || mountPoint === undefined ? undefined : { vault, mountPoint };
+}
+
+function unescapeOctal(text: string): string {
+  if (!text.includes("\\")) return text;
+  const bytes = Buffer.from(text).toString("latin1");
+  const plain = bytes.replace(/\\([0-7]{3})/gu, (_match, digits: string) => String.fromCharCode(parseInt(digits, 8)));
+  return Buffer.from(plain, "latin1").toString();
+}
+
+function readIfAny(path: string): string {
+  try {
+    return readFileSync(path, "utf8");
+  } catch {
+    return ""; // the process ended, or is not ours to see
+  }
+}

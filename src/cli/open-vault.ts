@@ -1,0 +1,195 @@
+/** A vault opened from its directory and key: every room put together, and taken apart in reverse order. */
+import { join } from "node:path";
+import { PackChunkStore } from "../chunkstore/pack-chunk-store.ts";
+import { openEngine } from "../crypto/open-engine.ts";
+import type { SealingEngine } from "../crypto/engine.ts";
+import type { SecretKey } from "../crypto/secret-key.ts";
+import { deriveSubkeys } from "../crypto/subkeys.ts";
+import { TcfsError } from "../errors.ts";
+import { Volume } from "../fs/volume.ts";
+import { refreshHeaderCopy } from "../keys/header-file.ts";
+import { assertWritable } from "../keys/header.ts";
+import type { VaultHeader } from "../keys/header.ts";
+import type { Logger } from "../logger.ts";
+import { LevelMetadataStore } from "../metadata/level-metadata-store.ts";
+import { systemClock } from "../platform/clock.ts";
+import { NodeDisk } from "../platform/node-disk.ts";
+import { systemRandom } from "../platform/random.ts";
+import { ratio } from "./status.ts";
+import type { VaultFigures } from "./status.ts";
+
+/** Decoded metadata records in memory: with the rest of the daemon they stay below its 400 MiB (DESIGN §10). */
+const METADATA_CACHE_BYTES = 96 * 1024 * 1024;
+/** Plaintext frames in memory. The kernel's page cache stands before it and is the one that counts. */
+const CHUNK_CACHE_BYTES = 48 * 1024 * 1024;
+/** DESIGN §4: the local store's, the upload's and the cache's unit. */
+const PACK_BYTES = 16 * 1024 * 1024;
+/** Chunks land in one of these at random, so that a pack does not tell in which order files were written. */
+const OPEN_PACK_COUNT = 4;
+const SESSION_ID_BYTES = 8;
+
+export interface OpenVaultOptions {
+  /** Absolute path of the vault directory. */
+  readonly directory: string;
+  /** Authenticated. */
+  readonly header: VaultHeader;
+  /** Borrowed while the call runs. */
+  readonly key: SecretKey;
+  readonly isReadOnly: boolean;
+  /** Whether there is nothing but the header yet. */
+  readonly isNew: boolean;
+  readonly keepsAccessTimes: boolean;
+  readonly logger: Logger;
+}
+
+export class OpenVault implements AsyncDisposable {
+  readonly volume: Volume;
+  readonly #rooms: Rooms;
+  /** In the order of opening. */
+  readonly #closers: readonly Closer[];
+  #closing: Promise<void> | undefined;
+
+  private constructor(volume: Volume, rooms: Rooms, closers: readonly Closer[]) {
+    this.volume = volume;
+    this.#rooms = rooms;
+    this.#closers = closers;
+  }
+
+  /**
+   * @throws TcfsError `TCFS_UNKNOWN_FORMAT` if only reading is possible and more was asked; `TCFS_VAULT_IN_USE`;
+   *   `TCFS_CORRUPT`, `TCFS_STORE_FULL`, `TCFS_IO`. What was opened so far is closed again.
+   */
+  static async open(options: OpenVaultOptions): Promise<OpenVault> {
+    const { directory, header, isReadOnly, logger } = options;
+    if (!isReadOnly) assertWritable(header);
+    const closers: Closer[] = [];
+    try {
+      const rooms = await openRooms(options, closers);
+      const volume = await Volume.open({
+        metadata: rooms.metadata,
+        chunks: rooms.chunks,
+        disk: rooms.disk,
+        clock: systemClock,
+        directory,
+        isReadOnly,
+        keepsAccessTimes: options.keepsAccessTimes,
+        owner: { uid: process.geteuid?.() ?? 0, gid: process.getegid?.() ?? 0 },
+        onCommit: commitReporter(logger),
+      });
+      closers.push(() => volume.close());
+      if (!isReadOnly && !options.isNew) await refreshHeaderCopy(rooms.disk, directory, header);
+      return new OpenVault(volume, rooms, closers);
+    } catch (error) {
+      await closeAll(closers).catch(() => undefined); // the first failure is the one to tell
+      throw error;
+    }
+  }
+
+  figures(): VaultFigures {
+    const { metadata, chunks, engine } = this.#rooms;
+    const { inodeCount, allocatedBytes, heldBytes, dirtyRecordCount } = this.volume.statistics();
+    const { storedBytes, uniqueBytes, packCount, inlineBytes, cacheBytes } = chunks.statistics();
+    const { commit, committedAt } = metadata.volume;
+    return {
+      logicalBytes: allocatedBytes,
+      uniqueBytes,
+      storedBytes,
+      dedupRatio: ratio(allocatedBytes, uniqueBytes),
+      compressionRatio: ratio(uniqueBytes, storedBytes),
+      inodeCount,
+      packCount,
+      inlineBytes,
+      dirtyBytes: heldBytes,
+      dirtyRecordCount,
+      cacheBytes,
+      lastCommit: { number: commit, time: new Date(committedAt.seconds * 1000).toISOString() },
+      engine: engine.kind,
+    };
+  }
+
+  /** Make everything durable and let go of it. Idempotent. @throws the first failure, once all is closed. */
+  close(): Promise<void> {
+    this.#closing ??= closeAll(this.#closers);
+    return this.#closing;
+  }
+
+  /** As {@link close}; a failure is told there, to whoever awaits it. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close().catch(() => undefined);
+  }
+}
+
+interface Rooms {
+  readonly disk: NodeDisk;
+  readonly engine: SealingEngine;
+  readonly metadata: LevelMetadataStore;
+  readonly chunks: PackChunkStore;
+}
+
+type Closer = () => void | Promise<void>;
+
+async function openRooms(options: OpenVaultOptions, closers: Closer[]): Promise<Rooms> {
+  const { directory, header, logger } = options;
+  const { vaultId, chunking } = header;
+  const disk = new NodeDisk();
+  const subkeys = deriveSubkeys(options.key.expose(), vaultId);
+  try {
+    const sessionId = systemRandom.bytes(SESSION_ID_BYTES);
+    const engine = openEngine({ vaultId, subkeys, chunking, sessionId });
+    closers.push(() => {
+      engine.close();
+    });
+    const metadata = await LevelMetadataStore.open({
+      directory: join(directory, "meta"),
+      engine,
+      clock: systemClock,
+      createIfMissing: options.isNew,
+      cacheBytes: METADATA_CACHE_BYTES,
+      onDamage: (error) => {
+        logger.error("a metadata record is damaged", { code: error.code, message: error.message });
+      },
+    });
+    closers.push(() => metadata.close());
+    const chunks = await PackChunkStore.open({
+      directory,
+      disk,
+      engine,
+      metadata,
+      random: systemRandom,
+      vaultId,
+      packsSubkey: subkeys.packs,
+      cacheBytes: CHUNK_CACHE_BYTES,
+      packBytes: PACK_BYTES,
+      openPacks: OPEN_PACK_COUNT,
+    });
+    closers.push(() => chunks.close());
+    return { disk, engine, metadata, chunks };
+  } finally {
+    for (const subkey of Object.values(subkeys)) subkey.fill(0);
+  }
+}
+
+/** In reverse order, all of them whatever fails. @throws the first failure. */
+async function closeAll(closers: readonly Closer[]): Promise<void> {
+  const failures: unknown[] = [];
+  for (const close of closers.toReversed()) {
+    try {
+      await close();
+    } catch (error) {
+      failures.push(error);
+    }
+  }
+  if (failures.length > 0) throw failures[0];
+}
+
+/** Logs when commits begin to fail, and when they succeed again: not each of them. */
+function commitReporter(logger: Logger): (error: unknown) => void {
+  let lastCode: string | undefined;
+  return (error) => {
+    const code = error === undefined ? undefined : error instanceof TcfsError ? error.code : "unexpected";
+    if (code === lastCode) return;
+    lastCode = code;
+    if (code === undefined) logger.info("commits succeed again");
+    else logger.error("a commit failed", { code, error: code === "unexpected" ? error : String(error) });
+  };
+}

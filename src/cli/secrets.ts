@@ -1,0 +1,78 @@
+/** Where a command's secret comes from: a file that was named, or a person at the terminal. Never argv, never the environment. */
+import { TcfsError } from "../errors.ts";
+import type { Secret } from "../keys/slots.ts";
+import type { Settings } from "./settings.ts";
+import { askSecret, hasTerminal } from "./terminal.ts";
+
+export interface SecretSource {
+  readonly passphraseFile: string | undefined;
+  readonly recoveryFile: string | undefined;
+}
+
+/** Wrong answers at a terminal before giving up. */
+const MAX_ATTEMPTS = 3;
+
+/**
+ * Get a secret that opens something, asking up to three times at a terminal.
+ * @param open - Tries the secret; `TCFS_WRONG_KEY` means that another may be asked for.
+ * @throws TcfsError `TCFS_USAGE` if no file was named and nobody can be asked.
+ */
+export async function withSecret<T>(
+  source: SecretSource,
+  settings: Settings,
+  open: (secret: Secret) => Promise<T>,
+): Promise<T> {
+  const isAsked = source.passphraseFile === undefined && source.recoveryFile === undefined;
+  for (let attempt = 1; ; attempt++) {
+    const secret = await readSecret(source, settings);
+    try {
+      return await open(secret);
+    } catch (error) {
+      const mayRetry =
+        isAsked && attempt < MAX_ATTEMPTS && error instanceof TcfsError && error.code === "TCFS_WRONG_KEY";
+      if (!mayRetry) throw error;
+      process.stderr.write(`${error.message}\n`);
+    } finally {
+      secret.bytes.fill(0);
+    }
+  }
+}
+
+/**
+ * A new passphrase: from a file, or typed twice.
+ * @returns Owned by the caller, who wipes it.
+ */
+export async function newPassphrase(file: string | undefined, settings: Settings, flag: string): Promise<Uint8Array> {
+  if (file !== undefined) return readPassphrase(file, settings);
+  requireTerminal(flag);
+  const first = await askSecret("New passphrase: ");
+  const second = await askSecret("The same again: ");
+  const isSame = Buffer.from(first).equals(second);
+  second.fill(0);
+  if (isSame && first.length > 0) return first;
+  first.fill(0);
+  throw new TcfsError("TCFS_USAGE", isSame ? "the passphrase is empty" : "the two passphrases are not the same");
+}
+
+async function readSecret(source: SecretSource, settings: Settings): Promise<Secret> {
+  if (source.recoveryFile !== undefined) {
+    const { readRecoveryFile } = await import("../keys/secret-file.ts");
+    const bytes = await readRecoveryFile(source.recoveryFile, { owners: settings.secretOwners });
+    return { kind: "recovery-words", bytes };
+  }
+  if (source.passphraseFile !== undefined) {
+    return { kind: "passphrase", bytes: await readPassphrase(source.passphraseFile, settings) };
+  }
+  requireTerminal("--passphrase-file FILE");
+  return { kind: "passphrase", bytes: await askSecret("Passphrase: ") };
+}
+
+async function readPassphrase(file: string, settings: Settings): Promise<Uint8Array> {
+  const { readPassphraseFile } = await import("../keys/secret-file.ts");
+  return readPassphraseFile(file, { owners: settings.secretOwners });
+}
+
+function requireTerminal(flag: string): void {
+  if (!hasTerminal())
+    throw new TcfsError("TCFS_USAGE", `there is no terminal to ask for the passphrase on: give ${flag}`);
+}

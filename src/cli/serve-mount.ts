@@ -1,0 +1,253 @@
+/**
+ * The daemon's life: open the vault, mount, answer, and on every way to the end (a command, a signal, an unmount from
+ * outside) flush before it goes. It never touches its own mount.
+ */
+import type { SecretKey } from "../crypto/secret-key.ts";
+import { TcfsError, isTcfsError } from "../errors.ts";
+import { mountFuse, unmountFuse } from "../fuse/mount.ts";
+import { FuseSession } from "../fuse/session.ts";
+import { readHeader } from "../keys/header-file.ts";
+import { verifyHeader } from "../keys/keyring.ts";
+import type { Logger } from "../logger.ts";
+import { systemClock } from "../platform/clock.ts";
+import { NodeDisk } from "../platform/node-disk.ts";
+import type { ControlRequest } from "./control-protocol.ts";
+import { serveControl } from "./control-server.ts";
+import type { LaunchRequest } from "./launch-protocol.ts";
+import { OpenVault } from "./open-vault.ts";
+import { writePidFile } from "./pid-file.ts";
+import type { DaemonFigures, VaultFigures } from "./status.ts";
+
+/** One writer, and every change comes through the kernel: it may believe its caches for as long as it likes. */
+const CACHE_TIMEOUT_SECONDS = 24 * 60 * 60;
+/** How long a signal waits for programs to let go of a busy mount before their files answer ENOTCONN. */
+const BUSY_GRACE_MS = 3000;
+/** The kernel's first request comes with the mount; this long it may take on a machine that is short of everything. */
+const NEGOTIATION_TIMEOUT_MS = 10_000;
+
+export interface ServeOptions extends LaunchRequest {
+  /** Borrowed until the vault is open. */
+  readonly key: SecretKey;
+  readonly log: Logger;
+  /** Called once, when the mount answers. */
+  readonly onReady: () => Promise<void>;
+  /** Registers what to do if the command that started a foreground daemon ends. */
+  readonly onStarterGone: (action: () => void) => void;
+}
+
+export interface DaemonStatus {
+  readonly daemon: DaemonFigures;
+  readonly figures: VaultFigures;
+}
+
+/** Resolves once the mount has ended and everything is on the disk. @throws TcfsError if it never came to be, or the last flush failed. */
+export async function serveMount(options: ServeOptions): Promise<void> {
+  const { vault: directory, options: mount, key, log } = options;
+  const disk = new NodeDisk();
+  const header = await readHeader(disk, directory);
+  verifyHeader(header, key);
+  await using vault = await OpenVault.open({
+    directory,
+    header,
+    key,
+    isReadOnly: mount.readOnly,
+    isNew: false,
+    keepsAccessTimes: mount.atime,
+    logger: log,
+  });
+  key.wipe();
+  await using _pidFile = await writePidFile(mount.pidFile);
+  const served = await ServedMount.start(vault, options);
+  await using _control = await served.serveControl();
+  served.obeySignals();
+  options.onStarterGone(() => {
+    void served.end("the command in the foreground ended");
+  });
+  log.info("mounted", { pid: process.pid, readOnly: mount.readOnly, engine: vault.figures().engine });
+  await options.onReady();
+  await served.finish();
+}
+
+class ServedMount {
+  readonly #vault: OpenVault;
+  readonly #session: FuseSession;
+  readonly #options: ServeOptions;
+  readonly #mountedAt = new Date();
+  readonly #collection = new AbortController();
+  #ending: Promise<void> | undefined;
+  #failure: unknown;
+  #settleClosed = (): void => undefined;
+  readonly #closed = new Promise<void>((resolve) => {
+    this.#settleClosed = resolve;
+  });
+
+  private constructor(vault: OpenVault, session: FuseSession, options: ServeOptions) {
+    this.#vault = vault;
+    this.#session = session;
+    this.#options = options;
+  }
+
+  /** @throws TcfsError why it cannot be mounted. */
+  static async start(vault: OpenVault, options: ServeOptions): Promise<ServedMount> {
+    const { mountPoint, options: mount, log } = options;
+    const session = new FuseSession({
+      operations: vault.volume.operations,
+      logger: log,
+      options: {
+        readOnly: mount.readOnly,
+        entryTimeoutSeconds: CACHE_TIMEOUT_SECONDS,
+        attributeTimeoutSeconds: CACHE_TIMEOUT_SECONDS,
+        spinMicroseconds: 0,
+      },
+    });
+    const fd = await mountFuse(mountPoint, {
+      source: mount.fsName ?? options.vault,
+      readOnly: mount.readOnly,
+      allowOther: mount.allowOther,
+      suid: mount.suid,
+      dev: mount.dev,
+      noExec: !mount.exec,
+      noAtime: !mount.atime,
+      nonEmpty: mount.nonEmpty,
+    });
+    session.start(fd);
+    const served = new ServedMount(vault, session, options);
+    try {
+      await served.#negotiated();
+    } catch (error) {
+      await served.end("the kernel and tcfs do not agree");
+      throw error;
+    }
+    return served;
+  }
+
+  /** Listen on the control socket. If that fails, nothing stays mounted. */
+  async serveControl(): Promise<AsyncDisposable> {
+    try {
+      return await serveControl(this.#options.vault, (request) => this.#handle(request));
+    } catch (error) {
+      await this.end("the control socket cannot be made");
+      throw error;
+    }
+  }
+
+  /**
+   * Wait until the kernel has let go, then put everything on the disk and close the vault.
+   * @throws what made the daemon end or the last flush fail.
+   */
+  async finish(): Promise<void> {
+    await this.#session.end;
+    this.#collection.abort();
+    this.#options.log.info("unmounted");
+    try {
+      await this.#vault.close();
+    } catch (error) {
+      this.#failure ??= error;
+    }
+    this.#settleClosed();
+    if (this.#failure !== undefined) throw this.#failure;
+    this.#options.log.info("closed");
+  }
+
+  async #handle(request: ControlRequest): Promise<unknown> {
+    switch (request.operation) {
+      case "status":
+        return this.#status();
+      case "sync":
+        return this.#vault.volume.syncAll();
+      case "collect":
+        return this.#vault.volume.collect(this.#collection.signal);
+      case "unmount":
+        await this.#unmountPolitely(request.lazy);
+        await this.#closed;
+        if (this.#failure !== undefined) throw this.#failure;
+        return undefined;
+    }
+  }
+
+  obeySignals(): void {
+    for (const signal of ["SIGTERM", "SIGINT"] as const) {
+      process.on(signal, () => void this.end(signal));
+    }
+    process.on("SIGHUP", () => undefined); // the terminal that it was started from is gone: no reason to end
+    process.on("unhandledRejection", (reason) => {
+      this.#options.log.error("a promise was rejected unheard", { error: reason });
+    });
+    process.on("uncaughtException", (error) => {
+      this.#options.log.error("an exception was caught by nobody", { error });
+      this.#failure ??= error;
+      void this.end("an internal error");
+    });
+  }
+
+  /** Flush, unmount, and if programs hold on to the mount, let them go on for a moment and no longer. Never rejects. */
+  end(reason: string): Promise<void> {
+    this.#ending ??= this.#end(reason);
+    return this.#ending;
+  }
+
+  async #end(reason: string): Promise<void> {
+    const { log } = this.#options;
+    log.info("ending", { reason });
+    this.#collection.abort();
+    try {
+      await this.#flush();
+      await this.#unmount(false);
+    } catch (error) {
+      log.warn("a clean unmount is not possible", { error: String(error) });
+      await this.#unmount(true).catch((failure: unknown) => {
+        log.error("the mount point stays mounted until the next tcfs mount", { error: String(failure) });
+      });
+      const grace = new Promise<void>((resolve) => systemClock.after(BUSY_GRACE_MS, resolve));
+      await Promise.race([this.#session.end, grace]);
+    }
+    await this.#session.close();
+  }
+
+  /** @throws TcfsError `TCFS_BUSY`, or what the flush threw; the mount goes on then. */
+  async #unmountPolitely(lazy: boolean): Promise<void> {
+    if (this.#ending !== undefined) return this.#ending;
+    await this.#vault.volume.syncAll();
+    await this.#unmount(lazy);
+    this.#collection.abort();
+  }
+
+  /** Reported, and no reason to stay: what was flushed earlier is safe, and the close tries once more. */
+  async #flush(): Promise<void> {
+    await this.#vault.volume.syncAll().catch((error: unknown) => {
+      this.#options.log.error("flushing failed", { error: String(error) });
+    });
+  }
+
+  async #unmount(lazy: boolean): Promise<void> {
+    try {
+      await unmountFuse(this.#options.mountPoint, { lazy });
+    } catch (error) {
+      if (!isTcfsError(error, "TCFS_NOT_MOUNTED")) throw error;
+    }
+  }
+
+  async #negotiated(): Promise<void> {
+    const deadline = systemClock.monotonicMs() + NEGOTIATION_TIMEOUT_MS;
+    while (this.#session.agreement === undefined) {
+      if (systemClock.monotonicMs() > deadline) {
+        throw new TcfsError("TCFS_BAD_MOUNT_POINT", "the kernel's FUSE does not answer, or is older than Linux 5.4");
+      }
+      await new Promise((resolve) => setTimeout(resolve, 2));
+    }
+  }
+
+  #status(): DaemonStatus {
+    return {
+      daemon: {
+        mountPoint: this.#options.mountPoint,
+        readOnly: this.#options.options.readOnly,
+        pid: process.pid,
+        daemonMemoryBytes: process.memoryUsage.rss(),
+        mountedAt: this.#mountedAt.toISOString(),
+        pendingRequests: this.#session.pendingCount,
+      },
+      figures: this.#vault.figures(),
+    };
+  }
+}

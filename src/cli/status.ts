@@ -1,0 +1,116 @@
+/** What `tcfs status` tells: figures as JSON with stable keys (README), and as lines for a person. */
+
+/** What only an open vault knows. Bytes are exact; times are ISO 8601. */
+export interface VaultFigures {
+  /** Bytes of all files' data, holes not counted, before deduplication and compression. */
+  readonly logicalBytes: number;
+  /** Bytes of the distinct chunks before compression. */
+  readonly uniqueBytes: number;
+  /** Bytes that sealed chunks take on the disk. */
+  readonly storedBytes: number;
+  /** logicalBytes / uniqueBytes; null while empty. */
+  readonly dedupRatio: number | null;
+  /** uniqueBytes / storedBytes; null while empty. */
+  readonly compressionRatio: number | null;
+  readonly inodeCount: number;
+  readonly packCount: number;
+  /** Stored bytes that still ride in the metadata. */
+  readonly inlineBytes: number;
+  /** Acknowledged bytes that are not yet on the disk. */
+  readonly dirtyBytes: number;
+  readonly dirtyRecordCount: number;
+  readonly cacheBytes: number;
+  readonly lastCommit: { readonly number: number; readonly time: string };
+  readonly engine: "native" | "portable";
+}
+
+/** What only a running daemon knows. */
+export interface DaemonFigures {
+  readonly mountPoint: string;
+  readonly readOnly: boolean;
+  readonly pid: number;
+  readonly daemonMemoryBytes: number;
+  readonly mountedAt: string;
+  /** Requests of the kernel that wait for an answer. */
+  readonly pendingRequests: number;
+}
+
+export interface VaultStatus {
+  readonly vault: string;
+  readonly vaultId: string;
+  readonly createdAt: string;
+  readonly mounted: boolean;
+  readonly mountPoint: string | null;
+  readonly readOnly: boolean | null;
+  readonly pid: number | null;
+  readonly daemonMemoryBytes: number | null;
+  readonly mountedAt: string | null;
+  readonly pendingRequests: number | null;
+  /** Null if no daemon runs and no secret was given. */
+  readonly figures: VaultFigures | null;
+}
+
+/** The JSON that scripts read: one flat object. Keys are never renamed; figures that are not known are null. */
+export function formatStatusJson(status: VaultStatus): string {
+  const { figures, ...rest } = status;
+  return JSON.stringify({ ...rest, ...(figures ?? UNKNOWN_FIGURES) }, null, 2);
+}
+
+export function formatStatus(status: VaultStatus): string {
+  const { figures } = status;
+  const rows: [string, string][] = [["vault", status.vault]];
+  if (status.mounted) {
+    rows.push(["mounted at", `${status.mountPoint ?? ""}${status.readOnly === true ? " (read-only)" : ""}`]);
+    rows.push(["daemon", `pid ${status.pid}, ${formatBytes(status.daemonMemoryBytes ?? 0)} of memory`]);
+  } else {
+    rows.push(["mounted at", "not mounted"]);
+  }
+  if (figures === null) {
+    rows.push(["figures", "locked: mount the vault, or give --passphrase-file"]);
+  } else {
+    const { lastCommit } = figures;
+    rows.push(["files", `${figures.inodeCount} inodes, ${formatBytes(figures.logicalBytes)}`]);
+    rows.push(["stored", `${formatBytes(figures.storedBytes)} in ${figures.packCount} packs`]);
+    rows.push([
+      "saved",
+      `deduplication ${formatRatio(figures.dedupRatio)}, compression ${formatRatio(figures.compressionRatio)}`,
+    ]);
+    rows.push(["not yet on disk", `${formatBytes(figures.dirtyBytes)}, ${figures.dirtyRecordCount} records`]);
+    rows.push(["cache", formatBytes(figures.cacheBytes)]);
+    rows.push(["last commit", `${lastCommit.number}, ${lastCommit.time}`]);
+  }
+  return rows.map(([name, value]) => `${name.padEnd(16)}${value}`).join("\n");
+}
+
+/** `1.4 GiB`. */
+export function formatBytes(bytes: number): string {
+  const units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
+  const power = bytes < 1024 ? 0 : Math.min(Math.floor(Math.log2(bytes) / 10), units.length - 1);
+  const value = bytes / 1024 ** power;
+  return `${power === 0 ? value : value.toFixed(1)} ${units[power]}`;
+}
+
+/** @returns numerator / denominator to three places; null where there is nothing to compare. */
+export function ratio(numerator: number, denominator: number): number | null {
+  return numerator === 0 || denominator === 0 ? null : Math.round((numerator / denominator) * 1000) / 1000;
+}
+
+function formatRatio(value: number | null): string {
+  return value === null ? "–" : `${value.toFixed(2)} ×`;
+}
+
+const UNKNOWN_FIGURES: Readonly<Record<keyof VaultFigures, null>> = {
+  logicalBytes: null,
+  uniqueBytes: null,
+  storedBytes: null,
+  dedupRatio: null,
+  compressionRatio: null,
+  inodeCount: null,
+  packCount: null,
+  inlineBytes: null,
+  dirtyBytes: null,
+  dirtyRecordCount: null,
+  cacheBytes: null,
+  lastCommit: null,
+  engine: null,
+};

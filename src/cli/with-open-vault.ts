@@ -1,0 +1,34 @@
+/** For commands that work on a vault which no daemon serves: unlock, open, do it, close. */
+import type { OpenVault } from "./open-vault.ts";
+import type { SecretSource } from "./secrets.ts";
+import type { Settings } from "./settings.ts";
+import { SILENT_LOGGER } from "./silent-logger.ts";
+import { unlockVault } from "./vault-access.ts";
+
+/** @throws TcfsError `TCFS_VAULT_IN_USE` if a process has it open; whatever opening, `action` and closing throw. */
+export async function withOpenVault<T>(
+  directory: string,
+  source: SecretSource,
+  settings: Settings,
+  { isReadOnly }: { readonly isReadOnly: boolean },
+  action: (vault: OpenVault) => Promise<T>,
+): Promise<T> {
+  const { header, key } = await unlockVault(directory, source, settings);
+  try {
+    const { OpenVault } = await import("./open-vault.ts");
+    await using vault = await OpenVault.open({
+      directory,
+      header,
+      key,
+      isReadOnly,
+      isNew: false,
+      keepsAccessTimes: true,
+      logger: SILENT_LOGGER,
+    });
+    const result = await action(vault);
+    await vault.close();
+    return result;
+  } finally {
+    key.wipe();
+  }
+}

@@ -1,0 +1,27 @@
+/** The vault's subkeys (FORMAT.md §3). Pure. */
+import { hkdf } from "@noble/hashes/hkdf.js";
+import { sha256 } from "@noble/hashes/sha2.js";
+
+import type { VaultSubkeys } from "./engine.ts";
+
+export const KEY_BYTES = 32;
+export const VAULT_ID_BYTES = 16;
+
+/** @returns Fresh keys of 32 bytes each, the caller's to wipe. `header` authenticates `vault.json`. */
+export function deriveSubkeys(
+  vaultKey: Uint8Array,
+  vaultId: Uint8Array,
+): VaultSubkeys & { readonly header: Uint8Array } {
+  if (vaultKey.length !== KEY_BYTES) throw new RangeError(`a vault key has ${KEY_BYTES} bytes`);
+  if (vaultId.length !== VAULT_ID_BYTES) throw new RangeError(`a vault id has ${VAULT_ID_BYTES} bytes`);
+  const subkey = (label: string) =>
+    hkdf(sha256, vaultKey, vaultId, Buffer.from(`tcfs v1 ${label}`, "latin1"), KEY_BYTES);
+  return {
+    chunkId: subkey("chunk-id"),
+    gear: subkey("gear"),
+    records: subkey("records"),
+    names: subkey("names"),
+    packs: subkey("packs"),
+    header: subkey("header"),
+  };
+}

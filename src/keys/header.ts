@@ -1,0 +1,254 @@
+/**
+ * `vault.json`: the header's text ⇄ a checked value (FORMAT.md §8). Pure; knows no key.
+ * Everything in it may come from an attacker: it is bounded, strict and canonical, and refused by name.
+ */
+import { createHash } from "node:crypto";
+import { z } from "zod";
+import type { ChunkingParameters } from "../crypto/engine.ts";
+import { MAX_CHUNK_BYTES } from "../crypto/engine.ts";
+import { TcfsError } from "../errors.ts";
+import { KDF_BOUNDS, checkKdfCost } from "./kdf.ts";
+import type { KdfCost } from "./kdf.ts";
+
+export const FORMAT_VERSION = 1;
+/** Nothing longer is parsed. */
+export const MAX_HEADER_BYTES = 64 * 1024;
+export const MAX_SLOTS = 8;
+
+const FORMAT_NAME = "tcfs vault";
+const KDF_NAME = "argon2id";
+/** Closed lists: a reader that does not know a feature refuses to open, or to write. Empty in version 1. */
+const KNOWN_INCOMPATIBLE: readonly string[] = [];
+const KNOWN_READ_ONLY_COMPATIBLE: readonly string[] = [];
+const MIN_CHUNK_BYTES = 4096;
+
+interface SlotCommon {
+  /** 8 random bytes: which slot this is. */
+  readonly id: Uint8Array;
+  readonly createdAt: string;
+  /** 16 random bytes for the derivation of the KEK. */
+  readonly salt: Uint8Array;
+  /** Tells a wrong secret from a damaged slot (FORMAT.md §8.4). */
+  readonly commitment: Uint8Array;
+  readonly nonce: Uint8Array;
+  /** The vault key, wrapped: 48 bytes. */
+  readonly wrappedKey: Uint8Array;
+}
+
+export interface PassphraseSlot extends SlotCommon {
+  readonly kind: "passphrase";
+  readonly kdf: KdfCost;
+}
+
+export interface RecoverySlot extends SlotCommon {
+  readonly kind: "recovery-words";
+}
+
+export type KeySlot = PassphraseSlot | RecoverySlot;
+
+/** The header's content, authenticated only once `mac` has been checked. */
+export interface VaultHeader {
+  readonly incompatibleFeatures: readonly string[];
+  readonly readOnlyCompatibleFeatures: readonly string[];
+  readonly vaultId: Uint8Array;
+  readonly deviceId: Uint8Array;
+  readonly createdAt: string;
+  readonly keyEpoch: number;
+  /** Raised by one whenever the header is written. */
+  readonly revision: number;
+  readonly chunking: ChunkingParameters;
+  readonly slots: readonly KeySlot[];
+  readonly mac: Uint8Array;
+}
+
+/** A byte string in lower-case hexadecimal. */
+const hex = (lengthBytes: number) =>
+  z
+    .string()
+    .regex(new RegExp(`^[0-9a-f]{${lengthBytes * 2}}$`), `must be ${lengthBytes * 2} hexadecimal digits`)
+    .transform((text) => Uint8Array.from(Buffer.from(text, "hex")));
+
+const counter = z.int().min(1).max(0xffff_ffff);
+const chunkLength = z.int().min(MIN_CHUNK_BYTES).max(MAX_CHUNK_BYTES);
+const features = z.array(z.string().max(64)).max(32);
+const time = z.iso.datetime({ precision: 3 });
+
+const slotCommon = {
+  id: hex(8),
+  createdAt: time,
+  salt: hex(16),
+  commitment: hex(32),
+  nonce: hex(24),
+  wrappedKey: hex(48),
+};
+
+const kdfSchema = z
+  .strictObject({ algorithm: z.literal(KDF_NAME), memoryKiB: z.int(), passes: z.int(), lanes: z.int() })
+  .transform(({ memoryKiB, passes, lanes }): KdfCost => ({ memoryKiB, passes, lanes }));
+
+const slotSchema = z.discriminatedUnion("kind", [
+  z.strictObject({ kind: z.literal("passphrase"), kdf: kdfSchema, ...slotCommon }),
+  z.strictObject({ kind: z.literal("recovery-words"), ...slotCommon }),
+]);
+
+const headerSchema = z.strictObject({
+  format: z.literal(FORMAT_NAME),
+  formatVersion: z.literal(FORMAT_VERSION),
+  incompatibleFeatures: features,
+  readOnlyCompatibleFeatures: features,
+  vaultId: hex(16),
+  deviceId: hex(16),
+  createdAt: time,
+  keyEpoch: counter,
+  revision: counter,
+  chunking: z.strictObject({ minBytes: chunkLength, averageBytes: chunkLength, maxBytes: chunkLength }),
+  slots: z.array(slotSchema).min(1).max(MAX_SLOTS),
+  mac: hex(32),
+  checksum: hex(32),
+});
+
+/** What is looked at before the schema, so that a newer format is refused by its name and not by its shape. */
+const probeSchema = z.looseObject({
+  format: z.literal(FORMAT_NAME),
+  formatVersion: z.int(),
+});
+const featureProbeSchema = z.looseObject({
+  incompatibleFeatures: features,
+  slots: z
+    .array(z.looseObject({ kind: z.string(), kdf: z.looseObject({ algorithm: z.string() }).optional() }))
+    .max(MAX_SLOTS),
+});
+
+/**
+ * Parse and check a header as far as that goes without a key.
+ * @throws TcfsError `TCFS_BAD_HEADER` if damaged or malformed; `TCFS_UNKNOWN_FORMAT` naming the version, feature,
+ *   slot kind or KDF that is not known; `TCFS_KDF_BOUNDS`.
+ */
+export function parseHeader(content: Uint8Array): VaultHeader {
+  const json = parseJson(content);
+  refuseUnknownFormat(json);
+  const { format: _format, formatVersion: _version, checksum: _checksum, ...header } = check(headerSchema, json);
+  checkKdfBounds(header.slots);
+  if (
+    header.chunking.minBytes > header.chunking.averageBytes ||
+    header.chunking.averageBytes > header.chunking.maxBytes
+  )
+    throw badHeader("chunking lengths are out of order");
+  // One text per header: no duplicate keys, no second spelling, nothing that another parser would read otherwise.
+  if (!Buffer.from(formatHeader(header)).equals(content)) throw badHeader("its text or checksum is not right");
+  return header;
+}
+
+/** The header's one text, checksum included, UTF-8. */
+export function formatHeader(header: VaultHeader): Uint8Array {
+  const body = { ...headerBody(header), mac: toHex(header.mac) };
+  const checksum = createHash("sha256").update(JSON.stringify(body)).digest("hex");
+  return Buffer.from(`${JSON.stringify({ ...body, checksum }, null, 2)}\n`);
+}
+
+/** The bytes that the MAC is over: everything but MAC and checksum, without white space (FORMAT.md §8.5). */
+export function macInput(header: Omit<VaultHeader, "mac">): Uint8Array {
+  return Buffer.from(JSON.stringify(headerBody(header)));
+}
+
+/** @throws TcfsError `TCFS_UNKNOWN_FORMAT` if the vault may be read but not written by this version. */
+export function assertWritable(header: VaultHeader): void {
+  const unknown = header.readOnlyCompatibleFeatures.find((name) => !KNOWN_READ_ONLY_COMPATIBLE.includes(name));
+  if (unknown !== undefined) {
+    throw new TcfsError(
+      "TCFS_UNKNOWN_FORMAT",
+      `the vault uses the feature “${unknown}”, which this version of tcfs can only read: mount it with --read-only`,
+    );
+  }
+}
+
+/** What a slot's wrapped key is bound to besides the vault: the slot's place and derivation (FORMAT.md §8.4). */
+export function slotBinding(slot: Pick<KeySlot, "id" | "createdAt" | "salt"> & SlotKind): unknown {
+  const { id, createdAt, salt } = slot;
+  return { kind: slot.kind, ...kdfPart(slot), id: toHex(id), createdAt, salt: toHex(salt) };
+}
+
+/** A slot's kind with what belongs to it alone. */
+export type SlotKind = Pick<PassphraseSlot, "kind" | "kdf"> | Pick<RecoverySlot, "kind">;
+
+export function toHex(bytes: Uint8Array): string {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("hex");
+}
+
+function headerBody(header: Omit<VaultHeader, "mac">): object {
+  const { minBytes, averageBytes, maxBytes } = header.chunking;
+  return {
+    format: FORMAT_NAME,
+    formatVersion: FORMAT_VERSION,
+    incompatibleFeatures: header.incompatibleFeatures,
+    readOnlyCompatibleFeatures: header.readOnlyCompatibleFeatures,
+    vaultId: toHex(header.vaultId),
+    deviceId: toHex(header.deviceId),
+    createdAt: header.createdAt,
+    keyEpoch: header.keyEpoch,
+    revision: header.revision,
+    chunking: { minBytes, averageBytes, maxBytes },
+    slots: header.slots.map((slot) => ({
+      ...(slotBinding(slot) as object),
+      commitment: toHex(slot.commitment),
+      nonce: toHex(slot.nonce),
+      wrappedKey: toHex(slot.wrappedKey),
+    })),
+  };
+}
+
+function kdfPart(slot: SlotKind): object {
+  if (slot.kind !== "passphrase") return {};
+  const { memoryKiB, passes, lanes } = slot.kdf;
+  return { kdf: { algorithm: KDF_NAME, memoryKiB, passes, lanes } };
+}
+
+function parseJson(content: Uint8Array): unknown {
+  if (content.length > MAX_HEADER_BYTES) throw badHeader(`it is longer than ${MAX_HEADER_BYTES} bytes`);
+  try {
+    return JSON.parse(new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(content));
+  } catch (cause) {
+    throw badHeader("it is not JSON", cause);
+  }
+}
+
+function refuseUnknownFormat(json: unknown): void {
+  const { formatVersion } = check(probeSchema, json);
+  if (formatVersion !== FORMAT_VERSION) throw unknownFormat(`format version ${formatVersion}`);
+  const { incompatibleFeatures, slots } = check(featureProbeSchema, json);
+  const feature = incompatibleFeatures.find((name) => !KNOWN_INCOMPATIBLE.includes(name));
+  if (feature !== undefined) throw unknownFormat(`the feature “${feature}”`);
+  for (const { kind, kdf } of slots) {
+    if (kind !== "passphrase" && kind !== "recovery-words") throw unknownFormat(`key slots of the kind “${kind}”`);
+    if (kdf !== undefined && kdf.algorithm !== KDF_NAME) throw unknownFormat(`the KDF “${kdf.algorithm}”`);
+  }
+}
+
+function checkKdfBounds(slots: readonly SlotKind[]): void {
+  let total = 0;
+  for (const slot of slots) {
+    if (slot.kind !== "passphrase") continue;
+    checkKdfCost(slot.kdf);
+    total += slot.kdf.memoryKiB * slot.kdf.passes;
+  }
+  if (total > KDF_BOUNDS.totalMemoryPassesKiB)
+    throw new TcfsError(
+      "TCFS_KDF_BOUNDS",
+      "the header's passphrase slots together ask for more than tcfs will compute",
+    );
+}
+
+function check<T>(schema: z.ZodType<T>, json: unknown): T {
+  const result = schema.safeParse(json);
+  if (result.success) return result.data;
+  const issue = result.error.issues[0];
+  throw badHeader(`${issue?.path.join(".") ?? ""}: ${issue?.message ?? "malformed"}`);
+}
+
+function badHeader(why: string, cause?: unknown): TcfsError {
+  return new TcfsError("TCFS_BAD_HEADER", `the vault's header is damaged or was tampered with: ${why}`, { cause });
+}
+
+function unknownFormat(what: string): TcfsError {
+  return new TcfsError("TCFS_UNKNOWN_FORMAT", `the vault uses ${what}, which this version of tcfs does not know`);
+}

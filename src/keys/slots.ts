@@ -1,0 +1,131 @@
+/**
+ * Key slots: the vault key wrapped under a KEK by XChaCha20-Poly1305, with a key commitment (FORMAT.md §8.4).
+ * Holds keys only while a call runs; does no I/O.
+ */
+import { xchacha20poly1305 } from "@noble/ciphers/chacha.js";
+import { hkdfSync, timingSafeEqual } from "node:crypto";
+import { SecretKey } from "../crypto/secret-key.ts";
+import { TcfsError } from "../errors.ts";
+import type { RandomSource } from "../platform/random.ts";
+import { slotBinding } from "./header.ts";
+import type { KeySlot, SlotKind } from "./header.ts";
+import { deriveKek } from "./kdf.ts";
+import { parseRecoveryWords } from "./recovery-words.ts";
+
+/** What opens a slot. The caller wipes `bytes`. */
+export type Secret =
+  | { readonly kind: "passphrase"; readonly bytes: Uint8Array }
+  /** The words as text: typed, or read from a file. */
+  | { readonly kind: "recovery-words"; readonly bytes: Uint8Array };
+
+export interface SlotContext {
+  readonly vaultId: Uint8Array;
+  readonly random: RandomSource;
+  /** ISO 8601, for the new slot. */
+  readonly createdAt: string;
+}
+
+const NONCE_BYTES = 24;
+
+/**
+ * Wrap the vault key for one more secret.
+ * @param material - The normalised passphrase, or the 32 bytes behind the recovery words. Lent until settled.
+ */
+export async function sealSlot(
+  key: SecretKey,
+  kind: SlotKind,
+  material: Uint8Array,
+  context: SlotContext,
+): Promise<KeySlot> {
+  const { random, createdAt } = context;
+  const place = { ...kind, id: random.bytes(8), createdAt, salt: random.bytes(16) };
+  const kek = await deriveSlotKek(place, material);
+  try {
+    const { wrapKey, commitment } = expandKek(kek, place.salt);
+    const nonce = random.bytes(NONCE_BYTES);
+    const cipher = xchacha20poly1305(wrapKey, nonce, slotAad(context.vaultId, place));
+    const wrappedKey = cipher.encrypt(key.expose());
+    wrapKey.fill(0);
+    return { ...place, commitment, nonce, wrappedKey };
+  } finally {
+    kek.fill(0);
+  }
+}
+
+/**
+ * Unwrap the vault key.
+ * @param material - As for {@link sealSlot}.
+ * @returns undefined if this secret is not the slot's.
+ * @throws TcfsError `TCFS_BAD_HEADER` if the secret is right but the slot was altered or belongs to another vault.
+ */
+export async function openSlot(
+  slot: KeySlot,
+  material: Uint8Array,
+  vaultId: Uint8Array,
+): Promise<SecretKey | undefined> {
+  const kek = await deriveSlotKek(slot, material);
+  const { wrapKey, commitment } = expandKek(kek, slot.salt);
+  kek.fill(0);
+  try {
+    if (!timingSafeEqual(commitment, slot.commitment)) return undefined;
+    const bytes = unwrap(wrapKey, slot, vaultId);
+    const key = new SecretKey(bytes);
+    bytes.fill(0);
+    return key;
+  } finally {
+    wrapKey.fill(0);
+  }
+}
+
+/**
+ * The bytes that go into the derivation for a secret: a passphrase in Unicode NFC, so that it opens the vault whichever
+ * keyboard typed it (bytes that are not UTF-8 are taken as they are); recovery words as their entropy.
+ * @returns Fresh memory, owned by the caller, who wipes it.
+ */
+export function secretMaterial(secret: Secret): Uint8Array {
+  if (secret.kind === "passphrase") return normalizePassphrase(secret.bytes);
+  return parseRecoveryWords(new TextDecoder().decode(secret.bytes));
+}
+
+function normalizePassphrase(bytes: Uint8Array): Uint8Array {
+  // ASCII, the common case, never becomes a string: strings cannot be wiped.
+  if (bytes.every((byte) => byte < 0x80)) return Uint8Array.from(bytes);
+  try {
+    const text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+    return new TextEncoder().encode(text.normalize("NFC"));
+  } catch {
+    return Uint8Array.from(bytes);
+  }
+}
+
+async function deriveSlotKek(
+  slot: SlotKind & { readonly salt: Uint8Array },
+  material: Uint8Array,
+): Promise<Uint8Array> {
+  if (slot.kind === "passphrase") return deriveKek(material, slot.salt, slot.kdf);
+  // Full entropy needs no slow KDF.
+  return new Uint8Array(hkdfSync("sha256", material, slot.salt, "tcfs v1 recovery words", 32));
+}
+
+function expandKek(kek: Uint8Array, salt: Uint8Array): { wrapKey: Uint8Array; commitment: Uint8Array } {
+  return {
+    wrapKey: new Uint8Array(hkdfSync("sha256", kek, salt, "tcfs v1 slot wrap", 32)),
+    commitment: new Uint8Array(hkdfSync("sha256", kek, salt, "tcfs v1 slot commitment", 32)),
+  };
+}
+
+function slotAad(vaultId: Uint8Array, slot: Parameters<typeof slotBinding>[0]): Uint8Array {
+  return Buffer.concat([Buffer.from("tcfs v1 slot"), vaultId, Buffer.from(JSON.stringify(slotBinding(slot)))]);
+}
+
+function unwrap(wrapKey: Uint8Array, slot: KeySlot, vaultId: Uint8Array): Uint8Array {
+  try {
+    return xchacha20poly1305(wrapKey, slot.nonce, slotAad(vaultId, slot)).decrypt(slot.wrappedKey);
+  } catch (cause) {
+    throw new TcfsError(
+      "TCFS_BAD_HEADER",
+      "the vault's header is damaged or was tampered with: the secret is right, but its key slot was altered or belongs to another vault",
+      { cause },
+    );
+  }
+}

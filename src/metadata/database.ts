@@ -1,0 +1,257 @@
+/**
+ * LevelDB as the metadata store uses it: exact reads on the calling thread, batches flushed to the device, walks.
+ * Knows keys and sealed values only. After any failed write it refuses further writes until it has closed and opened
+ * the database anew: LevelDB's log is then torn in the middle, and what it would append behind the tear is lost at the
+ * next recovery; after a failed flush it is read-only for good. Recovery reads the log, writes it as a new table
+ * and flushes that, so nothing rests on a flush that failed.
+ */
+import { readdir, stat, statfs } from "node:fs/promises";
+import { join } from "node:path";
+import { Level } from "level";
+import { TcfsError, type TcfsErrorCode } from "../errors.ts";
+import type { KeyRange } from "../format/record-keys.ts";
+
+const MIB = 1024 * 1024;
+
+/** Values are ciphertext: no compression. One large memtable: few small tables, recovery still takes well under 1 s. */
+const LEVEL_OPTIONS = {
+  keyEncoding: "view",
+  valueEncoding: "view",
+  compression: false,
+  cacheSize: 16 * MIB,
+  writeBufferSize: 16 * MIB,
+  maxFileSize: 8 * MIB,
+  blockSize: 4096,
+  maxOpenFiles: 256,
+} as const;
+
+/** Entries per hop to LevelDB's thread; the calling thread decodes so many in a few milliseconds. */
+const WALK_BATCH_ENTRIES = 1000;
+const WALK_BATCH_BYTES = MIB;
+
+/** Room that opening needs beside the log that it rewrites as a table. */
+const RECOVERY_MARGIN_BYTES = MIB;
+
+/** What is used of the package `level`; a test may stand in for it. */
+export type LevelDatabase = Pick<Level<Uint8Array, Uint8Array>, "getSync" | "batch" | "iterator" | "close">;
+export type OpenLevel = (directory: string, createIfMissing: boolean) => Promise<LevelDatabase>;
+
+/** One change; without a value the record is deleted. */
+export interface WriteOperation {
+  readonly key: Uint8Array;
+  readonly value: Uint8Array | undefined;
+}
+
+export type StoredEntry = readonly [key: Uint8Array, value: Uint8Array];
+
+/** Follows a walk that may start over: {@link Database.scan}. */
+export interface ScanVisitor {
+  /** The view of the database is taken in the same synchronous step; forget what an earlier start gave. */
+  begin(): void;
+  visit(entries: readonly StoredEntry[]): void;
+}
+
+/** @throws TcfsError `TCFS_VAULT_IN_USE`, `TCFS_CORRUPT`, `TCFS_STORE_FULL`, `TCFS_IO` */
+export async function openLevel(directory: string, createIfMissing: boolean): Promise<LevelDatabase> {
+  const level = new Level<Uint8Array, Uint8Array>(directory, LEVEL_OPTIONS);
+  await level.open({ createIfMissing });
+  return level;
+}
+
+export class Database {
+  readonly #directory: string;
+  readonly #openLevel: OpenLevel;
+  #level: LevelDatabase | undefined;
+  #isClosed = false;
+  #mustReopen = false;
+  #reopening: Promise<void> | undefined;
+  /** How often the database was opened: tells a walk that failed why. */
+  #openings = 1;
+
+  private constructor(directory: string, openLevel: OpenLevel, level: LevelDatabase) {
+    this.#directory = directory;
+    this.#openLevel = openLevel;
+    this.#level = level;
+  }
+
+  /** @throws TcfsError `TCFS_VAULT_IN_USE`, `TCFS_CORRUPT`, `TCFS_STORE_FULL`, `TCFS_IO` */
+  static async open(directory: string, createIfMissing: boolean, openLevel: OpenLevel): Promise<Database> {
+    try {
+      return new Database(directory, openLevel, await openLevel(directory, createIfMissing));
+    } catch (error) {
+      throw toTcfsError(error, "opening the metadata database failed");
+    }
+  }
+
+  /** Set while the database is closed and opened again; {@link get} throws meanwhile. Never rejects. */
+  get reopening(): Promise<void> | undefined {
+    return this.#reopening?.catch(() => undefined);
+  }
+
+  /**
+   * @returns The sealed value, fresh; undefined if there is none.
+   * @throws TcfsError `TCFS_IO` (also while reopening), `TCFS_CORRUPT`, `TCFS_CLOSED`
+   */
+  get(key: Uint8Array): Uint8Array | undefined {
+    const level = this.#level;
+    if (level === undefined) throw this.#unavailable();
+    try {
+      return level.getSync(key);
+    } catch (error) {
+      throw toTcfsError(error, "reading the metadata database failed");
+    }
+  }
+
+  /**
+   * All or nothing, on the device when the promise resolves. After a failure the same batch can be written again,
+   * and must be before any other: some of it may be on the disk.
+   * @throws TcfsError `TCFS_STORE_FULL`, `TCFS_IO`, `TCFS_CLOSED`
+   */
+  async write(operations: readonly WriteOperation[]): Promise<void> {
+    if (this.#mustReopen) await this.#reopen();
+    if (this.#level === undefined) throw this.#unavailable();
+    const batch = this.#level.batch();
+    for (const { key, value } of operations) {
+      if (value === undefined) batch.del(key);
+      else batch.put(key, value);
+    }
+    try {
+      await batch.write({ sync: true });
+    } catch (error) {
+      this.#mustReopen = true;
+      throw toTcfsError(error, "writing the metadata database failed");
+    }
+  }
+
+  /**
+   * Walk a range as it is at one moment, from the start again if the database is reopened meanwhile.
+   * @throws TcfsError `TCFS_IO`, `TCFS_CORRUPT`, `TCFS_CLOSED`, and whatever the visitor throws.
+   */
+  async scan(range: KeyRange, options: { readonly values: boolean }, visitor: ScanVisitor): Promise<void> {
+    for (;;) {
+      await this.#reopening;
+      const openings = this.#openings;
+      try {
+        const walk = this.#walk(range, options.values);
+        visitor.begin();
+        for await (const entries of walk) visitor.visit(entries);
+        return;
+      } catch (error) {
+        const wasReopened = openings !== this.#openings || this.#reopening !== undefined;
+        if (!wasReopened || this.#isClosed) throw error;
+      }
+    }
+  }
+
+  /**
+   * Walk a range as it is at the first step, in batches; fails if the database is reopened meanwhile.
+   * @throws TcfsError `TCFS_IO`, `TCFS_CORRUPT`, `TCFS_CLOSED`
+   */
+  walk(range: KeyRange): AsyncIterable<readonly StoredEntry[]> {
+    return this.#walk(range, true);
+  }
+
+  /** Idempotent; waits for a reopening in flight. */
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    await this.reopening;
+    const level = this.#level;
+    this.#level = undefined;
+    await level?.close();
+  }
+
+  /** The view is taken at once, not at the first step. */
+  #walk(range: KeyRange, values: boolean): AsyncGenerator<readonly StoredEntry[]> {
+    if (this.#level === undefined) throw this.#unavailable();
+    const iterator = this.#level.iterator({
+      gte: range.first,
+      lt: range.end,
+      values,
+      fillCache: false,
+      highWaterMarkBytes: WALK_BATCH_BYTES,
+    } as { gte: Uint8Array; lt: Uint8Array; values: boolean });
+    return walkBatches(iterator);
+  }
+
+  #reopen(): Promise<void> {
+    this.#reopening ??= this.#closeAndOpen().finally(() => {
+      this.#reopening = undefined;
+    });
+    return this.#reopening;
+  }
+
+  async #closeAndOpen(): Promise<void> {
+    if (this.#level !== undefined) {
+      await this.#requireRoomToRecover();
+      const failed = this.#level;
+      this.#level = undefined;
+      await failed.close();
+    }
+    if (this.#isClosed) throw this.#unavailable();
+    try {
+      this.#level = await this.#openLevel(this.#directory, false);
+    } catch (error) {
+      throw toTcfsError(error, "opening the metadata database again failed");
+    }
+    this.#openings++;
+    this.#mustReopen = false;
+  }
+
+  /** Opening rewrites the log as a table: on a full disk that fails, and then nothing could be read either. */
+  async #requireRoomToRecover(): Promise<void> {
+    let logBytes = 0;
+    for (const name of await readdir(this.#directory)) {
+      if (name.endsWith(".log")) logBytes += (await stat(join(this.#directory, name))).size;
+    }
+    const space = await statfs(this.#directory);
+    if (space.bavail * space.bsize >= logBytes + RECOVERY_MARGIN_BYTES) return;
+    throw new TcfsError("TCFS_STORE_FULL", "too little room to recover the metadata database");
+  }
+
+  #unavailable(): TcfsError {
+    if (this.#isClosed) return new TcfsError("TCFS_CLOSED", "the metadata database is closed");
+    return new TcfsError("TCFS_IO", "the metadata database is being opened again after a failed write");
+  }
+}
+
+interface BatchIterator {
+  nextv(size: number): Promise<StoredEntry[]>;
+  close(): Promise<void>;
+}
+
+async function* walkBatches(iterator: BatchIterator): AsyncGenerator<readonly StoredEntry[]> {
+  try {
+    for (;;) {
+      const entries = await iterator.nextv(WALK_BATCH_ENTRIES);
+      if (entries.length === 0) return;
+      yield entries;
+    }
+  } catch (error) {
+    throw toTcfsError(error, "walking the metadata database failed");
+  } finally {
+    await iterator.close();
+  }
+}
+
+function toTcfsError(error: unknown, doing: string): TcfsError {
+  if (error instanceof TcfsError) return error;
+  const causes = causeChain(error);
+  const text = causes.map((cause) => cause.message).join("; ");
+  return new TcfsError(codeOf(causes, text), `${doing}: ${text}`, { cause: error });
+}
+
+function codeOf(causes: readonly Error[], text: string): TcfsErrorCode {
+  const codes = causes.map((cause) => ("code" in cause ? cause.code : undefined));
+  if (codes.includes("LEVEL_LOCKED")) return "TCFS_VAULT_IN_USE";
+  if (codes.includes("LEVEL_CORRUPTION")) return "TCFS_CORRUPT";
+  /* LevelDB gives the rest as text alone: strerror of ENOSPC and EDQUOT, and what it says when CURRENT is missing. */
+  if (/No space left on device|Disk quota exceeded/u.test(text)) return "TCFS_STORE_FULL";
+  if (text.includes("create_if_missing is false")) return "TCFS_CORRUPT";
+  return "TCFS_IO";
+}
+
+function causeChain(error: unknown): Error[] {
+  const chain: Error[] = [];
+  for (let next = error; next instanceof Error && chain.length < 8; next = next.cause) chain.push(next);
+  return chain;
+}

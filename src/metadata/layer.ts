@@ -1,0 +1,71 @@
+/** Changes not yet in the database, newest state per record; null: deleted. Encodes itself for a batch. */
+import { ByteWriter } from "../bytes.ts";
+import { encodeDentry, encodeXattrs } from "../format/dentry-codec.ts";
+import { encodeInode, encodeOrphan } from "../format/inode-codec.ts";
+import { dentryKey, inodeKey } from "../format/record-keys.ts";
+import type { InodeRecord } from "../format/records.ts";
+import type { Epoch, InodeNumber, Name } from "../ids.ts";
+import type { WriteOperation } from "./database.ts";
+import type { CachedDentry } from "./directory-cache.ts";
+import type { NameHasher } from "./name-hasher.ts";
+
+export type Xattrs = ReadonlyMap<Name, Uint8Array>;
+
+export class Layer {
+  readonly inodes = new Map<InodeNumber, InodeRecord | null>();
+  readonly dentries = new Map<InodeNumber, Map<Name, CachedDentry | null>>();
+  /** All of an inode's; an empty map: deleted. */
+  readonly xattrs = new Map<InodeNumber, Xattrs>();
+  /** Whether an inode is an orphan. */
+  readonly orphans = new Map<InodeNumber, boolean>();
+  #dentryCount = 0;
+
+  get recordCount(): number {
+    return this.inodes.size + this.#dentryCount + this.xattrs.size + this.orphans.size;
+  }
+
+  /** @returns undefined where this layer says nothing. */
+  dentry(directory: InodeNumber, name: Name): CachedDentry | null | undefined {
+    return this.dentries.get(directory)?.get(name);
+  }
+
+  setDentry(directory: InodeNumber, name: Name, dentry: CachedDentry | null): void {
+    let names = this.dentries.get(directory);
+    if (names === undefined) {
+      names = new Map();
+      this.dentries.set(directory, names);
+    }
+    const countBefore = names.size;
+    names.set(name, dentry);
+    this.#dentryCount += names.size - countBefore;
+  }
+
+  /**
+   * The plaintext operations that bring the database up to this layer. Values live in arenas of their own.
+   * @throws RangeError on a record that FORMAT.md cannot hold; the layer is unchanged.
+   */
+  encode(epoch: Epoch, hasher: NameHasher): WriteOperation[] {
+    const operations: WriteOperation[] = [];
+    const writer = new ByteWriter();
+    for (const [ino, inode] of this.inodes) {
+      if (inode !== null) encodeInode(writer, inode);
+      operations.push({ key: inodeKey("inode", ino), value: inode === null ? undefined : writer.take() });
+    }
+    for (const [directory, names] of this.dentries) {
+      for (const [name, dentry] of names) {
+        if (dentry !== null) encodeDentry(writer, epoch, dentry);
+        const key = dentryKey(directory, hasher.hash(directory, name));
+        operations.push({ key, value: dentry === null ? undefined : writer.take() });
+      }
+    }
+    for (const [ino, xattrs] of this.xattrs) {
+      if (xattrs.size > 0) encodeXattrs(writer, epoch, xattrs);
+      operations.push({ key: inodeKey("xattrs", ino), value: xattrs.size > 0 ? writer.take() : undefined });
+    }
+    for (const [ino, isOrphan] of this.orphans) {
+      if (isOrphan) encodeOrphan(writer, epoch);
+      operations.push({ key: inodeKey("orphan", ino), value: isOrphan ? writer.take() : undefined });
+    }
+    return operations;
+  }
+}

@@ -1,0 +1,384 @@
+/**
+ * The metadata store over LevelDB (FORMAT.md §7). A read looks in the caches first: every change goes through them, so
+ * what they hold is the newest; then in the live layer, the frozen layer and the database, which together hold
+ * everything that a cache may have dropped.
+ */
+import type { RecordCipher, SealingEngine } from "../crypto/engine.ts";
+import { TcfsError, isTcfsError } from "../errors.ts";
+import { allOfKind, cookieOfPrf, type RecordKind } from "../format/record-keys.ts";
+import type {
+  ChunkRecord,
+  ChunkTotals,
+  DentryRecord,
+  DirectoryEntryRecord,
+  ExtentPage,
+  InlineList,
+  InodeRecord,
+  PackRecord,
+  VolumeRecord,
+} from "../format/records.ts";
+import type { ChunkId, ChunkIdKey, InodeNumber, Name } from "../ids.ts";
+import type { Clock } from "../platform/clock.ts";
+import { Database, openLevel, type OpenLevel, type StoredEntry } from "./database.ts";
+import { CachedDentry, DirectoryCache, NO_COOKIE } from "./directory-cache.ts";
+import { chunkIdKey, LevelFrozenBatch, type BatchOwner } from "./frozen-batch.ts";
+import { GenerationCache } from "./generation-cache.ts";
+import { Layer, type Xattrs } from "./layer.ts";
+import type { FrozenBatch, MetadataStore } from "./metadata-store.ts";
+import { NameHasher } from "./name-hasher.ts";
+import { RecordReader } from "./record-reader.ts";
+import { openVolume } from "./volume.ts";
+import { DirectoryWalks, ExtentWalks, listOrphans, visitIntact, type WalkContext } from "./walks.ts";
+
+export interface LevelMetadataStoreOptions {
+  /** Absolute path of the LevelDB directory. */
+  readonly directory: string;
+  /** Borrowed: closed by its owner, after the store. */
+  readonly engine: Pick<SealingEngine, "records" | "namePrf">;
+  readonly clock: Clock;
+  /** Without it a missing or empty database is `TCFS_CORRUPT`. */
+  readonly createIfMissing: boolean;
+  /** Bound of all caches of decoded records together. */
+  readonly cacheBytes: number;
+  /** Told of each record that a listing leaves out because it does not verify; the exact read throws. */
+  readonly onDamage?: (error: TcfsError) => void;
+  /** Stands in for the package `level`: fault injection. */
+  readonly openLevel?: OpenLevel;
+}
+
+/* How the caches share cacheBytes. */
+const INODE_SHARE = 0.45;
+const DIRECTORY_SHARE = 0.3;
+const EXTENT_SHARE = 0.15;
+const CHUNK_SHARE = 0.05;
+const XATTR_SHARE = 0.05;
+
+/* Estimated bytes of cached objects with their places in the maps (test/metadata measures them). */
+const ABSENT_BYTES = 80;
+const INODE_BYTES = 320;
+const EXTENT_BYTES = 64;
+const DISTINCT_CHUNK_BYTES = 180;
+const CHUNK_RECORD_BYTES = 600;
+const XATTR_BYTES = 300;
+
+const NO_XATTRS: Xattrs = new Map();
+const NO_EXTENTS: ExtentPage = [];
+
+export class LevelMetadataStore implements MetadataStore, BatchOwner, AsyncDisposable {
+  readonly volume: VolumeRecord;
+  /** For the batch alone. */
+  readonly database: Database;
+  /** For the batch alone. */
+  readonly records: RecordCipher;
+  readonly #clock: Clock;
+  readonly #reader: RecordReader;
+  readonly #hasher: NameHasher;
+
+  #live = new Layer();
+  #frozen: LevelFrozenBatch | undefined;
+  #isClosed = false;
+  /** Every inode number above it is new: numbers ascend and are never used again. */
+  #highestInode: number;
+
+  readonly #inodes: GenerationCache<InodeNumber, InodeRecord | null>;
+  readonly #directories: DirectoryCache;
+  readonly #xattrs: GenerationCache<InodeNumber, Xattrs>;
+  readonly #extents: GenerationCache<number | string, ExtentPage>;
+  readonly #chunks: GenerationCache<ChunkIdKey, ChunkRecord>;
+
+  readonly #walkContext: WalkContext;
+  readonly #directoryWalks: DirectoryWalks;
+  readonly #extentWalks: ExtentWalks;
+
+  private constructor(options: LevelMetadataStoreOptions, parts: OpenParts) {
+    const { cacheBytes, onDamage = () => undefined } = options;
+    this.#clock = options.clock;
+    this.records = options.engine.records;
+    this.volume = parts.volume;
+    this.database = parts.database;
+    this.#reader = parts.reader;
+    this.#hasher = parts.hasher;
+    this.#highestInode = parts.volume.nextInode - 1;
+    this.#inodes = new GenerationCache(cacheBytes * INODE_SHARE, weighInode);
+    this.#xattrs = new GenerationCache(cacheBytes * XATTR_SHARE, weighXattrs);
+    this.#extents = new GenerationCache(cacheBytes * EXTENT_SHARE, weighExtents);
+    this.#chunks = new GenerationCache(cacheBytes * CHUNK_SHARE, () => CHUNK_RECORD_BYTES);
+    this.#directories = new DirectoryCache(cacheBytes * DIRECTORY_SHARE, (directory, name) =>
+      cookieOfPrf(this.#hasher.hash(directory, name)),
+    );
+    this.#walkContext = {
+      database: parts.database,
+      reader: parts.reader,
+      overlays: () => ({ live: this.#live, frozen: this.#frozen }),
+      onDamage,
+    };
+    this.#directoryWalks = new DirectoryWalks(this.#walkContext, this.#directories);
+    this.#extentWalks = new ExtentWalks(this.#walkContext);
+  }
+
+  /**
+   * Open, or create where allowed. A new store has no inode, not even the root.
+   * @throws TcfsError `TCFS_VAULT_IN_USE`, `TCFS_CORRUPT`, `TCFS_STORE_FULL`, `TCFS_IO`
+   */
+  static async open(options: LevelMetadataStoreOptions): Promise<LevelMetadataStore> {
+    const { directory, engine, clock, createIfMissing } = options;
+    const hasher = new NameHasher((ino, name) => engine.namePrf(ino, name));
+    const database = await Database.open(directory, createIfMissing, options.openLevel ?? openLevel);
+    try {
+      const reader = new RecordReader(database, engine.records, hasher);
+      const volume = await openVolume(database, reader, { createIfMissing, clock });
+      return new LevelMetadataStore(options, { database, reader, hasher, volume });
+    } catch (error) {
+      await database.close();
+      throw error;
+    }
+  }
+
+  /**
+   * Set while a commit that follows a failed one has the database closed and opened again. What the caches or layers
+   * hold can be read meanwhile; a read that needs the database throws `TCFS_IO`. Await this before taking new requests,
+   * and a request that failed meanwhile can be run again.
+   */
+  get reopening(): Promise<void> | undefined {
+    return this.database.reopening;
+  }
+
+  getInode(ino: InodeNumber): InodeRecord | undefined {
+    const cached = this.#inodes.get(ino);
+    return cached === undefined ? this.#loadInode(ino) : (cached ?? undefined);
+  }
+
+  putInode(inode: InodeRecord): void {
+    const { ino } = inode;
+    inode.epoch = this.volume.epoch;
+    this.#live.inodes.set(ino, inode);
+    this.#inodes.set(ino, inode);
+    if (ino <= this.#highestInode) return;
+    this.#highestInode = ino;
+    if (inode.parent !== 0) this.#directories.addNew(ino);
+  }
+
+  deleteInode(ino: InodeNumber): void {
+    if (this.#mayHaveXattrs(ino)) this.putXattrs(ino, NO_XATTRS);
+    this.#live.inodes.set(ino, null);
+    this.#inodes.set(ino, null);
+  }
+
+  getDentry(directory: InodeNumber, name: Name): DentryRecord | undefined {
+    const cached = this.#directories.find(directory, name);
+    return cached === undefined ? this.#loadDentry(directory, name) : (cached ?? undefined);
+  }
+
+  putDentry(directory: InodeNumber, dentry: DentryRecord): void {
+    const { name } = dentry;
+    this.#changeDentry(directory, name, new CachedDentry(name, dentry.ino, dentry.type, NO_COOKIE));
+  }
+
+  deleteDentry(directory: InodeNumber, name: Name): void {
+    this.#changeDentry(directory, name, null);
+  }
+
+  /**
+   * As the interface says. What a promise gives is the cached array too: after the await call again where
+   * changes made in the microtasks between matter.
+   */
+  listDirectory(directory: InodeNumber): readonly DirectoryEntryRecord[] | Promise<readonly DirectoryEntryRecord[]> {
+    return this.#directories.list(directory) ?? this.#directoryWalks.list(directory);
+  }
+
+  getXattrs(ino: InodeNumber): Xattrs {
+    let xattrs = this.#xattrs.get(ino);
+    if (xattrs !== undefined) return xattrs;
+    xattrs = this.#live.xattrs.get(ino) ?? this.#frozen?.layer.xattrs.get(ino);
+    if (xattrs === undefined) {
+      if (this.getInode(ino)?.hasXattrs !== true) return NO_XATTRS;
+      xattrs = this.#reader.xattrs(ino) ?? NO_XATTRS;
+    }
+    this.#xattrs.set(ino, xattrs);
+    return xattrs;
+  }
+
+  putXattrs(ino: InodeNumber, xattrs: Xattrs): void {
+    this.#live.xattrs.set(ino, xattrs);
+    this.#xattrs.set(ino, xattrs);
+  }
+
+  getExtentPage(ino: InodeNumber, page: number): ExtentPage {
+    const key = pageKey(ino, page);
+    let extents = this.#extents.get(key);
+    if (extents !== undefined) return extents;
+    extents = this.#frozen?.extents.get(ino)?.get(page) ?? this.#reader.extentPage(ino, page) ?? NO_EXTENTS;
+    this.#extents.set(key, extents);
+    return extents;
+  }
+
+  extentPages(ino: InodeNumber, fromPage: number, toPage: number): Promise<number[]> {
+    return this.#extentWalks.list(ino, fromPage, toPage);
+  }
+
+  addOrphan(ino: InodeNumber): void {
+    this.#live.orphans.set(ino, true);
+  }
+
+  removeOrphan(ino: InodeNumber): void {
+    this.#live.orphans.set(ino, false);
+  }
+
+  listOrphans(): Promise<InodeNumber[]> {
+    return listOrphans(this.#walkContext);
+  }
+
+  getChunk(id: ChunkId): ChunkRecord | undefined {
+    const key = chunkIdKey(id);
+    const frozen = this.#frozen?.chunks.get(key);
+    if (frozen !== undefined) return frozen ?? undefined;
+    const cached = this.#chunks.get(key);
+    if (cached !== undefined) return cached;
+    const record = this.#reader.chunk(id);
+    if (record?.kind === "packed") this.#chunks.set(key, record);
+    return record;
+  }
+
+  async *chunks(): AsyncGenerator<{ readonly id: ChunkId; readonly record: ChunkRecord }> {
+    for await (const entries of this.database.walk(allOfKind("chunk"))) {
+      for (const entry of entries) yield this.#reader.storedChunk(entry);
+    }
+  }
+
+  async *allExtentPages(): AsyncGenerator<ExtentPage> {
+    for await (const entries of this.database.walk(allOfKind("extents"))) {
+      for (const entry of entries) yield this.#reader.storedExtentPage(entry);
+    }
+  }
+
+  /** Those of the database. A damaged record is reported by a throw after all the others were given. */
+  packs(): AsyncGenerator<PackRecord> {
+    return this.#intactFirst("pack", (entry) => this.#reader.storedPack(entry));
+  }
+
+  getChunkTotals(): ChunkTotals | undefined {
+    return this.#frozen?.chunkTotals ?? this.#reader.chunkTotals();
+  }
+
+  /** Those of the database. A damaged record is reported by a throw after all the others were given. */
+  inlineLists(): AsyncGenerator<InlineList> {
+    return this.#intactFirst("inlineList", (entry) => this.#reader.storedInlineList(entry));
+  }
+
+  get dirtyRecordCount(): number {
+    return this.#live.recordCount;
+  }
+
+  freeze(): FrozenBatch {
+    if (this.#isClosed) throw new TcfsError("TCFS_CLOSED", "the metadata store is closed");
+    if (this.#frozen !== undefined) throw new RangeError("a batch is frozen already");
+    const volume = { ...this.volume, commit: this.volume.commit + 1, committedAt: this.#clock.now() };
+    const operations = this.#live.encode(volume.epoch, this.#hasher);
+    this.#frozen = new LevelFrozenBatch(this.#live, volume, operations, this);
+    this.#live = new Layer();
+    return this.#frozen;
+  }
+
+  /** Abandons what was not committed. Idempotent; waits for a commit in flight. */
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    await this.database.close();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  /* What the batch tells. */
+
+  extentPageChanged(ino: InodeNumber, page: number, extents: ExtentPage): void {
+    this.#extents.set(pageKey(ino, page), extents);
+    this.#extentWalks.changed(ino, page, extents.length > 0);
+  }
+
+  chunkChanged(key: ChunkIdKey): void {
+    this.#chunks.delete(key);
+  }
+
+  batchCommitted(volume: VolumeRecord | undefined): void {
+    this.#frozen = undefined;
+    if (volume === undefined) return;
+    this.volume.commit = volume.commit;
+    this.volume.committedAt = volume.committedAt;
+  }
+
+  async *#intactFirst<T>(kind: RecordKind, decode: (entry: StoredEntry) => T): AsyncGenerator<T> {
+    const damaged: TcfsError[] = [];
+    for await (const entries of this.database.walk(allOfKind(kind))) {
+      const intact: T[] = [];
+      visitIntact(entries, (entry) => intact.push(decode(entry)), damaged);
+      yield* intact;
+    }
+    if (damaged[0] !== undefined) throw damaged[0];
+  }
+
+  #changeDentry(directory: InodeNumber, name: Name, dentry: CachedDentry | null): void {
+    this.#live.setDentry(directory, name, dentry);
+    this.#directories.change(directory, name, dentry);
+    this.#directoryWalks.changed(directory, name, dentry);
+  }
+
+  #loadInode(ino: InodeNumber): InodeRecord | undefined {
+    let inode = this.#live.inodes.get(ino);
+    if (inode === undefined) inode = this.#frozen?.layer.inodes.get(ino);
+    if (inode === undefined) inode = this.#reader.inode(ino) ?? null;
+    this.#inodes.set(ino, inode);
+    return inode ?? undefined;
+  }
+
+  #loadDentry(directory: InodeNumber, name: Name): DentryRecord | undefined {
+    let dentry = this.#live.dentry(directory, name);
+    if (dentry === undefined) dentry = this.#frozen?.layer.dentry(directory, name);
+    if (dentry === undefined) dentry = this.#reader.dentry(directory, name) ?? null;
+    this.#directories.learn(directory, name, dentry);
+    return dentry ?? undefined;
+  }
+
+  /** A damaged inode may have some: deleting it must not leave them. */
+  #mayHaveXattrs(ino: InodeNumber): boolean {
+    try {
+      return this.getInode(ino)?.hasXattrs ?? false;
+    } catch (error) {
+      if (isTcfsError(error, "TCFS_CORRUPT")) return true;
+      throw error;
+    }
+  }
+}
+
+interface OpenParts {
+  readonly database: Database;
+  readonly reader: RecordReader;
+  readonly hasher: NameHasher;
+  readonly volume: VolumeRecord;
+}
+
+/** A number where both parts fit into 53 bits, which is quicker to make and to look up. */
+function pageKey(ino: InodeNumber, page: number): number | string {
+  return ino < 2 ** 31 && page < 2 ** 22 ? ino * 2 ** 22 + page : `${String(ino)}:${String(page)}`;
+}
+
+function weighInode(inode: InodeRecord | null): number {
+  return inode === null ? ABSENT_BYTES : INODE_BYTES + (inode.symlinkTarget?.length ?? 0);
+}
+
+function weighXattrs(xattrs: Xattrs): number {
+  let bytes = ABSENT_BYTES;
+  for (const value of xattrs.values()) bytes += XATTR_BYTES + value.length;
+  return bytes;
+}
+
+/** Neighbours that share a chunk share its id. */
+function weighExtents(extents: ExtentPage): number {
+  let bytes = ABSENT_BYTES;
+  let chunk: ChunkId | undefined;
+  for (const extent of extents) {
+    bytes += EXTENT_BYTES + (extent.chunk === chunk ? 0 : DISTINCT_CHUNK_BYTES);
+    chunk = extent.chunk;
+  }
+  return bytes;
+}

@@ -1,0 +1,182 @@
+/**
+ * Walks of the database that must show changes made while they run. A walk begins with what the layers say at the
+ * moment the database's view is taken, is told of every later change, and lays all that over what it found at the end.
+ */
+import { isTcfsError, type TcfsError } from "../errors.ts";
+import { allOfKind, dentriesOf, extentsOf, pageOfKey } from "../format/record-keys.ts";
+import type { DirectoryEntryRecord } from "../format/records.ts";
+import type { InodeNumber, Name } from "../ids.ts";
+import type { Database, StoredEntry } from "./database.ts";
+import type { CachedDentry, DirectoryCache } from "./directory-cache.ts";
+import type { LevelFrozenBatch } from "./frozen-batch.ts";
+import type { Layer } from "./layer.ts";
+import type { RecordReader } from "./record-reader.ts";
+
+/** The state above the database at one moment. */
+export interface Overlays {
+  readonly live: Layer;
+  readonly frozen: LevelFrozenBatch | undefined;
+}
+
+interface Walk<Key, Value> {
+  readonly ino: InodeNumber;
+  readonly changes: Map<Key, Value>;
+}
+
+export interface WalkContext {
+  readonly database: Database;
+  readonly reader: RecordReader;
+  readonly overlays: () => Overlays;
+  /** Told of each record that a walk leaves out because it is damaged. */
+  readonly onDamage: (error: TcfsError) => void;
+}
+
+type DirectoryWalk = Walk<Name, CachedDentry | null> & {
+  result: Promise<readonly DirectoryEntryRecord[]> | undefined;
+};
+
+/** Lists directories; two callers share one walk. */
+export class DirectoryWalks {
+  readonly #context: WalkContext;
+  readonly #cache: DirectoryCache;
+  readonly #running = new Map<InodeNumber, DirectoryWalk>();
+
+  constructor(context: WalkContext, cache: DirectoryCache) {
+    this.#context = context;
+    this.#cache = cache;
+  }
+
+  changed(directory: InodeNumber, name: Name, dentry: CachedDentry | null): void {
+    if (this.#running.size > 0) this.#running.get(directory)?.changes.set(name, dentry);
+  }
+
+  /** @returns The listing that the cache now holds. */
+  list(directory: InodeNumber): Promise<readonly DirectoryEntryRecord[]> {
+    let walk = this.#running.get(directory);
+    if (walk === undefined) {
+      walk = { ino: directory, changes: new Map(), result: undefined };
+      this.#running.set(directory, walk);
+      walk.result = this.#run(walk).finally(() => this.#running.delete(directory));
+    }
+    return walk.result as Promise<readonly DirectoryEntryRecord[]>;
+  }
+
+  async #run({ ino, changes }: DirectoryWalk): Promise<readonly DirectoryEntryRecord[]> {
+    let found: CachedDentry[] = [];
+    let damaged: TcfsError[] = [];
+    await this.#context.database.scan(
+      dentriesOf(ino),
+      { values: true },
+      {
+        begin: () => {
+          found = [];
+          damaged = [];
+          changes.clear();
+          const { live, frozen } = this.#context.overlays();
+          for (const layer of [frozen?.layer, live]) {
+            for (const [name, dentry] of layer?.dentries.get(ino) ?? []) changes.set(name, dentry);
+          }
+        },
+        visit: (entries) => {
+          visitIntact(entries, (entry) => found.push(this.#context.reader.storedDentry(ino, entry)), damaged);
+        },
+      },
+    );
+    damaged.forEach(this.#context.onDamage);
+    const kept = changes.size === 0 ? found : found.filter((dentry) => !changes.has(dentry.name));
+    const added = [...changes.values()].filter((dentry) => dentry !== null);
+    return this.#cache.keepListing(ino, kept, added, damaged.length === 0);
+  }
+}
+
+/** Lists the numbers of stored extent pages. */
+export class ExtentWalks {
+  readonly #context: WalkContext;
+  readonly #running = new Set<Walk<number, boolean>>();
+
+  constructor(context: WalkContext) {
+    this.#context = context;
+  }
+
+  /** @param isStored - False: the page's record was deleted. */
+  changed(ino: InodeNumber, page: number, isStored: boolean): void {
+    for (const walk of this.#running) {
+      if (walk.ino === ino) walk.changes.set(page, isStored);
+    }
+  }
+
+  /** Pages in [fromPage, toPage), ascending. */
+  async list(ino: InodeNumber, fromPage: number, toPage: number): Promise<number[]> {
+    const walk: Walk<number, boolean> = { ino, changes: new Map() };
+    let found = new Set<number>();
+    this.#running.add(walk);
+    try {
+      await this.#context.database.scan(
+        extentsOf(ino, fromPage, toPage),
+        { values: false },
+        {
+          begin: () => {
+            found = new Set();
+            walk.changes.clear();
+            const pages = this.#context.overlays().frozen?.extents.get(ino) ?? [];
+            for (const [page, extents] of pages) walk.changes.set(page, extents.length > 0);
+          },
+          visit: (entries) => {
+            for (const [key] of entries) found.add(pageOfKey(key));
+          },
+        },
+      );
+    } finally {
+      this.#running.delete(walk);
+    }
+    for (const [page, isStored] of walk.changes) {
+      if (!isStored) found.delete(page);
+      else if (page >= fromPage && page < toPage) found.add(page);
+    }
+    return [...found].sort((left, right) => left - right);
+  }
+}
+
+/** All orphans, ascending. Called at mount, before anything changes. */
+export async function listOrphans(context: WalkContext): Promise<InodeNumber[]> {
+  let found = new Set<InodeNumber>();
+  let damaged: TcfsError[] = [];
+  await context.database.scan(
+    allOfKind("orphan"),
+    { values: true },
+    {
+      begin: () => {
+        found = new Set();
+        damaged = [];
+      },
+      visit: (entries) => {
+        visitIntact(entries, (entry) => found.add(context.reader.storedOrphan(entry)), damaged);
+      },
+    },
+  );
+  damaged.forEach(context.onDamage);
+  const { live, frozen } = context.overlays();
+  for (const layer of [frozen?.layer, live]) {
+    for (const [ino, isOrphan] of layer?.orphans ?? []) {
+      if (isOrphan) found.add(ino);
+      else found.delete(ino);
+    }
+  }
+  return [...found].sort((left, right) => left - right);
+}
+
+/** Visit what verifies, collect the errors of what does not. */
+export function visitIntact(
+  entries: readonly StoredEntry[],
+  visit: (entry: StoredEntry) => void,
+  damaged: TcfsError[],
+): void {
+  for (const entry of entries) {
+    try {
+      visit(entry);
+    } catch (error) {
+      if (!isTcfsError(error, "TCFS_CORRUPT")) throw error;
+      damaged.push(error);
+    }
+  }
+}

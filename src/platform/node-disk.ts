@@ -1,0 +1,250 @@
+/**
+ * The machine's disk over node:fs. Every call runs on the thread pool; failures become `TcfsError` by errno.
+ * Space is not reserved ahead (node:fs has no fallocate): whoever needs reserved room writes zeros and syncs them.
+ */
+import * as fs from "node:fs";
+import { dirname } from "node:path";
+
+import { TcfsError, type TcfsErrorCode } from "../errors.ts";
+import type { Disk, DiskFile, DiskSpace } from "./disk.ts";
+
+const CODE_OF_ERRNO: Readonly<Record<string, TcfsErrorCode>> = {
+  ENOSPC: "TCFS_STORE_FULL",
+  EDQUOT: "TCFS_STORE_FULL",
+  ENOENT: "TCFS_NO_ENTRY",
+  EEXIST: "TCFS_EXISTS",
+  ENOTDIR: "TCFS_NOT_DIRECTORY",
+  EISDIR: "TCFS_IS_DIRECTORY",
+  EACCES: "TCFS_ACCESS",
+  EPERM: "TCFS_NOT_PERMITTED",
+  EROFS: "TCFS_READ_ONLY",
+};
+
+/** Pieces that one writev takes (IOV_MAX on Linux). */
+const MAX_GATHERED_PIECES = 1024;
+
+type Callback<T> = (error: NodeJS.ErrnoException | null, result: T) => void;
+
+/** The one door from errno to error code: what is not in the table is a failing device. */
+function toTcfsError(error: NodeJS.ErrnoException, action: string, path: string): TcfsError {
+  const code = CODE_OF_ERRNO[error.code ?? ""] ?? "TCFS_IO";
+  return new TcfsError(code, `cannot ${action} ${path}: ${error.code ?? error.message}`, { cause: error });
+}
+
+function call<T>(action: string, path: string, run: (done: Callback<T>) => void): Promise<T> {
+  return new Promise((resolve, reject) => {
+    run((error, result) => {
+      if (error === null) resolve(result);
+      else reject(toTcfsError(error, action, path));
+    });
+  });
+}
+
+/** For calls that only report success. */
+function perform(action: string, path: string, run: (done: fs.NoParamCallback) => void): Promise<void> {
+  return call<void>(action, path, (done) => {
+    run((error) => {
+      done(error, undefined);
+    });
+  });
+}
+
+class NodeDiskFile implements DiskFile {
+  readonly #fd: number;
+  readonly #path: string;
+  #isClosed = false;
+
+  constructor(fd: number, path: string) {
+    this.#fd = fd;
+    this.#path = path;
+  }
+
+  get fd(): number {
+    this.#assertOpen();
+    return this.#fd;
+  }
+
+  async readInto(into: Uint8Array, offset: number): Promise<number> {
+    let filled = 0;
+    while (filled < into.length) {
+      this.#assertOpen();
+      const count = await call<number>("read", this.#path, (done) => {
+        fs.read(this.#fd, into, filled, into.length - filled, offset + filled, done);
+      });
+      if (count === 0) break;
+      filled += count;
+    }
+    return filled;
+  }
+
+  async write(pieces: readonly Uint8Array[], offset: number): Promise<void> {
+    let rest = pieces.filter((piece) => piece.length > 0);
+    let position = offset;
+    while (rest.length > 0) {
+      this.#assertOpen();
+      const count = await this.#writeOnce(rest, position);
+      if (count === 0) throw new TcfsError("TCFS_IO", `cannot write ${this.#path}: nothing was taken`);
+      position += count;
+      rest = dropLeading(rest, count);
+    }
+  }
+
+  #writeOnce(pieces: readonly Uint8Array[], position: number): Promise<number> {
+    const [first] = pieces;
+    return call<number>("write", this.#path, (done) => {
+      if (first !== undefined && pieces.length === 1) fs.write(this.#fd, first, 0, first.length, position, done);
+      else fs.writev(this.#fd, pieces.slice(0, MAX_GATHERED_PIECES), position, done);
+    });
+  }
+
+  async sync(): Promise<void> {
+    this.#assertOpen();
+    await perform("sync", this.#path, (done) => {
+      fs.fdatasync(this.#fd, done);
+    });
+  }
+
+  async length(): Promise<number> {
+    this.#assertOpen();
+    const stats = await call<fs.Stats>("stat", this.#path, (done) => {
+      fs.fstat(this.#fd, done);
+    });
+    return stats.size;
+  }
+
+  async truncate(lengthBytes: number): Promise<void> {
+    this.#assertOpen();
+    await perform("truncate", this.#path, (done) => {
+      fs.ftruncate(this.#fd, lengthBytes, done);
+    });
+  }
+
+  async close(): Promise<void> {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    await perform("close", this.#path, (done) => {
+      fs.close(this.#fd, done);
+    });
+  }
+
+  /** A descriptor's number is reused by others once closed: a late call must not reach them. */
+  #assertOpen(): void {
+    if (this.#isClosed) throw new TcfsError("TCFS_CLOSED", `${this.#path} is closed`);
+  }
+}
+
+function dropLeading(pieces: readonly Uint8Array[], byteCount: number): Uint8Array[] {
+  let toDrop = byteCount;
+  const rest: Uint8Array[] = [];
+  for (const piece of pieces) {
+    if (toDrop >= piece.length) toDrop -= piece.length;
+    else {
+      rest.push(toDrop === 0 ? piece : piece.subarray(toDrop));
+      toDrop = 0;
+    }
+  }
+  return rest;
+}
+
+async function openFile(path: string, flags: number, action: string): Promise<NodeDiskFile> {
+  const fd = await call<number>(action, path, (done) => {
+    fs.open(path, flags, 0o600, done);
+  });
+  return new NodeDiskFile(fd, path);
+}
+
+const { O_RDONLY, O_RDWR, O_CREAT, O_EXCL, O_NOFOLLOW } = fs.constants;
+
+export class NodeDisk implements Disk {
+  create(path: string): Promise<DiskFile> {
+    return openFile(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, "create");
+  }
+
+  open(path: string): Promise<DiskFile> {
+    return openFile(path, O_RDONLY | O_NOFOLLOW, "open");
+  }
+
+  async readFile(path: string): Promise<Uint8Array | undefined> {
+    try {
+      return await call<Uint8Array>("read", path, (done) => {
+        fs.readFile(path, done);
+      });
+    } catch (error) {
+      if (error instanceof TcfsError && error.code === "TCFS_NO_ENTRY") return undefined;
+      throw error;
+    }
+  }
+
+  async replaceFile(path: string, content: Uint8Array): Promise<void> {
+    const temporaryPath = `${path}.new`;
+    await this.#removeIfPresent(temporaryPath);
+    const file = await this.create(temporaryPath);
+    try {
+      try {
+        await file.write([content], 0);
+        await file.sync();
+      } finally {
+        await file.close();
+      }
+      await perform("replace", path, (done) => {
+        fs.rename(temporaryPath, path, done);
+      });
+    } catch (error) {
+      await this.#removeIfPresent(temporaryPath);
+      throw error;
+    }
+    await this.syncDirectory(dirname(path));
+  }
+
+  async #removeIfPresent(path: string): Promise<void> {
+    await perform("remove", path, (done) => {
+      fs.rm(path, { force: true }, done);
+    });
+  }
+
+  async list(path: string): Promise<string[]> {
+    try {
+      return await call<string[]>("list", path, (done) => {
+        fs.readdir(path, done);
+      });
+    } catch (error) {
+      if (error instanceof TcfsError && error.code === "TCFS_NO_ENTRY") return [];
+      throw error;
+    }
+  }
+
+  async makeDirectory(path: string): Promise<void> {
+    await call<string | undefined>("create directory", path, (done) => {
+      fs.mkdir(path, { recursive: true, mode: 0o700 }, done);
+    });
+  }
+
+  remove(path: string): Promise<void> {
+    return perform("remove", path, (done) => {
+      fs.unlink(path, done);
+    });
+  }
+
+  async syncDirectory(path: string): Promise<void> {
+    const directory = await openFile(path, O_RDONLY | fs.constants.O_DIRECTORY, "open");
+    try {
+      const { fd } = directory;
+      await perform("sync", path, (done) => {
+        fs.fsync(fd, done);
+      });
+    } finally {
+      await directory.close();
+    }
+  }
+
+  async space(path: string): Promise<DiskSpace> {
+    const stats = await call<fs.StatsFs>("stat", path, (done) => {
+      fs.statfs(path, done);
+    });
+    return {
+      totalBytes: stats.blocks * stats.bsize,
+      freeBytes: stats.bfree * stats.bsize,
+      availableBytes: stats.bavail * stats.bsize,
+    };
+  }
+}

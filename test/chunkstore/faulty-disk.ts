@@ -1,0 +1,121 @@
+/** A disk around another one that fails when told to, and notes in which order it was asked for what. */
+import { TcfsError, type TcfsErrorCode } from "../../src/errors.ts";
+import type { Disk, DiskFile, DiskSpace } from "../../src/platform/disk.ts";
+
+export type DiskAction = "create" | "open" | "read" | "write" | "sync" | "syncDirectory" | "remove";
+
+export class FaultyDisk implements Disk {
+  readonly #disk: Disk;
+  readonly events: DiskAction[] = [];
+  /** How often each action still fails, and how. */
+  readonly #faults = new Map<DiskAction, { code: TcfsErrorCode; count: number }>();
+  /** Called before each action; may wait. */
+  before: (action: DiskAction) => Promise<void> | void = () => undefined;
+
+  constructor(disk: Disk) {
+    this.#disk = disk;
+  }
+
+  fail(action: DiskAction, code: TcfsErrorCode, count = 1): void {
+    this.#faults.set(action, { code, count });
+  }
+
+  heal(): void {
+    this.#faults.clear();
+  }
+
+  async note(action: DiskAction): Promise<void> {
+    this.events.push(action);
+    await this.before(action);
+    const fault = this.#faults.get(action);
+    if (fault === undefined || fault.count === 0) return;
+    fault.count -= 1;
+    throw new TcfsError(fault.code, `made to fail: ${action}`);
+  }
+
+  async create(path: string): Promise<DiskFile> {
+    await this.note("create");
+    return new FaultyFile(this, await this.#disk.create(path));
+  }
+
+  async open(path: string): Promise<DiskFile> {
+    await this.note("open");
+    return new FaultyFile(this, await this.#disk.open(path));
+  }
+
+  readFile(path: string): Promise<Uint8Array | undefined> {
+    return this.#disk.readFile(path);
+  }
+
+  replaceFile(path: string, content: Uint8Array): Promise<void> {
+    return this.#disk.replaceFile(path, content);
+  }
+
+  list(path: string): Promise<string[]> {
+    return this.#disk.list(path);
+  }
+
+  makeDirectory(path: string): Promise<void> {
+    return this.#disk.makeDirectory(path);
+  }
+
+  async remove(path: string): Promise<void> {
+    await this.note("remove");
+    await this.#disk.remove(path);
+  }
+
+  async syncDirectory(path: string): Promise<void> {
+    await this.note("syncDirectory");
+    await this.#disk.syncDirectory(path);
+  }
+
+  space(path: string): Promise<DiskSpace> {
+    return this.#disk.space(path);
+  }
+}
+
+class FaultyFile implements DiskFile {
+  /** None, so that reads go through `readInto` and can be made to fail. */
+  readonly fd = undefined;
+  readonly #disk: FaultyDisk;
+  readonly #file: DiskFile;
+
+  constructor(disk: FaultyDisk, file: DiskFile) {
+    this.#disk = disk;
+    this.#file = file;
+  }
+
+  async readInto(into: Uint8Array, offset: number): Promise<number> {
+    await this.#disk.note("read");
+    return this.#file.readInto(into, offset);
+  }
+
+  /** A failing write leaves half of its bytes behind, as real ones do. */
+  async write(pieces: readonly Uint8Array[], offset: number): Promise<void> {
+    try {
+      await this.#disk.note("write");
+    } catch (error) {
+      const [first] = pieces;
+      if (first !== undefined) await this.#file.write([first.subarray(0, first.length / 2)], offset);
+      throw error;
+    }
+    await this.#file.write(pieces, offset);
+  }
+
+  async sync(): Promise<void> {
+    await this.#disk.note("sync");
+    await this.#file.sync();
+  }
+
+  length(): Promise<number> {
+    return this.#file.length();
+  }
+
+  truncate(lengthBytes: number): Promise<void> {
+    return this.#file.truncate(lengthBytes);
+  }
+
+  close(): Promise<void> {
+    return this.#file.close();
+  }
+}

@@ -1,0 +1,146 @@
+/** A vault's packs in a temporary directory, with metadata in memory: opened, committed to, crashed and opened again. */
+import { readdir } from "node:fs/promises";
+import { join } from "node:path";
+
+import { type ChunkingParameters, DEFAULT_CHUNKING, type SealingEngine } from "../../src/crypto/engine.ts";
+import { openEngine } from "../../src/crypto/open-engine.ts";
+import { deriveSubkeys } from "../../src/crypto/subkeys.ts";
+import { type StoredChunk } from "../../src/chunkstore/chunk-store.ts";
+import { PackChunkStore } from "../../src/chunkstore/pack-chunk-store.ts";
+import type { ExtentPage } from "../../src/format/records.ts";
+import type { ChunkId, InodeNumber } from "../../src/ids.ts";
+import type { Disk } from "../../src/platform/disk.ts";
+import { NodeDisk } from "../../src/platform/node-disk.ts";
+import { systemRandom } from "../../src/platform/random.ts";
+import { VAULT_ID, noise } from "../crypto/fixtures.ts";
+import { type TemporaryDirectory, temporaryDirectory } from "../support/temporary-directory.ts";
+import { MemoryMetadata } from "./memory-metadata.ts";
+
+export interface TestVaultOptions {
+  readonly disk?: Disk;
+  readonly packBytes?: number;
+  readonly openPacks?: number;
+  readonly cacheBytes?: number;
+  readonly chunking?: ChunkingParameters;
+  readonly engine?: SealingEngine["kind"];
+}
+
+export class TestVault implements AsyncDisposable {
+  readonly #directory: TemporaryDirectory;
+  readonly #options: TestVaultOptions;
+  readonly engine: SealingEngine;
+  metadata = new MemoryMetadata();
+  store: PackChunkStore;
+
+  private constructor(
+    directory: TemporaryDirectory,
+    options: TestVaultOptions,
+    opened: { readonly engine: SealingEngine; readonly metadata: MemoryMetadata; readonly store: PackChunkStore },
+  ) {
+    this.#directory = directory;
+    this.#options = options;
+    this.engine = opened.engine;
+    this.metadata = opened.metadata;
+    this.store = opened.store;
+  }
+
+  static async open(options: TestVaultOptions = {}): Promise<TestVault> {
+    const directory = await temporaryDirectory("chunkstore");
+    const engine = openEngine(
+      {
+        vaultId: VAULT_ID,
+        subkeys: SUBKEYS,
+        chunking: options.chunking ?? DEFAULT_CHUNKING,
+        sessionId: systemRandom.bytes(8),
+      },
+      options.engine,
+    );
+    const metadata = new MemoryMetadata();
+    const store = await openStore(directory.path, engine, metadata, options);
+    return new TestVault(directory, options, { engine, metadata, store });
+  }
+
+  get path(): string {
+    return this.#directory.path;
+  }
+
+  /** Abandon everything not committed and open what is durable. The old store's files stay as they are. */
+  async crash(): Promise<void> {
+    this.metadata = new MemoryMetadata(this.metadata.durable);
+    const abandoned = this.store;
+    this.store = await openStore(this.path, this.engine, this.metadata, this.#options);
+    this.#abandoned.push(abandoned);
+  }
+
+  readonly #abandoned: PackChunkStore[] = [];
+
+  /** Unmount and mount. */
+  async reopen(): Promise<void> {
+    await this.store.close();
+    this.metadata = new MemoryMetadata(this.metadata.durable);
+    this.store = await openStore(this.path, this.engine, this.metadata, this.#options);
+  }
+
+  /** One commit, which makes each file of `files` consist of the chunks given; no chunks delete it. */
+  async commit(files: ReadonlyMap<number, readonly ChunkId[]> = new Map()): Promise<void> {
+    const batch = this.metadata.freeze();
+    for (const [ino, chunks] of files) batch.putExtentPage(ino as InodeNumber, 0, extentsOf(chunks));
+    await this.store.flushInto(batch);
+    await batch.commit();
+    this.store.committed();
+  }
+
+  async put(content: Uint8Array, place: "inline" | "pack" = "pack"): Promise<readonly StoredChunk[]> {
+    const [chunks] = await this.store.store([{ pieces: [content], isFinal: true }], place);
+    return chunks ?? [];
+  }
+
+  async get(chunks: readonly StoredChunk[]): Promise<Uint8Array> {
+    const parts: Uint8Array[] = [];
+    for (const { id, lengthBytes } of chunks) parts.push(await this.store.read(id, 0, lengthBytes));
+    return Uint8Array.from(Buffer.concat(parts));
+  }
+
+  collect(): ReturnType<PackChunkStore["collect"]> {
+    return this.store.collect(() => this.commit(), new AbortController().signal);
+  }
+
+  /** Paths of all pack files. */
+  async packFiles(): Promise<string[]> {
+    const names = await readdir(join(this.path, "packs"), { recursive: true }).catch(() => []);
+    return names.filter((name) => name.length === 35).map((name) => join(this.path, "packs", name));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.store.close();
+    await Promise.all(this.#abandoned.map((store) => store.close()));
+    this.engine.close();
+    await this.#directory[Symbol.asyncDispose]();
+  }
+}
+
+export const SUBKEYS = deriveSubkeys(noise("vault key", 32), VAULT_ID);
+
+function openStore(
+  directory: string,
+  engine: SealingEngine,
+  metadata: MemoryMetadata,
+  options: TestVaultOptions,
+): Promise<PackChunkStore> {
+  return PackChunkStore.open({
+    directory,
+    disk: options.disk ?? new NodeDisk(),
+    engine,
+    metadata: metadata.asStore(),
+    random: systemRandom,
+    vaultId: VAULT_ID,
+    packsSubkey: SUBKEYS.packs,
+    cacheBytes: options.cacheBytes ?? 4 * 1024 * 1024,
+    packBytes: options.packBytes ?? 16 * 1024 * 1024,
+    openPacks: options.openPacks ?? 2,
+  });
+}
+
+function extentsOf(chunks: readonly ChunkId[]): ExtentPage {
+  return chunks.map((chunk, index) => ({ start: index, lengthBytes: 1, chunk, chunkOffset: 0 }));
+}

@@ -1,0 +1,160 @@
+/** What every engine's record cipher and name PRF do (src/crypto/engine.ts; FORMAT.md §6, §7). */
+import { inspect } from "node:util";
+import * as fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import type { EngineOptions, SealingEngine } from "../../src/crypto/engine.ts";
+import { openEngine } from "../../src/crypto/open-engine.ts";
+import type { InodeNumber, Name } from "../../src/ids.ts";
+import type { EngineKind } from "./engine-contract.ts";
+import { engineOptions, noise } from "./fixtures.ts";
+
+const CORRUPT = expect.objectContaining({ code: "TCFS_CORRUPT" }) as Error;
+const CLOSED = expect.objectContaining({ code: "TCFS_CLOSED" }) as Error;
+const OVERHEAD_BYTES = 30;
+
+/** @param kind - Engine under test. */
+export function testRecords(kind: EngineKind): void {
+  const open = (change: Partial<EngineOptions> = {}) => openEngine(engineOptions(change), kind);
+  describe(`${kind} records`, () => {
+    testRoundTrips(open);
+    testRefusals(open);
+    testNames(open);
+  });
+}
+
+const record = fc.record({
+  key: fc.uint8Array({ maxLength: 60 }),
+  value: fc.uint8Array({ maxLength: 400 }),
+});
+
+function testRoundTrips(open: (change?: Partial<EngineOptions>) => SealingEngine): void {
+  test("opens what it sealed, one or many at a time", () => {
+    const { records } = open();
+    fc.assert(
+      fc.property(fc.array(record, { maxLength: 20 }), (plain) => {
+        const before = structuredClone(plain);
+        const sealed = records.seal(plain);
+        expect(plain).toEqual(before);
+        expect(sealed.map((one) => one.length)).toEqual(plain.map(({ value }) => value.length + OVERHEAD_BYTES));
+        expect(plain.map(({ key }, i) => records.unseal(key, sealed[i]!))).toEqual(plain.map(({ value }) => value));
+      }),
+      { numRuns: 50 },
+    );
+  });
+
+  test("opens records larger than any buffer it keeps", () => {
+    const { records } = open();
+    for (const lengthBytes of [65_000, 65_536, 300_000]) {
+      const plain = { key: noise("key", 30), value: noise("large", lengthBytes) };
+      const [sealed] = records.seal([plain]);
+      expect(Buffer.compare(records.unseal(plain.key, sealed!), plain.value)).toBe(0);
+    }
+    const many = Array.from({ length: 5000 }, (_, i) => ({ key: noise(`k${i}`, 25), value: noise(`v${i}`, 10) }));
+    const sealed = records.seal(many);
+    expect(records.unseal(many[4999]!.key, sealed[4999]!)).toEqual(many[4999]!.value);
+  });
+
+  test("never seals the same way twice", () => {
+    const { records } = open();
+    const plain = { key: noise("key", 20), value: noise("value", 50) };
+    const sealed = [...records.seal([plain, plain]), ...records.seal([plain])];
+    const nonces = new Set(sealed.map((one) => Buffer.from(one.subarray(0, 14)).toString("hex")));
+    expect(nonces.size).toBe(3);
+    expect([...nonces].every((nonce) => nonce.startsWith(Buffer.from(noise("session", 8)).toString("hex")))).toBe(true);
+  });
+
+  test("opens the records of more sessions than it remembers", () => {
+    const key = noise("key", 20);
+    const sealed = Array.from({ length: 200 }, (_, i) => {
+      const engine = open({ sessionId: noise(`session ${i}`, 8) });
+      const [one] = engine.records.seal([{ key, value: noise(`value ${i}`, 40) }]);
+      engine.close();
+      return one!;
+    });
+    const { records } = open();
+    for (let round = 0; round < 2; round++) {
+      for (const [i, one] of sealed.entries()) expect(records.unseal(key, one)).toEqual(noise(`value ${i}`, 40));
+    }
+  });
+
+  test("gives fresh memory", () => {
+    const { records } = open();
+    const key = noise("key", 20);
+    const [first, second] = records.seal([
+      { key, value: noise("1", 10) },
+      { key, value: noise("2", 10) },
+    ]);
+    const opened = records.unseal(key, first!);
+    first!.fill(0);
+    expect(records.unseal(key, second!)).toEqual(noise("2", 10));
+    expect(opened).toEqual(noise("1", 10));
+  });
+}
+
+function testRefusals(open: (change?: Partial<EngineOptions>) => SealingEngine): void {
+  test("refuses every flipped byte, and every shorter record", () => {
+    const { records } = open();
+    const key = noise("key", 20);
+    const [sealed] = records.seal([{ key, value: noise("value", 50) }]);
+    for (let i = 0; i < sealed!.length; i++) {
+      const forged = sealed!.slice();
+      forged[i]! ^= 0x10;
+      expect(() => records.unseal(key, forged)).toThrow(CORRUPT);
+      expect(() => records.unseal(key, sealed!.slice(0, i))).toThrow(CORRUPT);
+    }
+  });
+
+  test("refuses a record put under another key, or of another vault", () => {
+    const { records } = open();
+    const [a, b] = [noise("key a", 20), noise("key b", 20)];
+    const [sealedA, sealedB] = records.seal([
+      { key: a, value: noise("a", 30) },
+      { key: b, value: noise("b", 30) },
+    ]);
+    expect(() => records.unseal(a, sealedB!)).toThrow(CORRUPT);
+    expect(() => records.unseal(b, sealedA!)).toThrow(CORRUPT);
+    expect(() => records.unseal(a.slice(1), sealedA!)).toThrow(CORRUPT);
+    expect(() => open({ vaultId: noise("other vault", 16) }).records.unseal(a, sealedA!)).toThrow(CORRUPT);
+    const { subkeys } = engineOptions();
+    const other = open({ subkeys: { ...subkeys, records: noise("other records", 32) } });
+    expect(() => other.records.unseal(a, sealedA!)).toThrow(CORRUPT);
+    expect(records.unseal(a, sealedA!)).toEqual(noise("a", 30));
+  });
+
+  test("refuses every call once wiped, and never prints a key", () => {
+    const engine = open();
+    expect(inspect(engine, { depth: 5, showHidden: true })).toContain("[key]");
+    engine.records.wipe();
+    expect(() => engine.records.seal([])).toThrow(CLOSED);
+    expect(() => engine.records.unseal(new Uint8Array(5), new Uint8Array(50))).toThrow(CLOSED);
+    engine.close();
+  });
+}
+
+function testNames(open: (change?: Partial<EngineOptions>) => SealingEngine): void {
+  const name = (text: string) => text as Name;
+  const ino = (value: number) => value as InodeNumber;
+
+  test("gives a name one PRF value per directory, fresh each time", () => {
+    const engine = open();
+    const first = engine.namePrf(ino(1), name("notes.txt"));
+    expect(first).toHaveLength(16);
+    const copy = first.slice();
+    first.fill(0);
+    expect(engine.namePrf(ino(1), name("notes.txt"))).toEqual(copy);
+    expect(engine.namePrf(ino(2), name("notes.txt"))).not.toEqual(copy);
+    expect(engine.namePrf(ino(2 ** 32 + 1), name("notes.txt"))).not.toEqual(copy);
+    expect(engine.namePrf(ino(1), name("notes.txs"))).not.toEqual(copy);
+    const { subkeys } = engineOptions();
+    const other = open({ subkeys: { ...subkeys, names: noise("other names", 32) } });
+    expect(other.namePrf(ino(1), name("notes.txt"))).not.toEqual(copy);
+  });
+
+  test("tells all names apart, of any bytes and 255 of them", () => {
+    const engine = open();
+    const all = [...Array.from({ length: 256 }, (_, byte) => String.fromCharCode(byte)), "", "\xff".repeat(255)];
+    all.push("x".repeat(254), "x".repeat(255), "a", "a\0");
+    const values = new Set(all.map((one) => Buffer.from(engine.namePrf(ino(2 ** 53 - 1), name(one))).toString("hex")));
+    expect(values.size).toBe(new Set(all).size);
+  });
+}

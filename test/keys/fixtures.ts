@@ -1,0 +1,74 @@
+/** What the tests of src/keys share: a disk in memory, a fixed clock, counted randomness, one vault made once. */
+import { createHash } from "node:crypto";
+import { dirname } from "node:path";
+import { DEFAULT_CHUNKING } from "../../src/crypto/engine.ts";
+import { TcfsError } from "../../src/errors.ts";
+import { FLOOR_KDF_COST } from "../../src/keys/kdf.ts";
+import { createHeader } from "../../src/keys/keyring.ts";
+import type { NewVault } from "../../src/keys/keyring.ts";
+import type { Clock } from "../../src/platform/clock.ts";
+import type { Disk, DiskFile } from "../../src/platform/disk.ts";
+import type { RandomSource } from "../../src/platform/random.ts";
+
+export const PASSPHRASE = "correct horse battery staple";
+
+export const fixedClock: Clock = {
+  now: () => ({ seconds: 1_795_000_000, nanoseconds: 123_000_000 }),
+  monotonicMs: () => 0,
+  after: () => ({ cancel: () => undefined }),
+};
+
+/** Bytes that depend on the seed and on how many were asked for before. */
+export function seededRandom(seed: string): RandomSource {
+  let calls = 0;
+  return {
+    bytes: (lengthBytes) => {
+      const digest = createHash("shake256", { outputLength: lengthBytes });
+      return Uint8Array.from(digest.update(`${seed} ${calls++}`).digest());
+    },
+  };
+}
+
+export const keyringOptions = (seed = "keys") => ({
+  random: seededRandom(seed),
+  clock: fixedClock,
+  kdf: FLOOR_KDF_COST,
+});
+
+export const utf8 = (text: string): Uint8Array => new TextEncoder().encode(text);
+
+export async function makeVault(passphrase: string = PASSPHRASE, seed = "keys"): Promise<NewVault> {
+  return createHeader(utf8(passphrase), DEFAULT_CHUNKING, keyringOptions(seed));
+}
+
+/** As much of a disk as the header needs. */
+export class MemoryDisk implements Pick<Disk, "open" | "list" | "replaceFile"> {
+  readonly files = new Map<string, Uint8Array>();
+
+  async open(path: string): Promise<DiskFile> {
+    const content = this.files.get(path);
+    if (content === undefined) throw new TcfsError("TCFS_NO_ENTRY", path);
+    return {
+      readInto: async (into: Uint8Array, offset: number) => {
+        const part = content.subarray(offset, offset + into.length);
+        into.set(part);
+        return part.length;
+      },
+      close: async () => undefined,
+    } as unknown as DiskFile;
+  }
+
+  async list(directory: string): Promise<string[]> {
+    return [...this.files.keys()]
+      .filter((path) => dirname(path) === directory)
+      .map((path) => path.split("/").at(-1) ?? "");
+  }
+
+  async replaceFile(path: string, content: Uint8Array): Promise<void> {
+    this.files.set(path, Uint8Array.from(content));
+  }
+
+  asDisk(): Disk {
+    return this as unknown as Disk;
+  }
+}
