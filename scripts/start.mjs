@@ -36,8 +36,9 @@ await runMain(async () => {
   }
   const passphraseFile = settings.passphraseFile ?? passphraseFileWithoutTerminal(settings.vault);
   const unlock = passphraseFile === undefined ? [] : ["--passphrase-file", passphraseFile];
-  if (!hasVault(settings.vault)) {
-    const recovery = process.stdin.isTTY ? [] : ["--recovery-file", keptFile("recovery-words", settings.vault)];
+  // At a terminal `tcfs mount` itself offers to make a vault, and so asks for the passphrase only once.
+  if (!hasVault(settings.vault) && !process.stdin.isTTY) {
+    const recovery = ["--recovery-file", keptFile("recovery-words", settings.vault)];
     const code = await tcfs(["init", "--vault", settings.vault, ...unlock, ...recovery]);
     if (code !== 0) return code;
   }

@@ -88,9 +88,10 @@ export function ensureDist() {
     console.error(result.output);
     throw new Failure("src/ does not compile; the compiler's words are above.");
   }
-  for (const name of readdirSync(join(fresh, "cli"))) {
-    if (readFileSync(join(fresh, "cli", name), "latin1").startsWith("#!")) chmodSync(join(fresh, "cli", name), 0o755);
-  }
+  const { bin } = /** @type {{ bin: Record<string, string> }} */ (
+    JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8"))
+  );
+  for (const path of Object.values(bin)) chmodSync(join(fresh, relative("dist", path)), 0o755);
   writeFileSync(join(fresh, "tcfs-inputs"), inputs);
   rmSync(DIST, { recursive: true, force: true });
   renameSync(fresh, DIST);

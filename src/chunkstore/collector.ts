@@ -7,6 +7,7 @@ import { join } from "node:path";
 
 import { TcfsError, isTcfsError } from "../errors.ts";
 import type { PackRecord } from "../format/records.ts";
+import { isZeroChunk } from "../format/zero-chunk.ts";
 import type { ChunkId, PackId } from "../ids.ts";
 import type { MetadataStore } from "../metadata/metadata-store.ts";
 import type { Disk } from "../platform/disk.ts";
@@ -104,7 +105,7 @@ export class Collector {
   async #mark(signal: AbortSignal): Promise<IdSet> {
     const marked = new IdSet();
     for await (const page of this.#options.metadata.allExtentPages()) {
-      for (const { chunk } of page) marked.add(chunk);
+      for (const { chunk } of page) if (!isZeroChunk(chunk)) marked.add(chunk);
       await this.#turn(signal);
     }
     return marked;

@@ -20,10 +20,11 @@ export async function serveControl(vault: string, handle: ControlHandler): Promi
   const socketPath = await controlSocketPath(vault);
   await rm(socketPath.path, { force: true });
   const connections = new Set<Socket>();
+  const answers = new Set<Promise<void>>();
   const server = createServer({ allowHalfOpen: true }, (socket) => {
     connections.add(socket);
     socket.once("close", () => connections.delete(socket));
-    serveConnection(socket, handle);
+    serveConnection(socket, handle, answers);
   });
   server.maxConnections = MAX_CONNECTIONS;
   await listen(server, socketPath.path);
@@ -31,6 +32,7 @@ export async function serveControl(vault: string, handle: ControlHandler): Promi
   return {
     [Symbol.asyncDispose]: async () => {
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+      await Promise.all(answers);
       for (const socket of connections) socket.destroySoon();
       await closed;
       await rm(socketPath.path, { force: true });
@@ -49,7 +51,7 @@ function listen(server: Server, path: string): Promise<void> {
   });
 }
 
-function serveConnection(socket: Socket, handle: ControlHandler): void {
+function serveConnection(socket: Socket, handle: ControlHandler, answers: Set<Promise<void>>): void {
   let pending = "";
   let answered = Promise.resolve();
   socket.setEncoding("utf8");
@@ -58,7 +60,11 @@ function serveConnection(socket: Socket, handle: ControlHandler): void {
     const lines = (pending + text).split("\n");
     pending = lines.pop() ?? "";
     if (pending.length > MAX_REQUEST_BYTES) socket.destroy();
-    for (const line of lines) answered = answered.then(() => answerLine(socket, line, handle));
+    for (const line of lines) {
+      const answer = answered.then(() => answerLine(socket, line, handle));
+      answers.add(answer);
+      answered = answer.finally(() => answers.delete(answer));
+    }
   });
   socket.on("end", () => {
     void answered.then(() => socket.end());

@@ -39,6 +39,8 @@ const RECORD_HEADER_BYTES = SESSION_ID_BYTES + 6;
 const RECORD_OVERHEAD_BYTES = RECORD_HEADER_BYTES + TAG_BYTES;
 /** Room for nearly every record; a larger one replaces it. */
 const STAGING_BYTES = 64 * 1024;
+const ARENA_BLOCK_BYTES = 16 * 1024;
+const ARENA_RESULT_BYTES = 2 * 1024;
 
 function closed(): TcfsError {
   return new TcfsError("TCFS_CLOSED", "the engine is closed");
@@ -92,8 +94,32 @@ class SharedEngine {
   }
 }
 
+/**
+ * Fresh memory for small results, carved from blocks that are never used twice: a typed array with a buffer of its
+ * own costs as much as the whole rest of an unseal. A result keeps its block alive.
+ */
+class ResultArena {
+  #block = new Uint8Array(0);
+  #used = 0;
+
+  /** @returns A copy of `source[start, end)`. */
+  copy(source: Uint8Array, start: number, end: number): Uint8Array {
+    const lengthBytes = end - start;
+    if (lengthBytes > ARENA_RESULT_BYTES) return source.slice(start, end);
+    if (this.#used + lengthBytes > this.#block.length) {
+      this.#block = new Uint8Array(ARENA_BLOCK_BYTES);
+      this.#used = 0;
+    }
+    const result = this.#block.subarray(this.#used, this.#used + lengthBytes);
+    result.set(source.subarray(start, end));
+    this.#used += lengthBytes;
+    return result;
+  }
+}
+
 class NativeRecordCipher implements RecordCipher {
   readonly #engine: SharedEngine;
+  readonly #results = new ResultArena();
   readonly #counter = new NonceCounter();
   #isWiped = false;
 
@@ -123,7 +149,7 @@ class NativeRecordCipher implements RecordCipher {
     if (this.#engine.binding.unsealRecord(handle, key.length, sealed.length) !== 0) {
       throw corrupt("record", "it does not verify");
     }
-    return staging.slice(key.length + RECORD_HEADER_BYTES, end - TAG_BYTES);
+    return this.#results.copy(staging, key.length + RECORD_HEADER_BYTES, end - TAG_BYTES);
   }
 
   wipe(): void {

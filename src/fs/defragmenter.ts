@@ -3,12 +3,12 @@
  * and written anew as whole chunks. Contents, times and lengths stay as they are; a file that changes is left alone.
  */
 import { EXTENT_PAGE_BYTES, type Extent, type ExtentPage, type InodeRecord } from "../format/records.ts";
+import { isZeroChunk } from "../format/zero-chunk.ts";
 import type { InodeNumber } from "../ids.ts";
 import type { MetadataStore } from "../metadata/metadata-store.ts";
 import type { Clock, Timer } from "../platform/clock.ts";
 import type { Contents } from "./contents.ts";
 import type { FileTable } from "./file-table.ts";
-import { isZeroChunk } from "./file-data.ts";
 
 /** An extent shorter than this counts as a piece. */
 const PIECE_BYTES = 64 * 1024;

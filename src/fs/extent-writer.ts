@@ -1,9 +1,10 @@
 /** From a frozen generation, all of it sealed, to the extent pages that a commit stores (FORMAT.md §7). */
 import { EXTENT_PAGE_BYTES, type Extent, type ExtentPage } from "../format/records.ts";
+import { ZERO_CHUNK } from "../format/zero-chunk.ts";
 import type { ChunkId, InodeNumber } from "../ids.ts";
 import type { FrozenBatch, MetadataStore } from "../metadata/metadata-store.ts";
 import { DataSource, HOLE, type RunSource, ZERO, walkRuns } from "./dirty-runs.ts";
-import { type FileData, ZERO_CHUNK, visitExtents } from "./file-data.ts";
+import { type FileData, visitExtents } from "./file-data.ts";
 import type { DeletedFile } from "./file-table.ts";
 import { MAX_SCANNED_PAGES } from "./limits.ts";
 import type { Overlay } from "./overlay.ts";

@@ -3,19 +3,12 @@
  * Answers "what is at these bytes" and takes changes; seals nothing and waits for nothing.
  */
 import { EXTENT_PAGE_BYTES } from "../format/records.ts";
-import type { ChunkId, InodeNumber } from "../ids.ts";
+import { isZeroChunk } from "../format/zero-chunk.ts";
+import type { InodeNumber } from "../ids.ts";
 import type { MetadataStore } from "../metadata/metadata-store.ts";
 import { DataSource, HOLE, type Run, type RunSource, ZERO, firstRunAfter, walkRuns } from "./dirty-runs.ts";
 import { type HeldBytes, Overlay } from "./overlay.ts";
 import type { SlabAllocator } from "./slab-allocator.ts";
-
-/** Whether an extent's chunk stands for allocated zeros: no chunk has the id of 32 zero bytes. */
-export function isZeroChunk(id: Uint8Array): boolean {
-  return id[0] === 0 && id.every((byte) => byte === 0);
-}
-
-/** Stands for allocated zeros in an extent (FORMAT.md §7). */
-export const ZERO_CHUNK = new Uint8Array(32) as ChunkId;
 
 /** Above this a growing run gets memory of its own instead of a share of a slab. */
 const OWN_MEMORY_BYTES = 16 * 1024;

@@ -22,7 +22,6 @@ export interface InitRequest {
   readonly kind: "init";
   readonly major: number;
   readonly minor: number;
-  readonly maxReadaheadBytes: number;
   readonly flags: number;
   readonly flags2: number;
 }
@@ -178,6 +177,12 @@ function decodeRead(buffer: RequestBuffer): Request {
   return { kind: "read", offset: offsetAt(buffer, 8), lengthBytes: buffer.u32(16) };
 }
 
+/**
+ * Synchronous writes are followed by an FSYNC (generic_write_sync in the kernel's fuse_cache_write_iter, tried on 6.18),
+ * so one commit serves a write that was split. Only asynchronous direct I/O (aio) has no such step.
+ */
+const ASYNCHRONOUS_SYNC = constants.O_DSYNC | constants.O_DIRECT;
+
 /** fuse_write_in: fh, offset, size, write_flags, lock_owner, flags, padding; then the data. */
 function decodeWrite(buffer: RequestBuffer): Request {
   buffer.expect(40);
@@ -186,7 +191,7 @@ function decodeWrite(buffer: RequestBuffer): Request {
     offset: offsetAt(buffer, 8),
     data: buffer.view(40, buffer.u32(16)),
     clearSetId: (buffer.u32(20) & WRITE_KILL_SUIDGID) !== 0,
-    sync: (buffer.u32(32) & constants.O_DSYNC) !== 0,
+    sync: (buffer.u32(32) & ASYNCHRONOUS_SYNC) === ASYNCHRONOUS_SYNC,
   };
 }
 
@@ -315,7 +320,6 @@ function decodeInit(buffer: RequestBuffer): Request {
     kind: "init",
     major: buffer.u32(0),
     minor: buffer.u32(4),
-    maxReadaheadBytes: buffer.lengthBytes >= 16 ? buffer.u32(8) : 0,
     flags: buffer.lengthBytes >= 16 ? buffer.u32(12) : 0,
     flags2: buffer.lengthBytes >= 20 ? buffer.u32(16) : 0,
   };

@@ -183,7 +183,11 @@ export class Dispatcher {
         return;
       case "rename": {
         const to = { parent: request.newParent, name: request.newName };
-        replies.answer(call, operations.rename({ parent: ino, name: request.name }, to, request.flags, call), NO_PAYLOAD);
+        replies.answer(
+          call,
+          operations.rename({ parent: ino, name: request.name }, to, request.flags, call),
+          NO_PAYLOAD,
+        );
       }
     }
   }
@@ -283,13 +287,7 @@ export class Dispatcher {
 
 type QuestionOf<K extends RequestKind> = Extract<Question, { kind: K }>;
 type InspectKind =
-  | "lookup"
-  | "getAttributes"
-  | "getStatx"
-  | "setAttributes"
-  | "readSymlink"
-  | "statistics"
-  | "readDirectory";
+  "lookup" | "getAttributes" | "getStatx" | "setAttributes" | "readSymlink" | "statistics" | "readDirectory";
 type DataKind = "read" | "write" | "flush" | "sync" | "syncAll" | "allocate" | "seek" | "copyRange";
 type XattrKind = "getXattr" | "setXattr" | "listXattrs" | "removeXattr";
 type NameKind =

@@ -1,14 +1,14 @@
 /** Mounting and unmounting: mount(2) as root, fusermount3 for everybody else. */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { readFile, readdir, realpath, stat } from "node:fs/promises";
+import { readFile, readdir, realpath, stat, writeFile } from "node:fs/promises";
 import { constants } from "node:os";
 import { basename, dirname, join, resolve } from "node:path";
 import { TcfsError, isTcfsError } from "../errors.ts";
 import type { TcfsErrorCode } from "../errors.ts";
 import { binding } from "./binding.ts";
 import { errnoName } from "./errno.ts";
-import { MAX_WRITE_BYTES } from "./protocol.ts";
+import { MAX_READAHEAD_BYTES, MAX_WRITE_BYTES } from "./protocol.ts";
 
 export interface FuseMountOptions {
   /** What stands in the first column of /proc/mounts (fsname=). */
@@ -31,6 +31,8 @@ export interface MountEntry {
   /** `fuse.tcfs` for ours. */
   readonly type: string;
   readonly source: string;
+  /** `major:minor` of st_dev. */
+  readonly device: string;
 }
 
 const TYPE = "tcfs";
@@ -49,7 +51,10 @@ const UMOUNT_NOFOLLOW = 8;
  */
 export async function mountFuse(mountPoint: string, options: FuseMountOptions): Promise<number> {
   const path = await prepareMountPoint(mountPoint, options);
-  return process.geteuid?.() === 0 ? mountDirectly(path, options) : await mountByHelper(path, options);
+  if (process.geteuid?.() !== 0) return mountByHelper(path, options);
+  const fd = mountDirectly(path, options);
+  await raiseReadAhead(path);
+  return fd;
 }
 
 /**
@@ -70,17 +75,19 @@ export async function unmountFuse(mountPoint: string, { lazy }: { readonly lazy:
 /** @returns The uppermost mount at exactly `mountPoint`, from /proc/self/mountinfo; asks no filesystem mounted there. */
 export async function findMount(mountPoint: string): Promise<MountEntry | undefined> {
   const path = await resolveMountPoint(mountPoint);
-  return parseMountInfo(await readFile("/proc/self/mountinfo", "latin1")).findLast((entry) => entry.mountPoint === path);
+  return parseMountInfo(await readFile("/proc/self/mountinfo", "latin1")).findLast(
+    (entry) => entry.mountPoint === path,
+  );
 }
 
 /** @param text - /proc/self/mountinfo, latin1-decoded (proc_pid_mountinfo(5)). @returns Its mounts, oldest first. */
 export function parseMountInfo(text: string): MountEntry[] {
   return text.split("\n").flatMap((line) => {
     const [before, after] = line.split(" - ");
-    const mountPoint = before?.split(" ")[4];
+    const [, , device, , mountPoint] = before?.split(" ") ?? [];
     const [type, source] = after?.split(" ") ?? [];
-    if (mountPoint === undefined || type === undefined || source === undefined) return [];
-    return [{ mountPoint: unescapeOctal(mountPoint), type, source: unescapeOctal(source) }];
+    if (device === undefined || mountPoint === undefined || type === undefined || source === undefined) return [];
+    return [{ mountPoint: unescapeOctal(mountPoint), type, source: unescapeOctal(source), device }];
   });
 }
 
@@ -170,6 +177,16 @@ function mountDirectly(path: string, options: FuseMountOptions): number {
   const code: TcfsErrorCode = errno === constants.errno.EPERM ? "TCFS_NOT_PERMITTED" : "TCFS_BAD_MOUNT_POINT";
   const hint = errno === constants.errno.EPERM ? " (in a container, mounting needs CAP_SYS_ADMIN)" : "";
   throw new TcfsError(code, `mounting at ${path} failed: ${errnoName(errno)}${hint}`);
+}
+
+/** New mounts read 128 KiB ahead, FUSE_INIT can only lower that, and root alone may raise it. Costs speed at worst. */
+async function raiseReadAhead(path: string): Promise<void> {
+  const device = (await findMount(path))?.device ?? "";
+  try {
+    await writeFile(`/sys/class/bdi/${device}/read_ahead_kb`, String(MAX_READAHEAD_BYTES / 1024));
+  } catch {
+    // sysfs is read-only in many containers.
+  }
 }
 
 function noDevice(errno: number): TcfsError {

@@ -4,6 +4,7 @@ import {
   INIT_FLAG,
   INIT_FLAG2,
   MAX_PAGES,
+  MAX_READAHEAD_BYTES,
   MAX_WRITE_BYTES,
   NEWEST_MINOR,
   OLDEST_MINOR,
@@ -66,7 +67,7 @@ export function negotiate(offer: InitRequest): Agreement | "again" | undefined {
   return {
     major: PROTOCOL_MAJOR,
     minor: Math.min(offer.minor, NEWEST_MINOR),
-    maxReadaheadBytes: Math.min(offer.maxReadaheadBytes, 2 ** 31),
+    maxReadaheadBytes: MAX_READAHEAD_BYTES,
     flags,
     flags2: (flags & INIT_FLAG.INIT_EXT) === 0 ? 0 : offer.flags2 & WANTED2,
     maxBackgroundCount: MAX_BACKGROUND_COUNT,

@@ -9,6 +9,8 @@ export const NEWEST_MINOR = 45;
 export const MAX_WRITE_BYTES = 1024 * 1024;
 /** The same in pages, whatever the page (4 KiB is the smallest). */
 export const MAX_PAGES = 256;
+/** The kernel takes this or what its own setting for the mount says, whichever is less. */
+export const MAX_READAHEAD_BYTES = 1024 * 1024;
 export const IN_HEADER_BYTES = 40;
 export const OUT_HEADER_BYTES = 16;
 /** The kernel wants room for headers and the largest WRITE; names and xattrs fit as well. */
@@ -112,5 +114,5 @@ export const SETXATTR_ACL_KILL_SGID = 1;
 export const SEEK_DATA = 3;
 export const SEEK_HOLE = 4;
 
-/** Negative, as fuse_out_header.error carries them. */
+/** What fuse_out_header.error says when unique is 0. */
 export const NOTIFY = { INVAL_INODE: 2, INVAL_ENTRY: 3 } as const;

@@ -16,7 +16,14 @@ import type { CacheTimeouts } from "./encode.ts";
 import { ECONNABORTED, ENODEV, ENOENT, EPROTO, errnoName } from "./errno.ts";
 import { negotiate } from "./negotiate.ts";
 import type { Agreement } from "./negotiate.ts";
-import { NOTIFY, OPCODE, OUT_HEADER_BYTES, PROTOCOL_MAJOR, REPLY_BUFFER_BYTES, REQUEST_BUFFER_BYTES } from "./protocol.ts";
+import {
+  NOTIFY,
+  OPCODE,
+  OUT_HEADER_BYTES,
+  PROTOCOL_MAJOR,
+  REPLY_BUFFER_BYTES,
+  REQUEST_BUFFER_BYTES,
+} from "./protocol.ts";
 import { Replies, stackOf } from "./replies.ts";
 import type { FuseLogger } from "./replies.ts";
 import { RequestBuffer } from "./request-buffer.ts";

@@ -244,9 +244,9 @@ function codeOf(causes: readonly Error[], text: string): TcfsErrorCode {
   const codes = causes.map((cause) => ("code" in cause ? cause.code : undefined));
   if (codes.includes("LEVEL_LOCKED")) return "TCFS_VAULT_IN_USE";
   if (codes.includes("LEVEL_CORRUPTION")) return "TCFS_CORRUPT";
-  /* LevelDB gives the rest as text alone: strerror of ENOSPC and EDQUOT, and what it says when CURRENT is missing. */
+  /* LevelDB gives the rest as text alone: strerror of ENOSPC and EDQUOT, and what it says of missing files. */
   if (/No space left on device|Disk quota exceeded/u.test(text)) return "TCFS_STORE_FULL";
-  if (text.includes("create_if_missing is false")) return "TCFS_CORRUPT";
+  if (/create_if_missing is false|(?:MANIFEST-\d+|\d+\.ldb): No such file/u.test(text)) return "TCFS_CORRUPT";
   return "TCFS_IO";
 }
 

@@ -212,6 +212,15 @@ class Run {
 }
 
 describe("Volume", () => {
+  it("collects around allocated zeros, which no chunk stands for", async () => {
+    await using vault = await TestVault.create();
+    const run = new Run(vault);
+    await run.apply({ kind: "write", name: "c" as Name, offset: 0, lengthBytes: 1, seed: 0 });
+    await run.apply({ kind: "zero", name: "c" as Name, offset: 0, lengthBytes: 1 });
+    await run.apply({ kind: "collect" });
+    expect(await run.digestOfVault()).toBe(run.model.digest());
+  });
+
   it("agrees with the model over random histories, reopened and crashed", { timeout: 120_000 }, async () => {
     await fc.assert(
       fc.asyncProperty(fc.array(operation, { minLength: 1, maxLength: 40 }), async (history) => {

@@ -16,6 +16,7 @@ const END_TIMEOUT_MS = 30_000;
 
 export async function runUmount(parameters: UmountArguments): Promise<void> {
   const mountPoint = await canonicalMountPoint(parameters.mountpoint);
+  process.chdir("/"); // else this very command may keep the mount busy
   const daemon = listDaemons().find((candidate) => candidate.mountPoint === mountPoint);
   if (daemon === undefined) {
     await withoutDaemon(mountPoint);

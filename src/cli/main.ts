@@ -1,0 +1,152 @@
+#!/usr/bin/env node
+/** The command `tcfs`: words and flags in, one of the commands called, one exit code out. Rooms are loaded only when used. */
+import { readFileSync } from "node:fs";
+import yargs from "yargs";
+import type { Argv } from "yargs";
+import { TcfsError } from "../errors.ts";
+import { EXIT_CODE, describeFailure, exitCodeOf } from "./exit-codes.ts";
+import { readSettings } from "./settings.ts";
+
+const EPILOGUE =
+  "The vault is --vault DIR, or $TCFS_VAULT, or $XDG_DATA_HOME/tcfs/default.\nExit codes and their meaning: docs/ERRORS.md.";
+
+/** mount(8) calls its helper by the name `mount.tcfs`: then it is that, whatever the words. */
+const HELPER_NAME = /(^|\/)mount\.(fuse\.)?tcfs$/u;
+
+process.exitCode = await main(process.argv);
+
+async function main([, name = "", ...words]: readonly string[]): Promise<number> {
+  let exitCode: number = EXIT_CODE.OK;
+  try {
+    if (HELPER_NAME.test(name)) {
+      const { runMountHelper } = await import("./mount-helper.ts");
+      return await runMountHelper(words, readSettings());
+    }
+    await commandLine(words, (code) => (exitCode = code)).parseAsync();
+  } catch (error) {
+    process.stderr.write(`${describeFailure(error)}\n`);
+    return exitCodeOf(error);
+  }
+  return exitCode;
+}
+
+function commandLine(words: readonly string[], setExitCode: (code: number) => void): Argv {
+  const settings = readSettings();
+  return yargs([...words])
+    .scriptName("tcfs")
+    .usage("$0 <command>\n\nAn encrypted, deduplicating filesystem to mount and live in.")
+    .command(
+      "init",
+      "make a vault",
+      (command) =>
+        secrets(command)
+          .option("json", { type: "boolean", describe: "print the result, recovery words included, as JSON" })
+          .describe("passphrase-file", "take the new passphrase from the first line of FILE")
+          .describe("recovery-file", "write the 24 recovery words to the new FILE (0600) instead of printing them")
+          .example("$0 init", "asks for a passphrase, makes the default vault, prints 24 recovery words")
+          .example("$0 init --vault /data/v --passphrase-file p --recovery-file words", "asks and prints nothing"),
+      async (parameters) => (await import("./commands/init.ts")).runInit(parameters, settings),
+    )
+    .command("mount <mountpoint>", "mount a vault", mountBuilder, async ({ o, ...parameters }) => {
+      const { runMount } = await import("./commands/mount.ts");
+      setExitCode(await runMount({ ...parameters, options: o }, settings));
+    })
+    .command(
+      ["umount <mountpoint>", "unmount <mountpoint>"],
+      "flush everything, unmount, and wait for the daemon's end",
+      (command) =>
+        command
+          .positional("mountpoint", { type: "string", demandOption: true, describe: "where the vault is mounted" })
+          .option("lazy", { type: "boolean", alias: "l", describe: "detach now, end when nobody uses it any more" })
+          .example("$0 umount ~/vault", "if programs still use it, says which"),
+      async (parameters) => (await import("./commands/umount.ts")).runUmount(parameters),
+    )
+    .command(
+      "status [mountpoint]",
+      "tell about a vault and its daemon",
+      (command) =>
+        secrets(command)
+          .positional("mountpoint", { type: "string", describe: "where the vault is mounted, instead of --vault" })
+          .option("json", { type: "boolean", describe: "print JSON with stable keys" })
+          .example("$0 status", "the default vault")
+          .example("$0 status --json ~/vault | jq .pid", "the daemon's process id"),
+      async (parameters) => (await import("./commands/status.ts")).runStatus(parameters, settings),
+    )
+    .command("key", "manage what opens a vault", (command) =>
+      command
+        .command(
+          "passwd",
+          "give the vault another passphrase (a running mount goes on)",
+          (inner) =>
+            secrets(inner)
+              .option("new-passphrase-file", file("take the new passphrase from the first line of FILE"))
+              .example("$0 key passwd", "asks for the old passphrase, then twice for the new one")
+              .example("$0 key passwd --recovery-file words", "the old one is lost: use the recovery words"),
+          async (parameters) => (await import("./commands/key.ts")).runPasswd(parameters, settings),
+        )
+        .demandCommand(1, "say what to do with the key: passwd"),
+    )
+    .command(
+      "gc",
+      "give back the room of what nothing refers to any more",
+      (command) =>
+        secrets(command)
+          .option("json", { type: "boolean", describe: "print the report as JSON" })
+          .example("$0 gc", "in the running daemon, or by itself if none runs"),
+      async (parameters) => (await import("./commands/gc.ts")).runGc(parameters, settings),
+    )
+    .completion("completion", "print a script for shell completion: tcfs completion >> ~/.bashrc")
+    .demandCommand(1, "say what to do: tcfs --help lists the commands")
+    .recommendCommands()
+    .strict()
+    .version(readVersion())
+    .help()
+    .alias("help", "h")
+    .epilogue(EPILOGUE)
+    .parserConfiguration({ "duplicate-arguments-array": false, "camel-case-expansion": true })
+    .exitProcess(false)
+    .fail((message: string | null, error: Error | undefined) => {
+      throw error ?? new TcfsError("TCFS_USAGE", message ?? "this command line is not understood");
+    });
+}
+
+function mountBuilder(command: Argv) {
+  return secrets(command)
+    .positional("mountpoint", { type: "string", demandOption: true, describe: "an empty directory" })
+    .option("foreground", {
+      type: "boolean",
+      alias: "f",
+      describe: "stay, log to standard error, unmount on control-C",
+    })
+    .option("pid-file", file("write the daemon's process id to FILE"))
+    .option("read-only", { type: "boolean", describe: "refuse every change" })
+    .option("allow-other", { type: "boolean", describe: "let other users in, as far as permission bits allow" })
+    .option("o", {
+      type: "string",
+      array: true,
+      nargs: 1,
+      requiresArg: true,
+      describe: "mount options, comma-separated: ro, noatime, noexec, suid, dev, allow_other, nonempty, fsname=NAME",
+    })
+    .example("$0 mount ~/vault", "asks for the passphrase, returns when the mount is ready")
+    .example("$0 mount /mnt/v --passphrase-file /etc/tcfs/pass -o noatime,allow_other", "asks nothing")
+    .example("$0 mount ~/vault --recovery-file words", "the passphrase is lost");
+}
+
+function secrets<T>(command: Argv<T>) {
+  return command
+    .option("vault", { type: "string", requiresArg: true, describe: "the vault's directory" })
+    .option("passphrase-file", file("take the passphrase from the first line of FILE, which must be yours and 0600"))
+    .option("recovery-file", file("unlock with the 24 recovery words in FILE"));
+}
+
+function file(describe: string) {
+  return { type: "string", requiresArg: true, describe } as const;
+}
+
+function readVersion(): string {
+  const manifest = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")) as {
+    version: string;
+  };
+  return manifest.version;
+}

@@ -1,0 +1,202 @@
+import { stat } from "node:fs/promises";
+
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+
+import type { StoredChunk } from "../../src/chunkstore/chunk-store.ts";
+import { expectSameBytes, noise } from "../crypto/fixtures.ts";
+import { TestVault } from "./test-vault.ts";
+
+const ids = (chunks: readonly StoredChunk[]): StoredChunk["id"][] => chunks.map(({ id }) => id);
+
+async function packBytesOnDisk(vault: TestVault): Promise<number> {
+  let sum = 0;
+  for (const path of await vault.packFiles()) sum += (await stat(path)).size;
+  return sum;
+}
+
+describe("collection", () => {
+  test("deletes packs that nothing refers to and gives the space back", async () => {
+    await using vault = await TestVault.open({ packBytes: 100_000 });
+    for (let i = 0; i < 20; i++)
+      await vault.commit(new Map([[i, ids(await vault.put(noise(`file ${String(i)}`, 30_000)))]]));
+    await vault.commit(new Map(Array.from({ length: 19 }, (_, i) => [i, []])));
+    await vault.reopen();
+    const before = await packBytesOnDisk(vault);
+    const report = await vault.collect();
+    expect(report).toMatchObject({ liveChunks: 1, deadChunks: 19 });
+    expect(report.freedBytes).toBeGreaterThan(400_000);
+    expect(before - (await packBytesOnDisk(vault))).toBeGreaterThan(400_000);
+    await vault.reopen();
+    expect(vault.store.statistics()).toMatchObject({ uniqueBytes: 30_000 });
+    expect(vault.store.statistics().storedBytes).toBeLessThan(100_000);
+    expectSameBytes(
+      await vault.get([{ id: ids(await vault.put(noise("file 19", 30_000)))[0]!, lengthBytes: 30_000, isNew: false }]),
+      noise("file 19", 30_000),
+    );
+  });
+
+  test("deletes dead inline chunks, and their lists", async () => {
+    await using vault = await TestVault.open();
+    const dead = await vault.put(noise("dead", 1000), "inline");
+    await vault.commit(new Map([[1, ids(dead)]]));
+    await vault.commit(new Map([[1, []]]));
+    await vault.commit();
+    await vault.commit();
+    await vault.collect();
+    expect(vault.metadata.durable.chunks.size).toBe(0);
+    expect(vault.metadata.durable.inlineLists.size).toBe(0);
+    expect(vault.store.statistics()).toMatchObject({ inlineBytes: 0, uniqueBytes: 0 });
+  });
+
+  test("keeps what was stored but not yet referred to, found again or retained meanwhile", async () => {
+    await using vault = await TestVault.open();
+    const [eager, found, retained, dead] = await Promise.all(
+      ["eager", "found", "retained", "dead"].map((seed) => vault.put(noise(seed, 1000))),
+    );
+    await vault.commit(new Map([[1, [...ids(found!), ...ids(retained!), ...ids(dead!)]]]));
+    await vault.commit(new Map([[1, []]]));
+    await vault.reopen(); // forgets what was touched
+    vault.store.retain(retained![0]!.id);
+    await vault.store.collect(async () => {
+      await vault.put(noise("eager", 1000));
+      await vault.put(noise("found", 1000));
+      await vault.commit();
+    }, new AbortController().signal);
+    for (const [chunks, seed] of [
+      [eager, "eager"],
+      [found, "found"],
+      [retained, "retained"],
+    ] as const) {
+      expectSameBytes(await vault.get(chunks!), noise(seed, 1000));
+    }
+    expect(() => vault.store.read(dead![0]!.id, 0, 1)).toThrow();
+  });
+
+  test("collects nothing when a chunk that a file refers to is missing", async () => {
+    await using vault = await TestVault.open();
+    const chunks = await vault.put(noise("there", 1000));
+    const unknown = chunks[0]!.id.slice() as StoredChunk["id"];
+    unknown[0] = unknown[0]! ^ 1;
+    await vault.commit(new Map([[1, [unknown]]]));
+    await vault.reopen();
+    await expect(vault.collect()).rejects.toMatchObject({ code: "TCFS_CORRUPT" });
+    expectSameBytes(await vault.get(chunks), noise("there", 1000));
+  });
+
+  test("stops when it is told to, and leaves the store whole", async () => {
+    await using vault = await TestVault.open();
+    const inputs = Array.from({ length: 600 }, (_, i) => ({ pieces: [noise(String(i), 20)], isFinal: true }));
+    const stored = (await vault.store.store(inputs, "pack")).flat();
+    await vault.commit(new Map([[1, ids(stored)]]));
+    const controller = new AbortController();
+    controller.abort();
+    const collecting = vault.store.collect(() => vault.commit(), controller.signal);
+    await expect(vault.collect()).rejects.toMatchObject({ code: "TCFS_BUSY" });
+    await expect(collecting).rejects.toMatchObject({ code: "TCFS_INTERRUPTED" });
+    expect((await vault.collect()).liveChunks).toBe(600);
+  });
+
+  test("empties an unfinished pack, but leaves one that was finished when its session closed", async () => {
+    await using vault = await TestVault.open({ openPacks: 1 });
+    const crashed = await vault.put(noise("crashed", 5000));
+    await vault.commit(new Map([[1, ids(crashed)]]));
+    await vault.crash();
+    const closed = await vault.put(noise("closed", 5000));
+    await vault.commit(new Map([[2, ids(closed)]]));
+    await vault.reopen();
+    const report = await vault.collect();
+    expect(report.rewrittenBytes).toBe(5000);
+    expectSameBytes(await vault.get(crashed), noise("crashed", 5000));
+    expectSameBytes(await vault.get(closed), noise("closed", 5000));
+    expect(await vault.packFiles()).toHaveLength(2);
+  });
+
+  test("loses nothing live and returns dead space, whatever is stored, dropped, crashed and read meanwhile", async () => {
+    const step = fc.oneof(
+      {
+        weight: 5,
+        arbitrary: fc.record({
+          kind: fc.constant("write" as const),
+          file: fc.nat(12),
+          seed: fc.nat(30),
+          place: fc.constantFrom("inline" as const, "pack" as const),
+        }),
+      },
+      { weight: 3, arbitrary: fc.record({ kind: fc.constant("drop" as const), file: fc.nat(12) }) },
+      {
+        weight: 1,
+        arbitrary: fc.record({
+          kind: fc.constantFrom(
+            "commit" as const,
+            "crash" as const,
+            "reopen" as const,
+            "collect" as const,
+            "migrate" as const,
+          ),
+        }),
+      },
+    );
+    await fc.assert(
+      fc.asyncProperty(fc.array(step, { minLength: 5, maxLength: 40 }), async (steps) => {
+        await using vault = await TestVault.open({ packBytes: 40_000 });
+        const lengthOf = (seed: number): number => 500 + seed * 700;
+        let live = new Map<number, { seed: number; chunks: readonly StoredChunk[] }>();
+        let durable = new Map(live);
+        const pending = new Map<number, StoredChunk["id"][]>();
+        const commit = async (): Promise<void> => {
+          await vault.commit(new Map(pending));
+          pending.clear();
+          durable = new Map(live);
+        };
+        const check = async (): Promise<void> => {
+          for (const { seed, chunks } of live.values()) {
+            expectSameBytes(await vault.get(chunks), noise(`content ${String(seed)}`, lengthOf(seed)));
+          }
+        };
+        for (const action of steps) {
+          if (action.kind === "write") {
+            const chunks = await vault.put(
+              noise(`content ${String(action.seed)}`, lengthOf(action.seed)),
+              action.place,
+            );
+            live.set(action.file, { seed: action.seed, chunks });
+            pending.set(action.file, ids(chunks));
+          } else if (action.kind === "drop") {
+            live.delete(action.file);
+            pending.set(action.file, []);
+          } else if (action.kind === "crash") {
+            await vault.crash();
+            live = new Map(durable);
+            pending.clear();
+          } else if (action.kind === "reopen") {
+            await commit();
+            await vault.reopen();
+          } else if (action.kind === "collect") {
+            await vault.store.collect(commit, new AbortController().signal);
+          } else if (action.kind === "migrate") await vault.store.migrateInline();
+          else await commit();
+          await check();
+        }
+        await commit();
+        await vault.reopen();
+        await vault.store.collect(commit, new AbortController().signal);
+        await vault.store.migrateInline();
+        await commit();
+        await vault.reopen();
+        await vault.store.collect(commit, new AbortController().signal);
+        await check();
+        const seeds = new Set([...live.values()].map(({ seed }) => seed));
+        const liveBytes = [...seeds].reduce((sum, seed) => sum + lengthOf(seed), 0);
+        const { uniqueBytes, storedBytes, inlineBytes, packCount } = vault.store.statistics();
+        expect({ uniqueBytes, inlineBytes }).toEqual({ uniqueBytes: liveBytes, inlineBytes: 0 });
+        expect(storedBytes).toBeLessThanOrEqual(2 * liveBytes + 1000 * packCount);
+        expect(storedBytes).toBe(
+          vault.metadata.durable.packs.values().reduce((sum, { lengthBytes }) => sum + lengthBytes, 0),
+        );
+        expect((await vault.packFiles()).length).toBe(packCount);
+      }),
+      { numRuns: 25 },
+    );
+  }, 60_000);
+});
