@@ -38,7 +38,7 @@ const zones = [
 ];
 
 export default defineConfig(
-  { ignores: ["node_modules/", "dist/", "coverage/", "native/", "test/vectors/"] },
+  { ignores: ["node_modules/", "dist/", "dist.*/", "coverage/", "native/", "test/vectors/"] },
   {
     files: ["**/*.{ts,js,mjs}"],
     extends: [tseslint.configs.strictTypeChecked],

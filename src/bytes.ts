@@ -244,7 +244,7 @@ export class ByteReader {
     return at;
   }
 
-  /** The offset is within what {@link #take} has checked. */
+  /** The offset is within what was taken. */
   #byte(offset: number): number {
     return this.#bytes[offset] as number;
   }

@@ -93,8 +93,11 @@ export function ensureDist() {
   );
   for (const path of Object.values(bin)) chmodSync(join(fresh, relative("dist", path)), 0o755);
   writeFileSync(join(fresh, "tcfs-inputs"), inputs);
-  rmSync(DIST, { recursive: true, force: true });
+  const old = join(ROOT, "dist.old");
+  rmSync(old, { recursive: true, force: true });
+  if (existsSync(DIST)) renameSync(DIST, old);
   renameSync(fresh, DIST);
+  rmSync(old, { recursive: true, force: true });
 }
 
 /**

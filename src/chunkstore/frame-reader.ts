@@ -100,7 +100,7 @@ export class FrameReader {
     }
     const missing = this.#missing(span).reduce((sum, [, count]) => sum + count, 0);
     if (missing > SYNC_FRAMES) return undefined;
-    const output = new Uint8Array(span.lengthBytes);
+    const output = unfilled(span.lengthBytes);
     for (let frame = span.first; frame < span.end; frame++) {
       const plaintext = this.#frameNow(span, frame);
       if (plaintext === undefined) return undefined;
@@ -116,7 +116,7 @@ export class FrameReader {
     if (cached !== undefined) return cached;
     if (this.#fetches.has(frameKey(reader.number, number))) return undefined;
     const run = runOf(record, frame, 1);
-    const plaintext = new Uint8Array(run.lengthBytes);
+    const plaintext = unfilled(run.lengthBytes);
     if (!reader.readSync(run, frameOffset(record, frame), plaintext)) return undefined;
     this.#cache.set(reader.number, number, plaintext);
     return plaintext;
@@ -142,7 +142,7 @@ export class FrameReader {
 
   /** Gather frames that are cached or on their way by now. */
   async #assemble(span: Span): Promise<Uint8Array> {
-    const output = new Uint8Array(span.lengthBytes);
+    const output = unfilled(span.lengthBytes);
     const waiting: Promise<void>[] = [];
     for (let frame = span.first; frame < span.end; frame++) {
       const number = span.record.firstFrame + frame;
@@ -188,7 +188,7 @@ export class FrameReader {
   #fetch(span: Span, first: number, count: number, isPrefetch: boolean): Fetch {
     const { reader, record } = span;
     const run = runOf(record, first, count);
-    const plaintext = new Uint8Array(run.lengthBytes);
+    const plaintext = unfilled(run.lengthBytes);
     reader.userCount += 1;
     const done = reader.read(run, frameOffset(record, first), plaintext).then(() => {
       this.#keep(span, fetch, isPrefetch);
@@ -215,9 +215,22 @@ export class FrameReader {
       const isCut = frame * FRAME_BYTES < span.offset || (frame + 1) * FRAME_BYTES > span.offset + span.lengthBytes;
       if (isBypass && !isCut) continue;
       const bytes = plaintext.subarray(i * FRAME_BYTES, (i + 1) * FRAME_BYTES);
-      this.#cache.set(span.reader.number, span.record.firstFrame + frame, count === 1 ? bytes : bytes.slice());
+      this.#cache.set(span.reader.number, span.record.firstFrame + frame, count === 1 ? bytes : copyOf(bytes));
     }
   }
+}
+
+/** As `slice`, without its zeros. */
+function copyOf(bytes: Uint8Array): Uint8Array {
+  const copy = unfilled(bytes.length);
+  copy.set(bytes);
+  return copy;
+}
+
+/** Memory of its own that will be overwritten whole: filling a frame with zeros first would cost a tenth of its read. */
+function unfilled(lengthBytes: number): Uint8Array {
+  const bytes = Buffer.allocUnsafeSlow(lengthBytes);
+  return new Uint8Array(bytes.buffer, bytes.byteOffset, lengthBytes);
 }
 
 function spanOf(reader: PackReader, record: PackedChunkRecord, offset: number, lengthBytes: number): Span {

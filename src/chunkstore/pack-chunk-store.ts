@@ -127,27 +127,32 @@ export class PackChunkStore implements ChunkStore, AsyncDisposable {
     const named = await this.#engine.nameChunks(inputs);
     this.#assertWritable();
     const wanted = cutInputs(inputs, named);
-    const unproven = wanted.flat().map((chunk) => this.#lookUp(chunk));
-    const needsProof = unproven.filter((record) => record?.kind === "packed" && !this.#proofs.isProven(record));
-    if (needsProof.length > 0) await this.#proofs.prove(needsProof);
-
+    const chunks = wanted.flat();
+    let records = chunks.map((chunk) => this.#lookUp(chunk));
+    const doubtful = records.filter((record) => record?.kind === "packed" && !this.#proofs.isProven(record));
+    if (doubtful.length > 0) {
+      await this.#proofs.prove(doubtful);
+      records = chunks.map((chunk) => this.#lookUp(chunk));
+    }
+    // From the last look-up to the noting of what is new nothing is awaited: no commit or collection comes between.
     const fresh: WantedChunk[] = [];
     const waiting: Promise<void>[] = [];
-    const stored = wanted.map((chunks) =>
-      chunks.map((chunk): StoredChunk => {
+    let next = 0;
+    const stored = wanted.map((ofInput) =>
+      ofInput.map((chunk): StoredChunk => {
         const { id, key, lengthBytes } = chunk;
-        const isNew = !this.#isThere(chunk, waiting);
+        const record = records[next++];
+        const isNew = !this.#isThere(key, record, waiting);
         if (isNew) {
           fresh.push(chunk);
-          const replaces = this.#durableRecord(id, key);
-          this.#ledger.add({ id, key, replaces, record: undefined, written: undefined });
+          this.#ledger.add({ id, key, replaces: record, record: undefined, written: undefined });
         }
         this.#touched.touch(id, key);
         return { id, lengthBytes, isNew };
       }),
     );
     await settleAll([...waiting, ...this.#write(fresh, place)]);
-    for (const { id, key } of wanted.flat()) this.#touched.touch(id, key);
+    for (const { id, key } of chunks) this.#touched.touch(id, key);
     return stored;
   }
 
@@ -167,16 +172,15 @@ export class PackChunkStore implements ChunkStore, AsyncDisposable {
   }
 
   /** Whether an equal chunk can be relied on. @param waiting - Gets the write that still has to succeed for it. */
-  #isThere(chunk: WantedChunk, waiting: Promise<void>[]): boolean {
-    const uncommitted = this.#ledger.uncommitted(chunk.key);
+  #isThere(key: ChunkIdKey, record: ChunkRecord | undefined, waiting: Promise<void>[]): boolean {
+    const uncommitted = this.#ledger.uncommitted(key);
     if (uncommitted !== undefined) {
       if (uncommitted.written !== undefined) waiting.push(uncommitted.written);
       return true;
     }
-    const record = this.#lookUp(chunk);
-    if (record === undefined || this.#damaged.has(chunk.key)) return false;
+    if (record === undefined || this.#damaged.has(key)) return false;
     if (record.kind === "packed" && !this.#proofs.isProven(record)) return false;
-    this.#ledger.rescue(chunk.key);
+    this.#ledger.rescue(key);
     return true;
   }
 

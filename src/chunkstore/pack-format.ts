@@ -11,8 +11,9 @@ import type { ChunkId, ChunkIdKey, PackId } from "../ids.ts";
 export const PACK_HEADER_BYTES = 256;
 /** Frames of the index carry numbers from here on, so that no frame of a chunk ever opens as one of an index. */
 export const INDEX_FIRST_FRAME = 2 ** 31;
-/** Stored bytes of a frame, tag and compression byte included, stay below this. */
-const MAX_STORED_FRAME_BYTES = FRAME_BYTES + 256;
+/** Bounds of a stored frame: header, payload and tag (FORMAT.md §4.3). */
+const MIN_STORED_FRAME_BYTES = 21;
+const MAX_STORED_FRAME_BYTES = FRAME_BYTES + 20;
 
 const FORMAT_VERSION = 1;
 const HEADER_MAGIC = Buffer.from("TCFSPACK", "latin1");
@@ -189,7 +190,8 @@ function decodeFrameLengths(view: DataView, offset: number, count: number): Uint
   const lengths = new Uint32Array(count);
   for (let i = 0; i < count; i++) {
     const stored = view.getUint32(offset + 4 * i, true);
-    if (stored === 0 || stored > MAX_STORED_FRAME_BYTES) throw corrupt("has a frame of impossible length");
+    if (stored < MIN_STORED_FRAME_BYTES || stored > MAX_STORED_FRAME_BYTES)
+      throw corrupt("has a frame of impossible length");
     lengths[i] = stored;
   }
   return lengths;

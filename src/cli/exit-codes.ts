@@ -26,6 +26,7 @@ export const EXIT_CODE = {
   CORRUPT: 20,
   IO: 21,
   DAEMON_ENDED: 22,
+  NOT_PERMITTED: 23,
   CANCELLED: 130,
 } as const;
 
@@ -35,6 +36,8 @@ export type ExitName = keyof typeof EXIT_CODE;
 export const EXIT_OF: Partial<Readonly<Record<TcfsErrorCode, ExitName>>> = {
   TCFS_USAGE: "USAGE",
   TCFS_EXISTS: "USAGE",
+  TCFS_NO_ENTRY: "USAGE",
+  TCFS_NOT_DIRECTORY: "USAGE",
   TCFS_NO_VAULT: "NO_VAULT",
   TCFS_VAULT_EXISTS: "VAULT_EXISTS",
   TCFS_VAULT_IN_USE: "VAULT_IN_USE",
@@ -55,6 +58,9 @@ export const EXIT_OF: Partial<Readonly<Record<TcfsErrorCode, ExitName>>> = {
   TCFS_CORRUPT: "CORRUPT",
   TCFS_IO: "IO",
   TCFS_DAEMON_ENDED: "DAEMON_ENDED",
+  TCFS_NOT_PERMITTED: "NOT_PERMITTED",
+  TCFS_ACCESS: "NOT_PERMITTED",
+  TCFS_READ_ONLY: "NOT_PERMITTED",
   TCFS_CANCELLED: "CANCELLED",
 };
 

@@ -1,5 +1,5 @@
 /** For commands that work on a vault which no daemon serves: unlock, open, do it, close. */
-import type { OpenVault } from "./open-vault.ts";
+import type { OpenVault, OpenVaultOptions } from "./open-vault.ts";
 import type { SecretSource } from "./secrets.ts";
 import type { Settings } from "./settings.ts";
 import { SILENT_LOGGER } from "./silent-logger.ts";
@@ -15,20 +15,19 @@ export async function withOpenVault<T>(
 ): Promise<T> {
   const { header, key } = await unlockVault(directory, source, settings);
   try {
-    const { OpenVault } = await import("./open-vault.ts");
-    await using vault = await OpenVault.open({
-      directory,
-      header,
-      key,
-      isReadOnly,
-      isNew: false,
-      keepsAccessTimes: true,
-      logger: SILENT_LOGGER,
-    });
+    await using vault = await open({ directory, header, key, isReadOnly });
     const result = await action(vault);
     await vault.close();
     return result;
   } finally {
     key.wipe();
   }
+}
+
+/** The rooms are loaded here and not before: a command that a daemon answers has no use for them. */
+async function open(
+  options: Pick<OpenVaultOptions, "directory" | "header" | "key" | "isReadOnly">,
+): Promise<OpenVault> {
+  const { OpenVault } = await import("./open-vault.ts");
+  return OpenVault.open({ ...options, isNew: false, keepsAccessTimes: true, logger: SILENT_LOGGER });
 }

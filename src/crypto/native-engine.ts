@@ -76,6 +76,11 @@ class SharedEngine {
     return this.#handle;
   }
 
+  /** @throws TcfsError `TCFS_CLOSED`. */
+  checkOpen(): void {
+    if (this.#handle === undefined) throw closed();
+  }
+
   /** Make `staging` hold at least `lengthBytes`. */
   reserve(lengthBytes: number): void {
     if (lengthBytes <= this.staging.length) return;
@@ -322,10 +327,9 @@ class NativeEngine implements SealingEngine {
   }
 
   packCipher(packId: PackId, packKey: Uint8Array): PackCipher {
-    const { binding, handle } = this.#engine;
+    this.#engine.checkOpen();
     if (packKey.length !== KEY_BYTES) throw new RangeError(`a pack key has ${KEY_BYTES} bytes`);
-    if (handle === undefined) throw closed();
-    return new NativePackCipher(binding, packKey, frameAad(this.#vaultId, packId));
+    return new NativePackCipher(this.#engine.binding, packKey, frameAad(this.#vaultId, packId));
   }
 
   namePrf(directory: InodeNumber, name: Name): Uint8Array {
@@ -348,9 +352,9 @@ function collectNamed(ids: Uint8Array, lengths: Uint32Array, counts: Uint32Array
   let at = 0;
   for (const count of counts) {
     const chunks: NamedChunk[] = [];
-    for (const end = at + count; at < end; at++) {
-      const id = ids.slice(at * ID_BYTES, (at + 1) * ID_BYTES) as ChunkId;
-      chunks.push({ id, lengthBytes: lengths[at]! });
+    for (const lengthBytes of lengths.subarray(at, at + count)) {
+      chunks.push({ id: ids.slice(at * ID_BYTES, (at + 1) * ID_BYTES) as ChunkId, lengthBytes });
+      at += 1;
     }
     named.push(chunks);
   }

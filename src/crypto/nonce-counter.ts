@@ -1,6 +1,6 @@
 /** The counter that makes a session's record nonces (FORMAT.md §6): each value is given out once. */
 
-/** u48, as stored. Far below the 2^32 random-nonce limit of SP 800-38D §8.3: a counter never repeats. */
+/** u48, as stored. A counter never repeats, so the 2^32 messages of random nonces are no limit here (SP 800-38D §8.3). */
 const COUNTER_END = 2 ** 48;
 
 export class NonceCounter {

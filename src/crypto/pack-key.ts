@@ -9,7 +9,7 @@ import { TAG_BYTES } from "./engine.ts";
 import { SecretKey } from "./secret-key.ts";
 import { KEY_BYTES } from "./subkeys.ts";
 
-/** 24 random bytes: with them one key wraps 2^80 packs before two nonces meet with probability 2^-32 (RFC draft xchacha §2.1). */
+/** 24 random bytes: with them one key wraps 2^80 packs before two nonces meet with probability 2^-32 (draft-irtf-cfrg-xchacha-03 §2.1). */
 const NONCE_BYTES = 24;
 /** `nonce[24] || ciphertext[32] || tag[16]`. */
 export const WRAPPED_PACK_KEY_BYTES = NONCE_BYTES + KEY_BYTES + TAG_BYTES;

@@ -54,8 +54,8 @@ function frameHeader(plainBytes: number, kind: number): Uint8Array {
 
 /** @returns `lengthBytes` from the cursor: a view where they lie in one piece, else a copy. */
 function takeFrame(cursor: PieceCursor, lengthBytes: number): Uint8Array {
-  const views = [...cursor.take(lengthBytes)];
-  return views.length === 1 ? views[0]! : Buffer.concat(views);
+  const [first, ...others] = cursor.take(lengthBytes);
+  return first !== undefined && others.length === 0 ? first : Buffer.concat([first ?? new Uint8Array(0), ...others]);
 }
 
 class PortablePackCipher implements PackCipher {

@@ -12,9 +12,9 @@ const IS_FINISHED = 1;
 
 /** Plaintext bytes of a frame (FORMAT.md §4). */
 const FRAME_PLAINTEXT_BYTES = 64 * 1024;
-/** A stored frame carries at least a tag and at most its plaintext with some framing. */
-const MIN_STORED_FRAME_BYTES = 17;
-const MAX_STORED_FRAME_BYTES = FRAME_PLAINTEXT_BYTES + 256;
+/** Header, tag and 1 to 64 KiB of payload (FORMAT.md §4.3). */
+const MIN_STORED_FRAME_BYTES = 21;
+const MAX_STORED_FRAME_BYTES = FRAME_PLAINTEXT_BYTES + 20;
 
 /** @throws RangeError on a record that FORMAT.md cannot hold. */
 export function encodeChunk(writer: ByteWriter, epoch: Epoch, record: ChunkRecord): void {

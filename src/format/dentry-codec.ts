@@ -5,7 +5,7 @@ import { readEpoch } from "./inode-codec.ts";
 import { compareNames, nameFault, xattrNameFault } from "./names.ts";
 import type { DentryRecord } from "./records.ts";
 
-/** Type bits of st_mode >> 12. */
+/** Type bits of st_mode, shifted right by 12. */
 const MAX_TYPE = 15;
 /** XATTR_SIZE_MAX of Linux. */
 const MAX_XATTR_VALUE_BYTES = 65_536;

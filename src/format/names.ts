@@ -2,7 +2,7 @@
 import type { Name } from "../ids.ts";
 
 /** NAME_MAX of Linux. */
-export const MAX_NAME_BYTES = 255;
+const MAX_NAME_BYTES = 255;
 
 /** @returns Why `text` cannot be the name of a directory entry; undefined if it can. */
 export function nameFault(text: string): string | undefined {

@@ -21,7 +21,7 @@ export type RecordKind = keyof typeof RECORD_KIND;
 export const CHUNK_ID_BYTES = 32;
 export const PACK_ID_BYTES = 16;
 /** Bytes of PRF(name) in a dentry's key. */
-export const NAME_PRF_BYTES = 16;
+const NAME_PRF_BYTES = 16;
 /** Cookies below this are "the start", "." and "..". */
 const FIRST_COOKIE = 3n;
 
@@ -108,12 +108,14 @@ export function listOfKey(key: Uint8Array): number {
   return list;
 }
 
-/** @returns The chunk id or pack id in a key, fresh. @throws TcfsError `TCFS_CORRUPT` on another length. */
-export function idOfKey<Id extends ChunkId | PackId>(key: Uint8Array, lengthBytes: number): Id {
-  const reader = new ByteReader(key.subarray(1), "record key");
-  const id = reader.bytes(lengthBytes);
-  reader.end();
-  return id as Id;
+/** @returns The id in a chunk record's key, fresh. @throws TcfsError `TCFS_CORRUPT` on another length. */
+export function chunkIdOfKey(key: Uint8Array): ChunkId {
+  return idOfKey(key, CHUNK_ID_BYTES) as ChunkId;
+}
+
+/** @returns The id in a pack record's key, fresh. @throws TcfsError `TCFS_CORRUPT` on another length. */
+export function packIdOfKey(key: Uint8Array): PackId {
+  return idOfKey(key, PACK_ID_BYTES) as PackId;
 }
 
 /** A dentry's place in its directory: the first 63 bits of PRF(name), never below 3. */
@@ -147,6 +149,11 @@ function numberKey(kind: number, value: number): Uint8Array {
   key[0] = kind;
   storeU64BigEndian(key, 1, value);
   return key;
+}
+
+function idOfKey(key: Uint8Array, lengthBytes: number): Uint8Array {
+  if (key.length !== 1 + lengthBytes) throw corrupt("record key", "another length");
+  return new Uint8Array(key.subarray(1));
 }
 
 function numberAt(key: Uint8Array, offset: number): number {

@@ -34,7 +34,7 @@ export interface InodeRecord {
 export interface DentryRecord {
   readonly name: Name;
   readonly ino: InodeNumber;
-  /** DT_*: type bits of st_mode >> 12. */
+  /** DT_*: type bits of st_mode, shifted right by 12. */
   readonly type: number;
 }
 

@@ -134,7 +134,7 @@ export class Contents {
 
   /** Take written bytes: copied before this returns. */
   write(inode: InodeRecord, offset: bigint, data: Uint8Array): void {
-    const file = this.#files.open(inode.ino);
+    const file = this.#files.open(inode);
     const isBeyondEnd = offset >= inode.lengthBytes;
     forEachPage(offset, data.length, (page, start, end, done) => {
       const occupied = isBeyondEnd ? 0 : file.occupiedBytes(page, start, end);
@@ -177,7 +177,7 @@ export class Contents {
   }
 
   #cut(inode: InodeRecord, lengthBytes: bigint, pages: readonly number[] | undefined): void {
-    const file = this.#files.open(inode.ino);
+    const file = this.#files.open(inode);
     const endPage = endPageOf(inode.lengthBytes);
     const page = pageOf(lengthBytes);
     const rest = restOf(lengthBytes);
@@ -226,7 +226,7 @@ export class Contents {
   }
 
   #punchPages(inode: InodeRecord, offset: bigint, end: bigint, pages: readonly number[]): void {
-    const file = this.#files.open(inode.ino);
+    const file = this.#files.open(inode);
     file.stream = undefined;
     for (const page of pages) {
       const from = page === pageOf(offset) ? restOf(offset) : 0;
@@ -240,7 +240,7 @@ export class Contents {
 
   /** Give every hole in a range allocated zeros. The range is within the file and no larger than the disk. */
   allocate(inode: InodeRecord, offset: bigint, lengthBytes: bigint): void {
-    const file = this.#files.open(inode.ino);
+    const file = this.#files.open(inode);
     file.stream = undefined;
     forEachPage(offset, Number(lengthBytes), (page, start, end) => {
       const holes: { readonly from: number; readonly to: number }[] = [];
@@ -259,7 +259,7 @@ export class Contents {
    * the caller bounds, do not overlap, and the source range is within its file.
    */
   share(from: InodeRecord, fromOffset: bigint, to: InodeRecord, toOffset: bigint, lengthBytes: number): void {
-    const target = this.#files.open(to.ino);
+    const target = this.#files.open(to);
     target.stream = undefined;
     const pieces: { readonly lengthBytes: number; readonly source: RunSource; readonly sourceOffset: number }[] = [];
     forEachPage(fromOffset, lengthBytes, (page, start, end) => {

@@ -144,7 +144,7 @@ export class Defragmenter {
   }
 
   #rewrite(inode: InodeRecord, page: number, start: number, pieces: readonly Uint8Array[]): void {
-    const file = this.#options.files.open(inode.ino);
+    const file = this.#options.files.open(inode);
     let position = start;
     for (const piece of pieces) {
       file.write(page, position, piece);

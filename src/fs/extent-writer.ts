@@ -4,7 +4,7 @@ import { ZERO_CHUNK } from "../format/zero-chunk.ts";
 import type { ChunkId, InodeNumber } from "../ids.ts";
 import type { FrozenBatch, MetadataStore } from "../metadata/metadata-store.ts";
 import { DataSource, HOLE, type RunSource, ZERO, walkRuns } from "./dirty-runs.ts";
-import { type FileData, visitExtents } from "./file-data.ts";
+import type { FileData } from "./file-data.ts";
 import type { DeletedFile } from "./file-table.ts";
 import { MAX_SCANNED_PAGES } from "./limits.ts";
 import type { Overlay } from "./overlay.ts";
@@ -20,7 +20,7 @@ export async function writeExtents(
   notePage: NotePage,
 ): Promise<void> {
   const writePage = (file: FileData, overlay: Overlay, page: number): void => {
-    const extents = extentsOf(file, overlay, page, metadata);
+    const extents = extentsOf(file, overlay, page);
     batch.putExtentPage(file.ino, page, extents);
     notePage(file.ino, page, extents);
   };
@@ -65,7 +65,7 @@ async function removePages(
 }
 
 /** What a page holds once the overlay, all of it sealed, lies over the stored extents. */
-function extentsOf(file: FileData, overlay: Overlay, page: number, metadata: MetadataStore): Extent[] {
+function extentsOf(file: FileData, overlay: Overlay, page: number): Extent[] {
   const extents: Extent[] = [];
   const add = (start: number, end: number, source: RunSource, sourceOffset: number): void => {
     if (source === HOLE) return;
@@ -74,7 +74,7 @@ function extentsOf(file: FileData, overlay: Overlay, page: number, metadata: Met
   };
   const visible = overlay.visibleBytes(page);
   walkRuns(overlay.pages.get(page), 0, EXTENT_PAGE_BYTES, add, (start, end) => {
-    if (start < visible) visitExtents(metadata, file.ino, page, start, Math.min(end, visible), add);
+    if (start < visible) file.visitStored(page, start, Math.min(end, visible), add);
   });
   return extents;
 }

@@ -2,7 +2,7 @@
  * One file's contents in three layers, newest first: live changes, frozen changes (being committed), stored extents.
  * Answers "what is at these bytes" and takes changes; seals nothing and waits for nothing.
  */
-import { EXTENT_PAGE_BYTES } from "../format/records.ts";
+import { EXTENT_PAGE_BYTES, type InodeRecord } from "../format/records.ts";
 import { isZeroChunk } from "../format/zero-chunk.ts";
 import type { InodeNumber } from "../ids.ts";
 import type { MetadataStore } from "../metadata/metadata-store.ts";
@@ -29,14 +29,17 @@ export class FileData {
   live: Overlay;
   frozen: Overlay | undefined;
   stream: StreamProgress | undefined;
+  /** Whether extents may be stored under this inode: a file that never was committed needs no look-ups. */
+  mayBeStored: boolean;
   /** The eager sealing under way, if any; never rejects. */
   sealing: Promise<void> | undefined;
   readonly #metadata: MetadataStore;
   readonly #slabs: SlabAllocator;
   readonly #ledger: HeldBytes;
 
-  constructor(ino: InodeNumber, metadata: MetadataStore, slabs: SlabAllocator, ledger: HeldBytes) {
-    this.ino = ino;
+  constructor(inode: InodeRecord, metadata: MetadataStore, slabs: SlabAllocator, ledger: HeldBytes) {
+    this.ino = inode.ino;
+    this.mayBeStored = inode.allocatedBytes > 0;
     this.live = new Overlay(ledger);
     this.#metadata = metadata;
     this.#slabs = slabs;
@@ -50,14 +53,19 @@ export class FileData {
   /** Visit what a range of one page holds, in order, holes included; the newest layer wins. */
   visit(page: number, start: number, end: number, visit: VisitRun): void {
     this.#visitLayer(this.live, page, start, end, visit, (from, to) => {
-      if (this.frozen === undefined) {
-        visitExtents(this.#metadata, this.ino, page, from, to, visit);
-        return;
+      if (this.frozen === undefined) this.visitStored(page, from, to, visit);
+      else {
+        this.#visitLayer(this.frozen, page, from, to, visit, (innerFrom, innerTo) => {
+          this.visitStored(page, innerFrom, innerTo, visit);
+        });
       }
-      this.#visitLayer(this.frozen, page, from, to, visit, (innerFrom, innerTo) => {
-        visitExtents(this.#metadata, this.ino, page, innerFrom, innerTo, visit);
-      });
     });
+  }
+
+  /** Visit what the metadata store holds of a range of one page. */
+  visitStored(page: number, start: number, end: number, visit: VisitRun): void {
+    if (this.mayBeStored) visitExtents(this.#metadata, this.ino, page, start, end, visit);
+    else visit(start, end, HOLE, 0);
   }
 
   #visitLayer(

@@ -1,4 +1,5 @@
 /** The files that have uncommitted contents. Everything else is read from the stores alone. */
+import type { InodeRecord } from "../format/records.ts";
 import type { InodeNumber } from "../ids.ts";
 import type { MetadataStore } from "../metadata/metadata-store.ts";
 import { FileData } from "./file-data.ts";
@@ -55,12 +56,12 @@ export class FileTable {
   }
 
   /** The file's data, about to be changed; an entry is made for it if there is none. */
-  open(ino: InodeNumber): FileData {
+  open(inode: InodeRecord): FileData {
     this.#isLiveChanged = true;
-    let file = this.#files.get(ino);
+    let file = this.#files.get(inode.ino);
     if (file === undefined) {
-      file = new FileData(ino, this.#metadata, this.#slabs, this.#held);
-      this.#files.set(ino, file);
+      file = new FileData(inode, this.#metadata, this.#slabs, this.#held);
+      this.#files.set(inode.ino, file);
     }
     return file;
   }
@@ -97,6 +98,7 @@ export class FileTable {
     for (const file of files) {
       file.frozen?.clear();
       file.frozen = undefined;
+      file.mayBeStored = true;
     }
     for (const file of this.#files.values()) if (file.isClean) this.#files.delete(file.ino);
   }

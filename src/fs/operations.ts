@@ -153,7 +153,8 @@ export interface FileSystemOperations {
     take: (entry: DirectoryEntry, attributes: Attributes | undefined) => boolean,
   ): MaybePromise<void>;
 
-  getXattr(ino: InodeNumber, name: Name): MaybePromise<Uint8Array>;
+  /** Undefined where there is none: the kernel asks for `security.capability` of every file it writes. */
+  getXattr(ino: InodeNumber, name: Name): MaybePromise<Uint8Array | undefined>;
   setXattr(ino: InodeNumber, name: Name, value: Uint8Array, flags: XattrFlags, caller: Caller): MaybePromise<void>;
   listXattrs(ino: InodeNumber): MaybePromise<readonly Name[]>;
   removeXattr(ino: InodeNumber, name: Name, caller: Caller): MaybePromise<void>;

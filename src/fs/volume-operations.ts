@@ -401,7 +401,7 @@ export class VolumeOperations implements FileSystemOperations {
     readEntries(listing, options);
   }
 
-  getXattr(ino: InodeNumber, name: Name): Uint8Array {
+  getXattr(ino: InodeNumber, name: Name): Uint8Array | undefined {
     return this.#parts.xattrs.get(ino, name);
   }
 

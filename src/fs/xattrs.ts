@@ -42,10 +42,8 @@ export class Xattrs {
     this.#inodes.touchChange(inode);
   }
 
-  get(ino: InodeNumber, name: Name): Uint8Array {
-    const value = this.#all(this.#inodes.get(ino)).get(name);
-    if (value === undefined) throw new TcfsError("TCFS_NO_DATA", "no such extended attribute");
-    return value;
+  get(ino: InodeNumber, name: Name): Uint8Array | undefined {
+    return this.#all(this.#inodes.get(ino)).get(name);
   }
 
   list(ino: InodeNumber): Name[] {

@@ -13,7 +13,7 @@ import {
   encodeStatx,
 } from "./encode.ts";
 import type { CacheTimeouts } from "./encode.ts";
-import { ENOSYS, ENOTTY, EROFS } from "./errno.ts";
+import { ENODATA, ENOSYS, ENOTTY, EROFS } from "./errno.ts";
 import type { Encode, Replies } from "./replies.ts";
 
 export interface DispatchOptions {
@@ -237,7 +237,7 @@ export class Dispatcher {
     const operations = this.#operations;
     switch (request.kind) {
       case "getXattr":
-        this.#sized(call, operations.getXattr(ino, request.name), request.lengthBytes, (value) => value);
+        this.#getXattr(request, call);
         return;
       case "setXattr":
         this.#replies.answer(
@@ -254,6 +254,19 @@ export class Dispatcher {
       case "removeXattr":
         this.#replies.answer(call, operations.removeXattr(ino, request.name, call), NO_PAYLOAD);
     }
+  }
+
+  /** A miss is answered without an exception: the kernel asks for capabilities of every file that is written. */
+  #getXattr(request: QuestionOf<"getXattr">, call: Call): void {
+    const result = this.#operations.getXattr(call.header.ino, request.name);
+    if (result === undefined) {
+      this.#replies.answerErrno(call.header, ENODATA);
+      return;
+    }
+    this.#sized(call, result, request.lengthBytes, (value) => {
+      if (value === undefined) throw new TcfsError("TCFS_NO_DATA", "no such extended attribute");
+      return value;
+    });
   }
 
   /** fuse_getxattr_out (size, padding) if only the length is asked for, else the bytes, which must fit. */

@@ -7,8 +7,21 @@ export function toErrno(error: unknown): number | undefined {
   return isTcfsError(error) ? error.errno : undefined;
 }
 
-export const { EINTR, EINVAL, EIO, ENODEV, ENOENT, ENOSYS, ENOTTY, EPROTO, EROFS, ERANGE, ECONNABORTED, ENOTCONN } =
-  constants.errno;
+export const {
+  ENODATA,
+  EINTR,
+  EINVAL,
+  EIO,
+  ENODEV,
+  ENOENT,
+  ENOSYS,
+  ENOTTY,
+  EPROTO,
+  EROFS,
+  ERANGE,
+  ECONNABORTED,
+  ENOTCONN,
+} = constants.errno;
 
 /** @returns The symbol of a positive errno, for messages: `ENOENT`. */
 export function errnoName(errno: number): string {

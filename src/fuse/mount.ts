@@ -254,7 +254,7 @@ async function runHelper(args: readonly string[], socket: number | undefined): P
     throw new TcfsError("TCFS_NO_DEVICE_ACCESS", "fusermount3 is missing: install the package fuse3, or run as root");
   }
   const reason = output.trim() || `fusermount3 ended with ${String(status ?? signal)}`;
-  throw new TcfsError(/device/i.test(reason) ? "TCFS_NO_DEVICE_ACCESS" : "TCFS_NOT_PERMITTED", reason);
+  throw new TcfsError(/device|\/dev\/fuse/i.test(reason) ? "TCFS_NO_DEVICE_ACCESS" : "TCFS_NOT_PERMITTED", reason);
 }
 
 function unmountError(errno: number, path: string): TcfsError {

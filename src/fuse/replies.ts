@@ -1,4 +1,5 @@
 /** Sends replies: header and payload in one message, exactly one for each call. Counts on the channel being synchronous. */
+import { isTcfsError } from "../errors.ts";
 import type { MaybePromise } from "../fs/operations.ts";
 import type { Channel } from "./binding.ts";
 import type { Call } from "./call.ts";
@@ -17,13 +18,13 @@ export interface FuseLogger {
 export type Encode<T> = (reply: ReplyBuffer, offset: number, value: T) => number;
 
 export class Replies {
-  readonly #channel: Channel;
+  readonly #channel: Pick<Channel, "write">;
   readonly #logger: FuseLogger;
   readonly #buffer: ReplyBuffer;
   /** Calls that are being worked on, by `unique`, for interrupts. */
   readonly #pending = new Map<number, Call>();
 
-  constructor(channel: Channel, logger: FuseLogger) {
+  constructor(channel: Pick<Channel, "reply" | "write">, logger: FuseLogger) {
     this.#channel = channel;
     this.#logger = logger;
     this.#buffer = new ReplyBuffer(channel.reply);
@@ -56,11 +57,14 @@ export class Replies {
     });
   }
 
-  /** Answer with the errno of `error`; one that is no TcfsError is a bug, logged with its stack. */
+  /** Answer with the errno of `error`. What is damaged is logged; what is no TcfsError is a bug, logged with its stack. */
   fail(call: Call, error: unknown): void {
     const errno = toErrno(error);
+    const { opcode, ino } = call.header;
+    if (isTcfsError(error, "TCFS_CORRUPT") || isTcfsError(error, "TCFS_IO")) {
+      this.#logger.error("a request failed", { opcode, ino, code: error.code, message: error.message });
+    }
     if (errno === undefined) {
-      const { opcode, ino } = call.header;
       this.#logger.error("a request failed for no foreseen reason", { opcode, ino, stack: stackOf(error) });
     }
     this.answerErrno(call.header, errno ?? EIO);

@@ -7,27 +7,14 @@ import { TcfsError } from "../errors.ts";
 import type { InodeNumber, Name } from "../ids.ts";
 import { binding } from "./binding.ts";
 import type { Channel } from "./binding.ts";
-import { Call } from "./call.ts";
-import { decodeRequest } from "./decode.ts";
-import type { InitRequest, Request } from "./decode.ts";
-import { Dispatcher } from "./dispatch.ts";
-import { ReplyBuffer, encodeInit } from "./encode.ts";
-import type { CacheTimeouts } from "./encode.ts";
-import { ECONNABORTED, ENODEV, ENOENT, EPROTO, errnoName } from "./errno.ts";
-import { negotiate } from "./negotiate.ts";
+import { Connection } from "./connection.ts";
+import { ReplyBuffer } from "./encode.ts";
+import { ECONNABORTED, ENODEV, ENOENT, errnoName } from "./errno.ts";
 import type { Agreement } from "./negotiate.ts";
-import {
-  NOTIFY,
-  OPCODE,
-  OUT_HEADER_BYTES,
-  PROTOCOL_MAJOR,
-  REPLY_BUFFER_BYTES,
-  REQUEST_BUFFER_BYTES,
-} from "./protocol.ts";
-import { Replies, stackOf } from "./replies.ts";
+import { NOTIFY, OUT_HEADER_BYTES, REPLY_BUFFER_BYTES, REQUEST_BUFFER_BYTES } from "./protocol.ts";
 import type { FuseLogger } from "./replies.ts";
-import { RequestBuffer } from "./request-buffer.ts";
-import type { RequestHeader } from "./request-buffer.ts";
+
+export type { FuseLogger } from "./replies.ts";
 
 export interface FuseSessionOptions {
   /** Refuse what changes anything with EROFS, besides the mount flag. */
@@ -46,8 +33,7 @@ export class FuseSession implements AsyncDisposable {
   readonly #logger: FuseLogger;
   readonly #options: FuseSessionOptions;
   readonly #resolveEnd: () => void;
-  #serving: { channel: Channel; requests: RequestBuffer; replies: Replies; dispatcher: Dispatcher } | undefined;
-  #agreement: Agreement | undefined;
+  #serving: { readonly channel: Channel; readonly connection: Connection } | undefined;
 
   constructor({
     operations,
@@ -81,34 +67,31 @@ export class FuseSession implements AsyncDisposable {
       REPLY_BUFFER_BYTES,
       this.#options.spinMicroseconds,
       (lengthBytes) => {
-        this.#receive(lengthBytes);
+        this.#serving?.connection.receive(lengthBytes);
       },
       (errno) => {
         this.#finish(errno);
       },
     );
     if (channel === undefined) throw new TcfsError("TCFS_IO", "the FUSE descriptor cannot be polled");
-    const timeouts: CacheTimeouts = {
-      entrySeconds: this.#options.entryTimeoutSeconds,
-      attributeSeconds: this.#options.attributeTimeoutSeconds,
-    };
-    const replies = new Replies(channel, this.#logger);
-    this.#serving = {
-      channel,
-      requests: new RequestBuffer(channel.request),
-      replies,
-      dispatcher: new Dispatcher(this.#operations, replies, { timeouts, readOnly: this.#options.readOnly }),
-    };
+    const connection = new Connection(channel, this.#operations, this.#logger, {
+      readOnly: this.#options.readOnly,
+      timeouts: {
+        entrySeconds: this.#options.entryTimeoutSeconds,
+        attributeSeconds: this.#options.attributeTimeoutSeconds,
+      },
+    });
+    this.#serving = { channel, connection };
   }
 
   /** What the kernel and we agreed on; undefined before its first request. */
   get agreement(): Agreement | undefined {
-    return this.#agreement;
+    return this.#serving?.connection.agreement;
   }
 
   /** Requests that wait for an operation's promise. */
   get pendingCount(): number {
-    return this.#serving?.replies.pendingCount ?? 0;
+    return this.#serving?.connection.pendingCount ?? 0;
   }
 
   /** Let go of the connection; what is still mounted answers ENOTCONN from then on. Idempotent. */
@@ -148,70 +131,12 @@ export class FuseSession implements AsyncDisposable {
     }
   }
 
-  /** One request, which lies in the request buffer. Never throws. */
-  #receive(lengthBytes: number): void {
-    if (this.#serving === undefined) return;
-    const { requests, replies } = this.#serving;
-    const header = requests.begin(lengthBytes);
-    if (header === undefined) {
-      this.#logger.error("the kernel sent something that is no request", { lengthBytes });
-      return;
-    }
-    const call = new Call(header);
-    try {
-      this.#handle(decodeRequest(requests, header, this.#agreement?.hasLongSetxattr === true), header, call);
-    } catch (error) {
-      if (!isUnanswered(header.opcode)) replies.fail(call, error);
-      else this.#logger.error("a notice of the kernel failed", { opcode: header.opcode, stack: stackOf(error) });
-    }
-  }
-
-  #handle(request: Request, header: RequestHeader, call: Call): void {
-    if (this.#serving === undefined) return;
-    switch (request.kind) {
-      case "init":
-        this.#initialize(request, header, call);
-        return;
-      case "forget":
-        for (const { ino, count } of request.forgets) this.#operations.forget(ino, count);
-        return;
-      case "interrupt":
-        this.#serving.replies.interrupt(request.uniqueLow, request.uniqueHigh);
-        return;
-      default:
-        this.#serving.dispatcher.dispatch(request, call);
-    }
-  }
-
-  #initialize(request: InitRequest, header: RequestHeader, call: Call): void {
-    const replies = this.#serving?.replies;
-    const agreement = negotiate(request);
-    if (agreement === undefined) {
-      const { major, minor } = request;
-      this.#logger.error("the kernel's FUSE protocol is too old", { major, minor });
-      replies?.answerErrno(header, EPROTO);
-    } else if (agreement === "again") {
-      replies?.answer(call, PROTOCOL_MAJOR, (reply, offset, major) => {
-        reply.fill(offset, 64);
-        reply.u32(offset, major);
-        return 64;
-      });
-    } else {
-      this.#agreement = agreement;
-      replies?.answer(call, agreement, encodeInit);
-    }
-  }
-
   #finish(errno: number): void {
     if (errno !== ENODEV && errno !== ECONNABORTED) {
       this.#logger.error("the FUSE connection broke", { errno: errnoName(errno) });
     }
     void this.close();
   }
-}
-
-function isUnanswered(opcode: number): boolean {
-  return opcode === OPCODE.FORGET || opcode === OPCODE.BATCH_FORGET || opcode === OPCODE.INTERRUPT;
 }
 
 /** A fuse_out_header with unique 0 and the notification's code for error, and room for `payloadBytes`. */

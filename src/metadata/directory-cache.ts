@@ -8,7 +8,7 @@ import type { DirectoryEntryRecord } from "../format/records.ts";
 import type { InodeNumber, Name } from "../ids.ts";
 
 /** Estimated bytes of one entry: object, name, cookie, places in map and array. */
-const ENTRY_BYTES = 150;
+const ENTRY_BYTES = 180;
 const NODE_BYTES = 400;
 /** A directory may take this share of the cache, unless it is the one large directory listed last. */
 const LARGE_SHARE = 1 / 4;

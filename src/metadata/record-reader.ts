@@ -7,16 +7,15 @@ import { decodeDentry, decodeXattrs } from "../format/dentry-codec.ts";
 import { decodeExtentPage } from "../format/extent-codec.ts";
 import { checkOrphan, decodeInode, decodeVolume } from "../format/inode-codec.ts";
 import {
-  CHUNK_ID_BYTES,
+  chunkIdOfKey,
   chunkKey,
   cookieOfDentryKey,
   dentryKey,
   extentsKey,
-  idOfKey,
   inodeKey,
   inodeOfKey,
   listOfKey,
-  PACK_ID_BYTES,
+  packIdOfKey,
   singleKey,
 } from "../format/record-keys.ts";
 import type {
@@ -28,7 +27,7 @@ import type {
   PackRecord,
   VolumeRecord,
 } from "../format/records.ts";
-import type { ChunkId, InodeNumber, Name, PackId } from "../ids.ts";
+import type { ChunkId, InodeNumber, Name } from "../ids.ts";
 import type { Database, StoredEntry } from "./database.ts";
 import { CachedDentry, NO_COOKIE } from "./directory-cache.ts";
 import type { Xattrs } from "./layer.ts";
@@ -99,12 +98,12 @@ export class RecordReader {
   }
 
   storedChunk([key, sealed]: StoredEntry): { readonly id: ChunkId; readonly record: ChunkRecord } {
-    const id = idOfKey<ChunkId>(key, CHUNK_ID_BYTES);
+    const id = chunkIdOfKey(key);
     return { id, record: decodeChunk(this.#unseal(key, sealed, "chunk record", 0)) };
   }
 
   storedPack([key, sealed]: StoredEntry): PackRecord {
-    const pack = idOfKey<PackId>(key, PACK_ID_BYTES);
+    const pack = packIdOfKey(key);
     return decodePack(pack, this.#unseal(key, sealed, "pack record", 0));
   }
 

@@ -13,7 +13,7 @@ import type { Layer } from "./layer.ts";
 import type { RecordReader } from "./record-reader.ts";
 
 /** The state above the database at one moment. */
-export interface Overlays {
+interface Overlays {
   readonly live: Layer;
   readonly frozen: LevelFrozenBatch | undefined;
 }

@@ -192,7 +192,7 @@ describe("collection", () => {
         expect({ uniqueBytes, inlineBytes }).toEqual({ uniqueBytes: liveBytes, inlineBytes: 0 });
         expect(storedBytes).toBeLessThanOrEqual(2 * liveBytes + 1000 * packCount);
         expect(storedBytes).toBe(
-          vault.metadata.durable.packs.values().reduce((sum, { lengthBytes }) => sum + lengthBytes, 0),
+          [...vault.metadata.durable.packs.values()].reduce((sum, { lengthBytes }) => sum + lengthBytes, 0),
         );
         expect((await vault.packFiles()).length).toBe(packCount);
       }),

@@ -230,7 +230,7 @@ describe("a damaged pack", () => {
   );
 
   test("does not open under another pack's name", async () => {
-    await using vault = await TestVault.open({ openPacks: 1, packBytes: 20_000 });
+    await using vault = await TestVault.open({ openPacks: 1, packBytes: 10_000 });
     const first = await vault.put(noise("one", 15_000));
     const second = await vault.put(noise("two", 15_000));
     await vault.commit();

@@ -12,8 +12,8 @@ const CLOSED = expect.objectContaining({ code: "TCFS_CLOSED" }) as Error;
 
 describe("deriveSubkeys", () => {
   test("gives six keys, all different, and others to another vault", () => {
-    const keys = Object.values(deriveSubkeys(noise("vault key", 32), VAULT_ID));
-    const others = Object.values(deriveSubkeys(noise("vault key", 32), noise("other vault", 16)));
+    const keys = Object.values<Uint8Array>({ ...deriveSubkeys(noise("vault key", 32), VAULT_ID) });
+    const others = Object.values<Uint8Array>({ ...deriveSubkeys(noise("vault key", 32), noise("other vault", 16)) });
     const all = new Set([...keys, ...others].map((key) => Buffer.from(key).toString("hex")));
     expect(keys).toHaveLength(6);
     expect(all.size).toBe(12);

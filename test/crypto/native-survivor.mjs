@@ -2,13 +2,14 @@
  * A child process that uses the addon as roughly as a program can, and must still end by itself: how, says argv[2].
  * It calls the binding as src/crypto/native-engine.ts does; plain JavaScript, since the child runs no TypeScript.
  */
-import { createRequire } from "node:module";
+import { fileURLToPath } from "node:url";
 import { isMainThread, Worker, workerData } from "node:worker_threads";
 
 const MIB = 2 ** 20;
 const CALLS = 8;
-/** @type {import("../../src/crypto/binding.ts").EngineBinding} */
-const binding = createRequire(import.meta.url)("../../native/build/Release/tcfs_engine.node");
+const addon = { exports: {} };
+process.dlopen(addon, fileURLToPath(new URL("../../native/build/Release/tcfs_engine.node", import.meta.url)));
+const binding = /** @type {import("../../src/crypto/binding.ts").EngineBinding} */ (addon.exports);
 
 function openHandles() {
   const staging = new Uint8Array(4096);
@@ -68,12 +69,11 @@ function overflow() {
 function misuse(...values) {
   let refused = 0;
   const { engine, pack } = openHandles();
-  /** @type {any} */
-  const any = binding;
-  for (const name of Object.keys(any)) {
+  const calls = /** @type {((...values: unknown[]) => unknown)[]} */ (Object.values(binding));
+  for (const call of calls) {
     for (const first of [undefined, engine, pack, {}, ...values]) {
       try {
-        any[name](first, values, -1, new Uint8Array(3), Uint32Array.of(2 ** 31), 5n, "x", true, null, first);
+        call(first, values, -1, new Uint8Array(3), Uint32Array.of(2 ** 31), 5n, "x", true, null, first);
       } catch {
         refused += 1;
       }
@@ -90,9 +90,9 @@ if (!isMainThread) {
   await Promise.all(calls);
 } else {
   const mode = process.argv[2] ?? "";
-  if (mode === "exit-under-way") startCalls(openHandles());
+  if (mode === "exit-under-way") void Promise.all(startCalls(openHandles()));
   else if (mode === "uncaught") {
-    startCalls(openHandles());
+    void Promise.all(startCalls(openHandles()));
     process.on("uncaughtException", () => process.exit(0));
     setImmediate(() => {
       throw new Error("while calls are under way");

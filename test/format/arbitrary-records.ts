@@ -12,7 +12,7 @@ const byteString = (maxLength: number): fc.Arbitrary<string> =>
 
 export const anyEpoch = fc.integer({ min: 1, max: 2 ** 32 - 1 }) as fc.Arbitrary<Epoch>;
 const anyInodeNumber = fc.integer({ min: 1, max: Number.MAX_SAFE_INTEGER }) as fc.Arbitrary<InodeNumber>;
-export const anyName = fc
+const anyName = fc
   .oneof(byteString(20), byteString(255))
   .filter((text) => nameFault(text) === undefined) as fc.Arbitrary<Name>;
 const anyChunkId = bytesOf(32) as fc.Arbitrary<ChunkId>;
@@ -80,7 +80,7 @@ export const anyExtentPage = fc
   .filter((page) => page.length > 0);
 
 const anyPacked: fc.Arbitrary<ChunkRecord> = fc
-  .tuple(anyPackId, u53(), u32(), fc.integer({ min: 1, max: 4 * 1024 * 1024 }), fc.integer({ min: 17, max: 65_552 }))
+  .tuple(anyPackId, u53(), u32(), fc.integer({ min: 1, max: 4 * 1024 * 1024 }), fc.integer({ min: 21, max: 65_556 }))
   .map(([pack, packOffset, firstFrame, lengthBytes, frameBytes]) => ({
     kind: "packed",
     pack,

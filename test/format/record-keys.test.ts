@@ -2,7 +2,7 @@ import { fc, test } from "@fast-check/vitest";
 import { expect } from "vitest";
 import {
   allOfKind,
-  CHUNK_ID_BYTES,
+  chunkIdOfKey,
   chunkKey,
   cookieOfDentryKey,
   cookieOfPrf,
@@ -10,11 +10,11 @@ import {
   dentryKey,
   extentsKey,
   extentsOf,
-  idOfKey,
   inlineListKey,
   inodeKey,
   inodeOfKey,
   listOfKey,
+  packIdOfKey,
   packKey,
   pageOfKey,
   RECORD_KIND,
@@ -66,9 +66,10 @@ test("a range of extent pages is closed below and open above", () => {
 
 test("ids and list numbers are read back from keys, and no other lengths", () => {
   const id = new Uint8Array(32).fill(8) as never;
-  expect(idOfKey(chunkKey(id), CHUNK_ID_BYTES)).toEqual(id);
-  expect(() => idOfKey(packKey(new Uint8Array(16) as never), CHUNK_ID_BYTES)).toThrow(/truncated/u);
-  expect(() => idOfKey(chunkKey(id), 16)).toThrow(/trailing/u);
+  expect(chunkIdOfKey(chunkKey(id))).toEqual(id);
+  expect(packIdOfKey(packKey(new Uint8Array(16).fill(3) as never))).toEqual(new Uint8Array(16).fill(3));
+  expect(() => chunkIdOfKey(packKey(new Uint8Array(16) as never))).toThrow(/length/u);
+  expect(() => packIdOfKey(chunkKey(id))).toThrow(/length/u);
   expect(listOfKey(inlineListKey(0xfedc_ba98))).toBe(0xfedc_ba98);
   expect(() => inlineListKey(2 ** 32)).toThrow(RangeError);
 });

@@ -1,7 +1,11 @@
 import { describe, expect, it } from "vitest";
 import { aclWithMode, decodeAcl, encodeAcl, inheritAcl, isMinimalAcl, modeFromAcl } from "../../src/fs/acl.ts";
 
-const entry = (tag: number, permissions: number, id = 0xffffffff): { tag: number; permissions: number; id: number } => ({
+const entry = (
+  tag: number,
+  permissions: number,
+  id = 0xffffffff,
+): { tag: number; permissions: number; id: number } => ({
   tag,
   permissions,
   id,

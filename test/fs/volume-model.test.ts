@@ -27,7 +27,14 @@ const operation = fc.oneof(
   { weight: 1, arbitrary: fc.record({ kind: fc.constant("zero" as const), name, offset, lengthBytes }) },
   {
     weight: 2,
-    arbitrary: fc.record({ kind: fc.constant("copy" as const), name, other: name, offset, toOffset: offset, lengthBytes }),
+    arbitrary: fc.record({
+      kind: fc.constant("copy" as const),
+      name,
+      other: name,
+      offset,
+      toOffset: offset,
+      lengthBytes,
+    }),
   },
   { weight: 2, arbitrary: fc.record({ kind: fc.constant("unlink" as const), name }) },
   { weight: 2, arbitrary: fc.record({ kind: fc.constant("rename" as const), name, other: name }) },
@@ -93,7 +100,10 @@ class Run {
     await this.vault.crash();
     const digest = await this.digestOfVault();
     const index = this.history.lastIndexOf(digest);
-    expect(index, "the state after the crash is a state the model went through since the last sync").toBeGreaterThanOrEqual(0);
+    expect(
+      index,
+      "the state after the crash is a state the model went through since the last sync",
+    ).toBeGreaterThanOrEqual(0);
     this.model = this.model.at(digest);
     this.history = [digest];
   }
@@ -151,7 +161,7 @@ class Run {
     if (operation.kind === "write") {
       const data = pattern(operation.lengthBytes, operation.seed);
       await operations.write(ino, BigInt(operation.offset), data, { clearSetId: false, sync: false }, caller);
-      data.copy(file.content = TreeModel.grown(file.content, operation.offset + data.length), operation.offset);
+      data.copy((file.content = TreeModel.grown(file.content, operation.offset + data.length)), operation.offset);
     } else if (operation.kind === "truncate") {
       await operations.setAttributes(ino, { lengthBytes: BigInt(operation.offset) }, caller);
       file.content = TreeModel.resized(file.content, operation.offset);
@@ -202,7 +212,7 @@ class Run {
       const content = Buffer.concat(pieces);
       expect(BigInt(content.length)).toBe(attributes.lengthBytes);
       const names = await operations.listXattrs(ino);
-      const xattr = names.length === 0 ? undefined : (await operations.getXattr(ino, "user.x" as Name))[0];
+      const xattr = names.length === 0 ? undefined : (await operations.getXattr(ino, "user.x" as Name))?.[0];
       const file = { content, xattr };
       seen.set(ino, file);
       model.files.set(entryName, file);

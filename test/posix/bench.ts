@@ -10,6 +10,8 @@ import { compileDriver, Driver, errnoOf } from "./driver.ts";
 export interface Traits {
   /** Largest length of a file. */
   readonly maximumFileBytes: bigint;
+  /** The error of a write beyond that; at 2^63 the kernel itself finds the offset out of range. */
+  readonly beyondMaximum: "EFBIG" | "EINVAL";
   /** Largest xattr value that fits. */
   readonly maximumXattrBytes: number;
   /** The error of one more byte than that. */

@@ -10,6 +10,7 @@ testPosix("ext4", async () => {
     directory: ext4.mountPoint,
     traits: {
       maximumFileBytes: 2n ** 44n - 2n ** 12n, // 2^32 blocks of 4 KiB, less one
+      beyondMaximum: "EFBIG",
       maximumXattrBytes: 3900, // what is left of one block
       xattrOverflow: "ENOSPC",
       timeRange: [-(2n ** 31n), 2n ** 34n - 2n ** 31n - 1n], // 34 bits of seconds from 1901

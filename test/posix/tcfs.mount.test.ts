@@ -10,6 +10,7 @@ testPosix("tcfs", async () => {
     directory: mount.mountPoint,
     traits: {
       maximumFileBytes: 2n ** 63n - 1n,
+      beyondMaximum: "EINVAL",
       maximumXattrBytes: 65_536,
       xattrOverflow: "E2BIG",
       timeRange: [-(2n ** 40n), 2n ** 40n],

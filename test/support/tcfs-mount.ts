@@ -99,7 +99,7 @@ class MountedVault implements TcfsMount {
     this.#cleanup.add(() => this.#release());
     await this.#succeed(["mount", this.mountPoint, ...this.#vaultParameters, ...parameters]);
     await run("mountpoint", ["-q", this.mountPoint]);
-    this.pid = Number((await readFile(this.#pidFile, "utf8")).trim());
+    this.pid = await this.#readPid();
     if (!isAlive(this.pid)) throw new Error(`tcfs mount returned, but its daemon ${this.pid} does not run`);
   }
 
@@ -112,6 +112,7 @@ class MountedVault implements TcfsMount {
 
   async kill9(): Promise<void> {
     const pid = this.pid;
+    if (pid <= 0) throw new Error("no daemon runs"); // 0 would be this very process group
     process.kill(pid, "SIGKILL");
     await eventually(`daemon ${pid} ends after SIGKILL`, COMMAND_TIMEOUT_MS, () => !isAlive(pid));
     await this.#forgetDaemon();
@@ -144,6 +145,12 @@ class MountedVault implements TcfsMount {
     );
   }
 
+  async #readPid(): Promise<number> {
+    const text = (await readFile(this.#pidFile, "utf8")).trim();
+    if (!/^[1-9]\d*$/.test(text)) throw new Error(`the pid file holds "${text}"`);
+    return Number(text);
+  }
+
   /** The number may soon belong to another process. */
   async #forgetDaemon(): Promise<void> {
     this.pid = 0;
@@ -151,7 +158,7 @@ class MountedVault implements TcfsMount {
   }
 
   async #release(): Promise<void> {
-    if (this.pid === 0 && existsSync(this.#pidFile)) this.pid = Number(await readFile(this.#pidFile, "utf8"));
+    if (this.pid === 0 && existsSync(this.#pidFile)) this.pid = await this.#readPid();
     await unmountAnyway(this.mountPoint);
     const pid = this.pid;
     this.pid = 0;

@@ -1,7 +1,7 @@
 /** `tcfs mount`: unlock the vault, start its daemon, return when the mount answers (or stay, in the foreground). */
 import type { ChildProcess } from "node:child_process";
 import { resolve } from "node:path";
-import { TcfsError, isTcfsError } from "../../errors.ts";
+import { TcfsError } from "../../errors.ts";
 import { hasHeader } from "../../keys/header-file.ts";
 import { NodeDisk } from "../../platform/node-disk.ts";
 import { EXIT_CODE } from "../exit-codes.ts";
@@ -87,12 +87,7 @@ async function unlockOrCreate(
       throw new TcfsError("TCFS_NO_VAULT", `there is no vault in ${vault}`);
     return createVault({ vault, passphraseFile }, settings);
   }
-  try {
-    return await unlockVault(vault, { passphraseFile, recoveryFile }, settings);
-  } catch (error) {
-    if (!isTcfsError(error, "TCFS_ACCESS")) throw error;
-    throw new TcfsError("TCFS_USAGE", `the vault in ${vault} belongs to another user`, { cause: error });
-  }
+  return unlockVault(vault, { passphraseFile, recoveryFile }, settings);
 }
 
 /** Pass signals on to the daemon and end as it does. */

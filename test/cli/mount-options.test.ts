@@ -1,0 +1,73 @@
+import { describe, expect, test } from "vitest";
+import { isTcfsError } from "../../src/errors.ts";
+import { parseHelperArguments } from "../../src/cli/mount-helper.ts";
+import { DEFAULT_MOUNT_OPTIONS, parseMountOptions } from "../../src/cli/mount-options.ts";
+
+function expectUsage(action: () => unknown, words: RegExp): void {
+  try {
+    action();
+  } catch (error) {
+    expect(isTcfsError(error, "TCFS_USAGE"), String(error)).toBe(true);
+    expect(String(error)).toMatch(words);
+    return;
+  }
+  expect.unreachable("not refused");
+}
+
+describe("mount options", () => {
+  test("change what they name, the last one winning", () => {
+    expect(parseMountOptions(["ro,noatime,suid,dev", "rw,allow_other,noexec"])).toEqual({
+      ...DEFAULT_MOUNT_OPTIONS,
+      readOnly: false,
+      atime: false,
+      suid: true,
+      dev: true,
+      allowOther: true,
+      exec: false,
+    });
+  });
+
+  test("that fstab, mount(8) and other FUSE filesystems give are taken without effect", () => {
+    const list = "defaults,noauto,user=ann,users,_netdev,nofail,x-systemd.automount,X-mount.mkdir,default_permissions";
+    expect(parseMountOptions([list, "relatime,subtype=x,max_read=4096,,"])).toEqual(DEFAULT_MOUNT_OPTIONS);
+  });
+
+  test("carry values, in which a comma is escaped", () => {
+    const options = parseMountOptions(["fsname=a\\,b=c,passphrase_file=/k/p,recovery_file=/k/r,pid_file=/run/p"]);
+    expect(options).toMatchObject({ fsName: "a,b=c", passphraseFile: "/k/p", recoveryFile: "/k/r", pidFile: "/run/p" });
+  });
+
+  test.each(["bogus", "ro=1", "uid=1000", "sync", "__proto__", "constructor=1", "toString"])(
+    "refuse %s by name",
+    (option) => {
+      expectUsage(() => parseMountOptions([option]), new RegExp(option, "u"));
+    },
+  );
+
+  test("refuse a value that is missing", () => {
+    expectUsage(() => parseMountOptions(["fsname"]), /needs a value/u);
+    expectUsage(() => parseMountOptions(["pid_file="]), /needs a value/u);
+  });
+});
+
+describe("the words that mount(8) gives its helper", () => {
+  test("are understood in any order, joined or not", () => {
+    const expected = {
+      vault: "/v",
+      mountPoint: "/m",
+      optionLists: ["ro,noauto", "ro"],
+      isFake: false,
+      isVerbose: true,
+    };
+    expect(parseHelperArguments(["/v", "/m", "-svr", "-o", "ro,noauto", "-t", "fuse.tcfs"])).toEqual(expected);
+    expect(parseHelperArguments(["-oro,noauto", "-rnv", "/v", "-tfuse.tcfs", "/m"])).toEqual(expected);
+    expect(parseHelperArguments(["/v", "/m", "-f"]).isFake).toBe(true);
+  });
+
+  test.each([[["/v"]], [["/v", "/m", "/x"]], [["/v", "/m", "-q"]], [["/v", "/m", "-o"]]])(
+    "are refused as %j",
+    (words) => {
+      expectUsage(() => parseHelperArguments(words), /mount\.tcfs takes|flag/u);
+    },
+  );
+});

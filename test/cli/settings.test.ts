@@ -1,0 +1,20 @@
+import { describe, expect, test } from "vitest";
+import { readSettings } from "../../src/cli/settings.ts";
+
+describe("the default vault", () => {
+  test.each([
+    [{ TCFS_VAULT: "/v" }, "/v"],
+    [{ TCFS_VAULT: "", HOME: "/home/a" }, "/home/a/.local/share/tcfs/default"],
+    [{ XDG_DATA_HOME: "/data", HOME: "/home/a" }, "/data/tcfs/default"],
+    [{ XDG_DATA_HOME: "relative", HOME: "/home/a" }, "/home/a/.local/share/tcfs/default"],
+  ])("of %j is %s", (environment, expected) => {
+    expect(readSettings(environment).defaultVault).toBe(expected);
+  });
+});
+
+describe("the daemon's environment", () => {
+  test("holds nothing but what it needs", () => {
+    const environment = { PATH: "/bin", NODE_OPTIONS: "--inspect", TCFS_PASSWORD: "x", AWS_SECRET: "y", HOME: "/h" };
+    expect(readSettings(environment).daemonEnvironment).toEqual({ PATH: "/bin", HOME: "/h" });
+  });
+});

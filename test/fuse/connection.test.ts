@@ -1,0 +1,159 @@
+import { constants } from "node:os";
+import fc from "fast-check";
+import { beforeEach, describe, expect, it } from "vitest";
+import { TcfsError } from "../../src/errors.ts";
+import type { ReadResult } from "../../src/fs/operations.ts";
+import { Connection } from "../../src/fuse/connection.ts";
+import { OPCODE } from "../../src/fuse/protocol.ts";
+import { MemoryFileSystem } from "./fixtures/memory-file-system.ts";
+import { RecordingChannel, fields, layRequest } from "./fixtures/requests.ts";
+import type { Reply, RequestFields } from "./fixtures/requests.ts";
+
+const { EINTR, EINVAL, EIO, ENOENT, ENOSYS, ENOTTY, ERANGE, EROFS } = constants.errno;
+const UNANSWERED: readonly number[] = [OPCODE.FORGET, OPCODE.BATCH_FORGET, OPCODE.INTERRUPT];
+const READ_BODY = fields(0n, 0n, 4096, 0, 0n, 0, 0);
+
+let channel: RecordingChannel;
+let operations: MemoryFileSystem;
+let logs: string[];
+let connection: Connection;
+
+function connect(readOnly = false): void {
+  channel = new RecordingChannel();
+  operations = new MemoryFileSystem();
+  logs = [];
+  const log = (message: string, fields: unknown): void => {
+    logs.push(`${message} ${JSON.stringify(fields)}`);
+  };
+  const timeouts = { entrySeconds: 60, attributeSeconds: 60 };
+  connection = new Connection(channel, operations, { warn: log, error: log }, { timeouts, readOnly });
+}
+
+function send(fields: RequestFields): void {
+  connection.receive(layRequest(channel.request, fields));
+}
+
+async function ask(fields: RequestFields): Promise<Reply> {
+  const before = channel.replies.length;
+  send(fields);
+  await new Promise(setImmediate);
+  expect(channel.replies.length).toBe(before + 1);
+  return channel.replies[before] as Reply;
+}
+
+beforeEach(() => {
+  connect();
+});
+
+describe("Connection", () => {
+  it("answers every request once and every notice never, whatever the bytes", async () => {
+    const opcode = fc.oneof(fc.constantFrom(...Object.values(OPCODE)), fc.nat(80));
+    const name = fc.stringMatching(/^[a-c.]{1,2}$/);
+    const body = fc.oneof(
+      fc.uint8Array({ maxLength: 120 }),
+      fc.tuple(fc.array(fc.nat(5), { maxLength: 22 }), name).map(([words, name]) => fields(...words, name, name)),
+    );
+    const request = fc.record({ opcode, body, ino: fc.bigInt({ min: 0n, max: 4n }) });
+    await fc.assert(
+      fc.asyncProperty(fc.array(request, { maxLength: 40 }), async (requests) => {
+        connect();
+        for (const [index, request] of requests.entries()) send({ ...request, unique: BigInt(index * 2 + 2) });
+        await new Promise(setImmediate);
+        const expected = requests.flatMap(({ opcode }, index) =>
+          UNANSWERED.includes(opcode) ? [] : [BigInt(index * 2 + 2)],
+        );
+        expect(channel.replies.map(({ unique }) => unique).sort((a, b) => Number(a - b))).toEqual(expected);
+        for (const { lengthBytes, error, payload } of channel.replies) {
+          expect(lengthBytes).toBe(16 + payload.length);
+          expect(error).toBeLessThanOrEqual(0);
+        }
+      }),
+      { numRuns: 300 },
+    );
+  });
+
+  it("answers a bug with EIO and logs its stack, but not the name", async () => {
+    expect(await ask({ opcode: OPCODE.LOOKUP, body: fields("broken") })).toMatchObject({ error: -EIO });
+    expect(logs).toHaveLength(1);
+    expect(logs[0]).toContain("RangeError");
+  });
+
+  it("answers a TcfsError with its errno, thrown or rejected", async () => {
+    expect(await ask({ opcode: OPCODE.UNLINK, body: fields("absent") })).toMatchObject({ error: -ENOENT });
+    operations.sync = () => Promise.reject(new TcfsError("TCFS_STORE_FULL", "full"));
+    const sync = await ask({ opcode: OPCODE.FSYNC, body: fields(0n, 0, 0) });
+    expect(sync.error).toBe(-constants.errno.ENOSPC);
+    expect(logs).toEqual([]);
+  });
+
+  it("does not let a slow request hold up the next, and interrupts it", async () => {
+    let reject: (error: Error) => void = () => undefined;
+    operations.read = (_ino, _offset, _lengthBytes, caller) => {
+      caller.onInterrupt(() => {
+        reject(new TcfsError("TCFS_INTERRUPTED", "interrupted"));
+      });
+      return new Promise<ReadResult>((_, fail) => {
+        reject = fail;
+      });
+    };
+    send({ opcode: OPCODE.READ, unique: 100n, body: READ_BODY });
+    expect(connection.pendingCount).toBe(1);
+    expect(await ask({ opcode: OPCODE.GETATTR, unique: 102n, body: fields(0, 0, 0n) })).toMatchObject({ unique: 102n });
+    const reply = await ask({ opcode: OPCODE.INTERRUPT, unique: 101n, body: fields(100n) });
+    expect(reply).toMatchObject({ unique: 100n, error: -EINTR });
+    expect(connection.pendingCount).toBe(0);
+    send({ opcode: OPCODE.INTERRUPT, unique: 101n, body: fields(100n) });
+    expect(channel.replies).toHaveLength(2);
+  });
+
+  it("refuses every change on a read-only mount with EROFS", async () => {
+    connect(true);
+    const changes = [
+      { opcode: OPCODE.MKDIR, body: fields(0o755, 0, "a") },
+      { opcode: OPCODE.CREATE, body: fields(0, 0o644, 0, 0, "a") },
+      { opcode: OPCODE.WRITE, body: fields(0n, 0n, 0, 0, 0n, 0, 0) },
+      { opcode: OPCODE.SETATTR, body: Buffer.alloc(88) },
+      { opcode: OPCODE.RENAME2, body: fields(1n, 0, 0, "a", "b") },
+    ];
+    for (const change of changes) expect(await ask(change)).toMatchObject({ error: -EROFS });
+    expect(await ask({ opcode: OPCODE.GETATTR, body: fields(0, 0, 0n) })).toMatchObject({ error: 0 });
+  });
+
+  it("leaves OPEN, OPENDIR and ACCESS to the kernel, and knows no ioctl", async () => {
+    for (const opcode of [OPCODE.OPEN, OPCODE.OPENDIR, 34]) {
+      expect(await ask({ opcode, body: fields(0, 0) })).toMatchObject({ error: -ENOSYS });
+    }
+    expect(await ask({ opcode: OPCODE.IOCTL, body: Buffer.alloc(32) })).toMatchObject({ error: -ENOTTY });
+  });
+
+  it("answers a malformed request with EINVAL", async () => {
+    expect(await ask({ opcode: OPCODE.LOOKUP, body: Buffer.from("endless") })).toMatchObject({ error: -EINVAL });
+  });
+
+  it("answers a xattr by its length, its bytes, or ERANGE", async () => {
+    await ask({ opcode: OPCODE.INIT, body: fields(7, 45, 0, -1, 0) });
+    await ask({ opcode: OPCODE.SETXATTR, body: fields(5, 0, 0, 0, "user.a", Buffer.from("value")) });
+    const get = (limitBytes: number): Promise<Reply> =>
+      ask({ opcode: OPCODE.GETXATTR, body: fields(limitBytes, 0, "user.a") });
+    expect((await get(0)).payload.readUInt32LE(0)).toBe(5);
+    expect((await get(5)).payload.toString()).toBe("value");
+    expect(await get(4)).toMatchObject({ error: -ERANGE });
+    const list = await ask({ opcode: OPCODE.LISTXATTR, body: fields(100, 0) });
+    expect(list.payload.toString("latin1")).toBe("user.a\0");
+  });
+
+  it("answers EIO in place of a reply that the kernel refuses", () => {
+    channel.result = -EINVAL;
+    send({ opcode: OPCODE.GETATTR, body: fields(0, 0, 0n) });
+    expect(channel.replies.map(({ error }) => error)).toEqual([0, -EIO]);
+    channel.result = -ENOENT;
+    send({ opcode: OPCODE.GETATTR, body: fields(0, 0, 0n) });
+    expect(channel.replies).toHaveLength(3);
+  });
+
+  it("drops what has no header, and goes on", async () => {
+    connection.receive(12);
+    expect(channel.replies).toEqual([]);
+    expect(await ask({ opcode: OPCODE.GETATTR, body: fields(0, 0, 0n) })).toMatchObject({ error: 0 });
+  });
+});
