@@ -43,6 +43,10 @@ export class FrameCache {
     this.#frames?.set(frameKey(packNumber, frame), plaintext);
   }
 
+  delete(packNumber: number, frame: number): void {
+    this.#frames?.delete(frameKey(packNumber, frame));
+  }
+
   /** Bytes held now, overhead included. */
   get usedBytes(): number {
     return this.#frames?.calculatedSize ?? 0;

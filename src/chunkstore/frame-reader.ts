@@ -1,6 +1,7 @@
 /**
  * Reads ranges of packed chunks: which frames, from the cache or the pack, each fetched once however many ask.
- * Small reads go through the frame cache; large runs are unsealed into memory of their own and leave it alone.
+ * Cached is what was prefetched, and frames of which a read took a part: their neighbours want the rest. A frame taken
+ * whole is the reader's, which is the kernel's page cache: keeping it here as well would only push out others.
  */
 import { type FrameCache, frameKey } from "../cache/frame-cache.ts";
 import { FRAME_BYTES, type FrameRun } from "../crypto/engine.ts";
@@ -8,8 +9,6 @@ import { isTcfsError } from "../errors.ts";
 import type { PackedChunkRecord } from "./pack-format.ts";
 import type { PackReader, PackReaders } from "./pack-readers.ts";
 
-/** Whole frames in one run from which on it bypasses the cache: a stream, which the kernel caches itself. */
-const BYPASS_FRAMES = 4;
 /** Frames that are worth unsealing on the calling thread when the page cache has them: less than a hop to the pool. */
 const SYNC_FRAMES = 2;
 /** Prefetches under way at once; more are dropped. */
@@ -93,7 +92,7 @@ export class FrameReader {
 
   /** @returns Undefined where a hop to the pool is the way. */
   #readNow(span: Span): Uint8Array | undefined {
-    if (span.end - span.first === 1) {
+    if (span.end - span.first === 1 && !isTakenWhole(span, span.first)) {
       const frame = this.#frameNow(span, span.first);
       const start = span.offset - span.first * FRAME_BYTES;
       return frame?.subarray(start, start + span.lengthBytes);
@@ -102,11 +101,25 @@ export class FrameReader {
     if (missing > SYNC_FRAMES) return undefined;
     const output = unfilled(span.lengthBytes);
     for (let frame = span.first; frame < span.end; frame++) {
+      if (isTakenWhole(span, frame) && !this.#cache.has(span.reader.number, span.record.firstFrame + frame)) {
+        const into = placeOf(span, output, frame);
+        if (!span.reader.readSync(runOf(span.record, frame, 1), frameOffset(span.record, frame), into))
+          return undefined;
+        continue;
+      }
       const plaintext = this.#frameNow(span, frame);
       if (plaintext === undefined) return undefined;
-      copyFrames(span, output, frame, plaintext);
+      copyFrame(span, output, frame, plaintext);
     }
+    this.#dropTaken(span);
     return output;
+  }
+
+  /** Prefetched frames that were taken whole have done their duty. */
+  #dropTaken(span: Span): void {
+    for (let frame = span.first; frame < span.end; frame++) {
+      if (isTakenWhole(span, frame)) this.#cache.delete(span.reader.number, span.record.firstFrame + frame);
+    }
   }
 
   #frameNow(span: Span, frame: number): Uint8Array | undefined {
@@ -147,10 +160,11 @@ export class FrameReader {
     for (let frame = span.first; frame < span.end; frame++) {
       const number = span.record.firstFrame + frame;
       const cached = this.#cache.get(span.reader.number, number);
-      if (cached !== undefined) copyFrames(span, output, frame, cached);
+      if (cached !== undefined) copyFrame(span, output, frame, cached);
       else waiting.push(this.#copyFetched(span, output, frame, number));
     }
     await Promise.all(waiting);
+    this.#dropTaken(span);
     return output;
   }
 
@@ -166,7 +180,7 @@ export class FrameReader {
       await fetch.done;
     }
     const start = (frame - fetch.first) * FRAME_BYTES;
-    copyFrames(span, output, frame, fetch.plaintext.subarray(start, start + FRAME_BYTES));
+    copyFrame(span, output, frame, fetch.plaintext.subarray(start, start + FRAME_BYTES));
   }
 
   /** @returns Runs [first, count) of the span's frames that are neither cached nor on their way. */
@@ -207,17 +221,26 @@ export class FrameReader {
     return fetch;
   }
 
-  /** Cache what was fetched; of a stream only the frames at its ends, which its neighbours need as well. */
   #keep(span: Span, { first, count, plaintext }: Fetch, isPrefetch: boolean): void {
-    const isBypass = !isPrefetch && count >= BYPASS_FRAMES;
     for (let i = 0; i < count; i++) {
       const frame = first + i;
-      const isCut = frame * FRAME_BYTES < span.offset || (frame + 1) * FRAME_BYTES > span.offset + span.lengthBytes;
-      if (isBypass && !isCut) continue;
+      if (!isPrefetch && isTakenWhole(span, frame)) continue;
       const bytes = plaintext.subarray(i * FRAME_BYTES, (i + 1) * FRAME_BYTES);
       this.#cache.set(span.reader.number, span.record.firstFrame + frame, count === 1 ? bytes : copyOf(bytes));
     }
   }
+}
+
+/** Whether the span has all of a frame's bytes. */
+function isTakenWhole({ record, offset, lengthBytes }: Span, frame: number): boolean {
+  const start = frame * FRAME_BYTES;
+  return start >= offset && Math.min(start + FRAME_BYTES, record.lengthBytes) <= offset + lengthBytes;
+}
+
+/** @returns The part of the span's output that is a frame taken whole. */
+function placeOf(span: Span, output: Uint8Array, frame: number): Uint8Array {
+  const start = frame * FRAME_BYTES - span.offset;
+  return output.subarray(start, Math.min(start + FRAME_BYTES, span.record.lengthBytes - span.offset));
 }
 
 /** As `slice`, without its zeros. */
@@ -256,7 +279,7 @@ function frameOffset(record: PackedChunkRecord, frame: number): number {
 }
 
 /** Copy what a frame's plaintext has of the span to its place in the output. */
-function copyFrames(span: Span, output: Uint8Array, frame: number, plaintext: Uint8Array): void {
+function copyFrame(span: Span, output: Uint8Array, frame: number, plaintext: Uint8Array): void {
   const frameStart = frame * FRAME_BYTES;
   const from = Math.max(span.offset, frameStart);
   const to = Math.min(span.offset + span.lengthBytes, frameStart + plaintext.length);

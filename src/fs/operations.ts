@@ -156,7 +156,8 @@ export interface FileSystemOperations {
   /** Undefined where there is none: the kernel asks for `security.capability` of every file it writes. */
   getXattr(ino: InodeNumber, name: Name): MaybePromise<Uint8Array | undefined>;
   setXattr(ino: InodeNumber, name: Name, value: Uint8Array, flags: XattrFlags, caller: Caller): MaybePromise<void>;
-  listXattrs(ino: InodeNumber): MaybePromise<readonly Name[]>;
+  /** Names of the `trusted` namespace are root's alone to see. */
+  listXattrs(ino: InodeNumber, caller: Caller): MaybePromise<readonly Name[]>;
   removeXattr(ino: InodeNumber, name: Name, caller: Caller): MaybePromise<void>;
   statistics(): MaybePromise<FileSystemStatistics>;
 }

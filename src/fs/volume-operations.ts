@@ -304,12 +304,12 @@ export class VolumeOperations implements FileSystemOperations {
     return this.#parts.isReadOnly ? undefined : this.#parts.committer.commit();
   }
 
-  allocate(ino: InodeNumber, mode: number, offset: bigint, lengthBytes: bigint): MaybePromise<void> {
+  allocate(ino: InodeNumber, mode: number, offset: bigint, lengthBytes: bigint, caller: Caller): MaybePromise<void> {
     const keepsLength = (mode & FALLOC_KEEP_SIZE) !== 0;
     const kind = mode & ~FALLOC_KEEP_SIZE;
     if (lengthBytes <= 0n || offset < 0n) throw new TcfsError("TCFS_INVALID", "empty range");
     checkRange(offset, lengthBytes);
-    if (kind === FALLOC_PUNCH_HOLE && keepsLength) return this.#punch(ino, offset, lengthBytes);
+    if (kind === FALLOC_PUNCH_HOLE && keepsLength) return this.#punch(ino, offset, lengthBytes, caller);
     if (kind !== 0 && kind !== FALLOC_ZERO_RANGE) throw new TcfsError("TCFS_UNSUPPORTED", `fallocate mode ${mode}`);
     if (lengthBytes > BigInt(this.#parts.space.space.availableBytes)) {
       throw new TcfsError("TCFS_STORE_FULL", "the range is larger than the free space");
@@ -324,18 +324,29 @@ export class VolumeOperations implements FileSystemOperations {
         if (kind === FALLOC_ZERO_RANGE) contents.punchSmall(inode, offset, within);
         contents.allocate(inode, offset, within);
       }
-      inode.mode = withoutSetId(inode.mode);
+      this.#dropPrivileges(inode, caller);
       inodes.touchContents(inode);
     });
   }
 
-  #punch(ino: InodeNumber, offset: bigint, lengthBytes: bigint): MaybePromise<void> {
+  /**
+   * What the kernel does not ask for under HANDLE_KILLPRIV_V2: fallocate and copy_file_range clear set-id bits too,
+   * unless root (CAP_FSETID) does it. The caller puts the inode.
+   */
+  #dropPrivileges(inode: InodeRecord, caller: Caller): void {
+    if (caller.uid !== 0) inode.mode = withoutSetId(inode.mode);
+    this.#parts.xattrs.dropCapabilities(inode);
+  }
+
+  #punch(ino: InodeNumber, offset: bigint, lengthBytes: bigint, caller: Caller): MaybePromise<void> {
     return this.#change(0, () => {
       const { contents, inodes } = this.#parts;
       const inode = this.#regular(ino);
       const within = min(offset + lengthBytes, inode.lengthBytes) - offset;
       const touch = (): void => {
-        inodes.touchContents(inodes.get(ino));
+        const punched = inodes.get(ino);
+        this.#dropPrivileges(punched, caller);
+        inodes.touchContents(punched);
       };
       const punching = within > 0n ? contents.punch(inode, offset, within) : undefined;
       return punching === undefined ? touch() : punching.then(touch);
@@ -354,8 +365,9 @@ export class VolumeOperations implements FileSystemOperations {
     from: { readonly ino: InodeNumber; readonly offset: bigint },
     to: { readonly ino: InodeNumber; readonly offset: bigint },
     lengthBytes: bigint,
+    caller: Caller,
   ): Promise<bigint> {
-    const { contents, committer, inodes, xattrs } = this.#parts;
+    const { contents, committer, inodes } = this.#parts;
     const available = this.#regular(from.ino).lengthBytes - from.offset;
     const wanted = Number(min(min(lengthBytes, available), BigInt(MAX_SHARED_BYTES)));
     if (wanted <= 0) return 0n;
@@ -367,8 +379,7 @@ export class VolumeOperations implements FileSystemOperations {
       const copied = Number(min(BigInt(wanted), source.lengthBytes - from.offset));
       if (copied <= 0) return 0n;
       contents.share(source, from.offset, target, to.offset, copied);
-      target.mode = withoutSetId(target.mode);
-      xattrs.dropCapabilities(target);
+      this.#dropPrivileges(target, caller);
       inodes.touchContents(target);
       return BigInt(copied);
     });
@@ -412,8 +423,8 @@ export class VolumeOperations implements FileSystemOperations {
     });
   }
 
-  listXattrs(ino: InodeNumber): readonly Name[] {
-    return this.#parts.xattrs.list(ino);
+  listXattrs(ino: InodeNumber, caller: Caller): readonly Name[] {
+    return this.#parts.xattrs.list(ino, caller.uid === 0);
   }
 
   removeXattr(ino: InodeNumber, name: Name): MaybePromise<void> {

@@ -43,11 +43,14 @@ export class Xattrs {
   }
 
   get(ino: InodeNumber, name: Name): Uint8Array | undefined {
+    checkName(name);
     return this.#all(this.#inodes.get(ino)).get(name);
   }
 
-  list(ino: InodeNumber): Name[] {
-    return [...this.#all(this.#inodes.get(ino)).keys()];
+  /** @param withTrusted - Whether names of the `trusted` namespace are among them. */
+  list(ino: InodeNumber, withTrusted: boolean): Name[] {
+    const names = [...this.#all(this.#inodes.get(ino)).keys()];
+    return withTrusted ? names : names.filter((name) => !name.startsWith("trusted."));
   }
 
   /** @param value - Copied. */
@@ -133,9 +136,9 @@ export class Xattrs {
 function checkName(name: Name): void {
   if (name.length > MAX_NAME_BYTES) throw new TcfsError("TCFS_RANGE", "extended attribute name too long");
   if (name === ACCESS_ACL || name === DEFAULT_ACL) return;
-  if (!NAMESPACES.some((prefix) => name.startsWith(prefix) && name.length > prefix.length)) {
-    throw new TcfsError("TCFS_UNSUPPORTED", "unknown extended attribute namespace");
-  }
+  const namespace = NAMESPACES.find((prefix) => name.startsWith(prefix));
+  if (namespace === undefined) throw new TcfsError("TCFS_UNSUPPORTED", "unknown extended attribute namespace");
+  if (name === namespace) throw new TcfsError("TCFS_INVALID", "an extended attribute without a name");
 }
 
 function sizeOf(xattrs: ReadonlyMap<Name, Uint8Array>): number {

@@ -247,7 +247,7 @@ export class Dispatcher {
         );
         return;
       case "listXattrs":
-        this.#sized(call, operations.listXattrs(ino), request.lengthBytes, (names) =>
+        this.#sized(call, operations.listXattrs(ino, call), request.lengthBytes, (names) =>
           Buffer.from(names.map((name) => `${name}\0`).join(""), "latin1"),
         );
         return;

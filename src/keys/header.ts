@@ -129,11 +129,7 @@ export function parseHeader(content: Uint8Array): VaultHeader {
   refuseUnknownFormat(json);
   const { format: _format, formatVersion: _version, checksum: _checksum, ...header } = check(headerSchema, json);
   checkKdfBounds(header.slots);
-  if (
-    header.chunking.minBytes > header.chunking.averageBytes ||
-    header.chunking.averageBytes > header.chunking.maxBytes
-  )
-    throw badHeader("chunking lengths are out of order");
+  checkChunking(header.chunking);
   // One text per header: no duplicate keys, no second spelling, nothing that another parser would read otherwise.
   if (!Buffer.from(formatHeader(header)).equals(content)) throw badHeader("its text or checksum is not right");
   return header;
@@ -236,6 +232,12 @@ function checkKdfBounds(slots: readonly SlotKind[]): void {
       "TCFS_KDF_BOUNDS",
       "the header's passphrase slots together ask for more than tcfs will compute",
     );
+}
+
+/** What the chunker needs (FORMAT.md §4.1). */
+function checkChunking({ minBytes, averageBytes, maxBytes }: ChunkingParameters): void {
+  if (!(minBytes < averageBytes && averageBytes < maxBytes)) throw badHeader("chunking lengths are out of order");
+  if (!Number.isInteger(Math.log2(averageBytes))) throw badHeader("chunking.averageBytes is no power of two");
 }
 
 function check<T>(schema: z.ZodType<T>, json: unknown): T {

@@ -211,7 +211,7 @@ class Run {
       const pieces = await operations.read(ino, 0n, Number(attributes.lengthBytes), caller);
       const content = Buffer.concat(pieces);
       expect(BigInt(content.length)).toBe(attributes.lengthBytes);
-      const names = await operations.listXattrs(ino);
+      const names = await operations.listXattrs(ino, caller);
       const xattr = names.length === 0 ? undefined : (await operations.getXattr(ino, "user.x" as Name))?.[0];
       const file = { content, xattr };
       seen.set(ino, file);

@@ -146,8 +146,9 @@ describe("a hostile header", () => {
     ["nine slots", (json) => (json["slots"] = Array(9).fill(firstSlot(json)))],
     ["a short salt", (json) => (firstSlot(json)["salt"] = "00")],
     ["upper-case digits", (json) => (json["vaultId"] = "A".repeat(32))],
-    ["chunks of 1 byte", (json) => (json["chunking"] = { minBytes: 1, averageBytes: 4096, maxBytes: 4096 })],
+    ["chunks of 1 byte", (json) => (json["chunking"] = { minBytes: 1, averageBytes: 4096, maxBytes: 8192 })],
     ["chunks of 8 GiB", (json) => (json["chunking"] = { minBytes: 4096, averageBytes: 4096, maxBytes: 2 ** 33 })],
+    ["an uneven average", (json) => (json["chunking"] = { minBytes: 4096, averageBytes: 8193, maxBytes: 16384 })],
     [
       "chunk lengths out of order",
       (json) => (json["chunking"] = { minBytes: 8192, averageBytes: 4096, maxBytes: 8192 }),

@@ -75,7 +75,7 @@ export async function run(program: string, parameters: readonly string[], option
 
 /** Run a script in bash, stopping at the first failure, pipes included. @returns What it printed. */
 export function shell(script: string, options: RunOptions = {}): Promise<string> {
-  return run("bash", ["-euo", "pipefail", "-c", script], options);
+  return run("bash", ["--norc", "-euo", "pipefail", "-c", script], options);
 }
 
 export function sleep(milliseconds: number): Promise<void> {
