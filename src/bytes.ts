@@ -289,3 +289,8 @@ export function storeU64BigEndian(into: Uint8Array, offset: number, value: numbe
 function requireCount(value: number): void {
   if (!(Number.isSafeInteger(value) && value >= 0)) throw new RangeError("not an unsigned 53 bit number");
 }
+
+/** @returns Fresh memory with the same bytes. `slice()` is no copy where a `Uint8Array` happens to be a `Buffer`. */
+export function copyOf(bytes: Uint8Array): Uint8Array {
+  return new Uint8Array(bytes);
+}

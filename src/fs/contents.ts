@@ -2,6 +2,7 @@
  * Reading and changing the bytes of regular files. Keeps `lengthBytes` and `allocatedBytes` of the inode true;
  * times and set-id bits are the caller's (attributes.ts).
  */
+import { copyOf } from "../bytes.ts";
 import type { ChunkStore } from "../chunkstore/chunk-store.ts";
 import { TcfsError } from "../errors.ts";
 import { EXTENT_PAGE_BYTES, type InodeRecord } from "../format/records.ts";
@@ -65,6 +66,23 @@ interface ChunkPiece {
   lengthBytes: number;
 }
 
+/** A run's source that needs no copying to be shared. */
+type StoredSource = Exclude<RunSource, DataSource>;
+type SharedSource = StoredSource | HeldCopy;
+
+/** Bytes that were only in memory, copied before anything is written: writing may use their memory anew. */
+class HeldCopy {
+  readonly bytes: Uint8Array;
+
+  constructor(source: DataSource, offset: number, lengthBytes: number) {
+    this.bytes = copyOf(source.bytes.subarray(offset, offset + lengthBytes));
+  }
+}
+
+function copyOfHeld(source: RunSource, offset: number, lengthBytes: number): SharedSource {
+  return source instanceof DataSource ? new HeldCopy(source, offset, lengthBytes) : source;
+}
+
 export interface ContentsOptions {
   readonly files: FileTable;
   readonly metadata: MetadataStore;
@@ -117,7 +135,11 @@ export class Contents {
       if (result instanceof Promise) isWaiting = true;
       return result;
     });
-    return isWaiting ? Promise.all(results) : (results as Uint8Array[]);
+    if (!isWaiting) return results as Uint8Array[];
+    // Memory of runs may be sealed and used anew before the last piece is here: copy it.
+    return Promise.all(
+      results.map((result, index) => (result === pieces[index] ? copyOf(result as Uint8Array) : result)),
+    );
   }
 
   /** Ask for what a sequential reader wants next. */
@@ -261,20 +283,24 @@ export class Contents {
   share(from: InodeRecord, fromOffset: bigint, to: InodeRecord, toOffset: bigint, lengthBytes: number): void {
     const target = this.#files.open(to);
     target.stream = undefined;
-    const pieces: { readonly lengthBytes: number; readonly source: RunSource; readonly sourceOffset: number }[] = [];
+    const pieces: { readonly lengthBytes: number; readonly source: SharedSource; readonly sourceOffset: number }[] = [];
     forEachPage(fromOffset, lengthBytes, (page, start, end) => {
       this.visit(from, page, start, end, (pieceStart, pieceEnd, source, sourceOffset) => {
-        pieces.push({ lengthBytes: pieceEnd - pieceStart, source, sourceOffset });
+        pieces.push({
+          lengthBytes: pieceEnd - pieceStart,
+          source: copyOfHeld(source, sourceOffset, pieceEnd - pieceStart),
+          sourceOffset,
+        });
       });
     });
     let position = toOffset;
     for (const piece of pieces) {
       const { source, sourceOffset } = piece;
-      if (source instanceof DataSource) {
-        this.write(to, position, source.bytes.subarray(sourceOffset, sourceOffset + piece.lengthBytes));
+      if (source instanceof HeldCopy) {
+        this.write(to, position, source.bytes);
       } else {
         if (source instanceof Uint8Array) this.#chunks.retain(source);
-        this.#place(to, target, position, piece);
+        this.#place(to, target, position, { lengthBytes: piece.lengthBytes, source, sourceOffset });
       }
       position += BigInt(piece.lengthBytes);
     }
@@ -285,7 +311,7 @@ export class Contents {
     to: InodeRecord,
     target: FileData,
     offset: bigint,
-    piece: { readonly lengthBytes: number; readonly source: RunSource; readonly sourceOffset: number },
+    piece: { readonly lengthBytes: number; readonly source: StoredSource; readonly sourceOffset: number },
   ): void {
     const isPlaced = piece.source instanceof Uint8Array;
     forEachPage(offset, piece.lengthBytes, (page, start, end, done) => {

@@ -6,13 +6,18 @@ import type { ChunkId } from "../ids.ts";
 
 /** Memory that holds written bytes. Not written to while an engine reads it (`isBusy`). */
 export class DataSource {
-  bytes: Uint8Array;
+  readonly bytes: Uint8Array;
   /** Bytes handed out so far, from the front. */
   usedBytes: number;
   isBusy = false;
+  /** Belongs to one page of one file and goes back to a pool. */
+  readonly isPooled: boolean;
+  /** In the pool: nobody's. */
+  isSpare = false;
 
-  constructor(capacityBytes: number) {
-    this.bytes = Buffer.allocUnsafeSlow(capacityBytes);
+  constructor(capacityBytes: number, isPooled = false) {
+    this.isPooled = isPooled;
+    this.bytes = new Uint8Array(Buffer.allocUnsafeSlow(capacityBytes).buffer);
     this.usedBytes = 0;
   }
 }

@@ -8,7 +8,7 @@ import type { InodeNumber } from "../ids.ts";
 import type { MetadataStore } from "../metadata/metadata-store.ts";
 import { DataSource, HOLE, type Run, type RunSource, ZERO, firstRunAfter, walkRuns } from "./dirty-runs.ts";
 import { type HeldBytes, Overlay } from "./overlay.ts";
-import type { SlabAllocator } from "./slab-allocator.ts";
+import type { WriteMemory } from "./write-memory.ts";
 
 /** Above this a growing run gets memory of its own instead of a share of a slab. */
 const OWN_MEMORY_BYTES = 16 * 1024;
@@ -34,15 +34,15 @@ export class FileData {
   /** The eager sealing under way, if any; never rejects. */
   sealing: Promise<void> | undefined;
   readonly #metadata: MetadataStore;
-  readonly #slabs: SlabAllocator;
+  readonly #memory: WriteMemory;
   readonly #ledger: HeldBytes;
 
-  constructor(inode: InodeRecord, metadata: MetadataStore, slabs: SlabAllocator, ledger: HeldBytes) {
+  constructor(inode: InodeRecord, metadata: MetadataStore, memory: WriteMemory, ledger: HeldBytes) {
     this.ino = inode.ino;
     this.mayBeStored = inode.allocatedBytes > 0;
     this.live = new Overlay(ledger);
     this.#metadata = metadata;
-    this.#slabs = slabs;
+    this.#memory = memory;
     this.#ledger = ledger;
   }
 
@@ -120,18 +120,19 @@ export class FileData {
     const wanted = lengthBytes + data.length;
     if (wanted < OWN_MEMORY_BYTES) return false;
     const capacity = Math.min(EXTENT_PAGE_BYTES - last.start, Math.max(64 * 1024, wanted * 4));
-    const grown = new DataSource(capacity);
+    const grown = this.#memory.take(capacity);
     grown.bytes.set(source.bytes.subarray(last.sourceOffset, sourceEnd), 0);
     grown.bytes.set(data, lengthBytes);
     grown.usedBytes = wanted;
     this.live.replace(page, last.start, last.start + wanted, grown, 0);
+    this.release(page, source);
     return true;
   }
 
   #allocate(page: number, start: number, lengthBytes: number): { source: DataSource; offset: number } {
     const isStream = start === 0 && this.stream?.fullUntil === page;
-    if (!isStream && lengthBytes < OWN_MEMORY_BYTES) return this.#slabs.allocate(lengthBytes);
-    const source = new DataSource(isStream ? EXTENT_PAGE_BYTES : lengthBytes);
+    if (!isStream && lengthBytes < OWN_MEMORY_BYTES) return this.#memory.carve(lengthBytes);
+    const source = this.#memory.take(isStream ? EXTENT_PAGE_BYTES : lengthBytes);
     source.usedBytes = lengthBytes;
     return { source, offset: 0 };
   }
@@ -142,6 +143,15 @@ export class FileData {
     if (this.stream?.fullUntil === page) this.stream.fullUntil = page + 1;
     else this.stream = { page, rest: 0, fullUntil: page + 1 };
     return this.stream.fullUntil - this.stream.page >= batchPages && this.sealing === undefined;
+  }
+
+  /** A source was sealed or copied: back to the pool with it, unless a run of its page still refers to it. */
+  release(page: number, source: DataSource): void {
+    if (!source.isPooled || source.isBusy) return;
+    for (const layer of [this.live, this.frozen]) {
+      if (layer?.pages.get(page)?.some((run) => run.source === source) === true) return;
+    }
+    this.#memory.giveBack(source);
   }
 
   /** The live generation becomes the frozen one. */

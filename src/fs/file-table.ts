@@ -4,7 +4,7 @@ import type { InodeNumber } from "../ids.ts";
 import type { MetadataStore } from "../metadata/metadata-store.ts";
 import { FileData } from "./file-data.ts";
 import { HeldBytes } from "./overlay.ts";
-import { SlabAllocator } from "./slab-allocator.ts";
+import { WriteMemory } from "./write-memory.ts";
 
 /** An inode whose contents are to be deleted with the next commit. */
 export interface DeletedFile {
@@ -16,7 +16,7 @@ export interface DeletedFile {
 export class FileTable {
   readonly #metadata: MetadataStore;
   readonly #files = new Map<InodeNumber, FileData>();
-  readonly #slabs = new SlabAllocator();
+  readonly #memory = new WriteMemory();
   readonly #held = new HeldBytes();
   #deleted: DeletedFile[] = [];
   #isLiveChanged = false;
@@ -60,7 +60,7 @@ export class FileTable {
     this.#isLiveChanged = true;
     let file = this.#files.get(inode.ino);
     if (file === undefined) {
-      file = new FileData(inode, this.#metadata, this.#slabs, this.#held);
+      file = new FileData(inode, this.#metadata, this.#memory, this.#held);
       this.#files.set(inode.ino, file);
     }
     return file;

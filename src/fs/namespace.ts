@@ -1,4 +1,5 @@
 /** Names: making, finding, moving and removing dentries. Every method is one atomic, synchronous step. */
+import { copyOf } from "../bytes.ts";
 import { TcfsError } from "../errors.ts";
 import type { InodeRecord } from "../format/records.ts";
 import type { InodeNumber, Name } from "../ids.ts";
@@ -111,7 +112,7 @@ export class Namespace {
     if (target.length > MAX_SYMLINK_BYTES) throw new TcfsError("TCFS_NAME_TOO_LONG", "symlink target too long");
     const directory = this.#vacant(place);
     const inode = this.#child(directory, { mode: S_IFLNK | 0o777, umask: 0, deviceNumber: 0 }, caller);
-    inode.symlinkTarget = target.slice();
+    inode.symlinkTarget = copyOf(target);
     inode.lengthBytes = BigInt(target.length);
     this.#metadata.putInode(inode);
     this.#enter(directory, place.name, inode);

@@ -81,6 +81,15 @@ function convert(stretch: Stretch, chunks: readonly StoredChunk[]): void {
   }
 }
 
+/** Give memory back that no run refers to any more. */
+function release(stretch: Stretch): void {
+  let last: DataSource | undefined;
+  for (const { page, source } of stretch.segments) {
+    if (source !== last) stretch.file.release(page, source);
+    last = source;
+  }
+}
+
 function batchesOf(stretches: readonly Stretch[]): Stretch[][] {
   const batches: Stretch[][] = [];
   let current: Stretch[] = [];
@@ -126,6 +135,7 @@ export async function sealFrozen(
       const stored = await chunks.store(inputs, place);
       batch.forEach((stretch, index) => {
         convert(stretch, stored[index] ?? []);
+        release(stretch);
       });
     }
   };
@@ -169,5 +179,6 @@ export async function sealStream(file: FileData, chunks: ChunkStore): Promise<vo
     file.stream = undefined;
   } finally {
     for (const segment of stretch.segments) segment.source.isBusy = false;
+    release(stretch);
   }
 }

@@ -1,4 +1,5 @@
 /** The filesystem's operations: puts names, inodes, contents, xattrs and commits together for `src/fuse`. */
+import { copyOf } from "../bytes.ts";
 import { TcfsError, isTcfsError } from "../errors.ts";
 import type { InodeRecord } from "../format/records.ts";
 import type { InodeNumber, Name } from "../ids.ts";
@@ -174,7 +175,7 @@ export class VolumeOperations implements FileSystemOperations {
 
   makeSymlink(parent: InodeNumber, name: Name, target: Uint8Array, caller: Caller): MaybePromise<Attributes> {
     const { namespace, inodes } = this.#parts;
-    const copy = target.slice();
+    const copy = copyOf(target);
     return this.#change(CHANGE_BYTES, () => inodes.reference(namespace.makeSymlink({ parent, name }, copy, caller)));
   }
 
@@ -256,7 +257,7 @@ export class VolumeOperations implements FileSystemOperations {
       this.#writeNow(ino, offset, data, options.clearSetId);
       return data.length;
     }
-    return this.#writeLater(ino, offset, data.slice(), options, admission, caller);
+    return this.#writeLater(ino, offset, copyOf(data), options, admission, caller);
   }
 
   #writeNow(ino: InodeNumber, offset: bigint, data: Uint8Array, clearSetId: boolean): void {
@@ -417,7 +418,7 @@ export class VolumeOperations implements FileSystemOperations {
   }
 
   setXattr(ino: InodeNumber, name: Name, value: Uint8Array, flags: XattrFlags): MaybePromise<void> {
-    const copy = value.slice();
+    const copy = copyOf(value);
     return this.#change(CHANGE_BYTES + value.length, () => {
       this.#parts.xattrs.set(ino, name, copy, flags);
     });

@@ -1,4 +1,5 @@
 /** Extended attributes, POSIX ACLs among them: storing an access ACL changes the mode, and the other way round. */
+import { copyOf } from "../bytes.ts";
 import { TcfsError } from "../errors.ts";
 import type { InodeRecord } from "../format/records.ts";
 import type { InodeNumber, Name } from "../ids.ts";
@@ -65,7 +66,7 @@ export class Xattrs {
     const before = this.#all(inode);
     if (flags.create && before.has(name)) throw new TcfsError("TCFS_EXISTS", "extended attribute exists");
     if (flags.replace && !before.has(name)) throw new TcfsError("TCFS_NO_DATA", "no such extended attribute");
-    const after = new Map(before).set(name, value.slice());
+    const after = new Map(before).set(name, copyOf(value));
     if (sizeOf(after) > MAX_XATTRS_BYTES) throw new TcfsError("TCFS_STORE_FULL", "too many extended attributes");
     this.#replace(inode, after);
   }
@@ -77,12 +78,12 @@ export class Xattrs {
     if (name === DEFAULT_ACL) {
       if (!isDirectoryMode(inode.mode)) throw new TcfsError("TCFS_ACCESS", "only directories have a default ACL");
       if (acl.length === 0) after.delete(name);
-      else after.set(name, value.slice());
+      else after.set(name, copyOf(value));
     } else {
       if (acl.length > 0) inode.mode = modeFromAcl(acl, inode.mode);
       if (clearSetGid) inode.mode &= ~S_ISGID;
       if (acl.length === 0 || isMinimalAcl(acl)) after.delete(name);
-      else after.set(name, value.slice());
+      else after.set(name, copyOf(value));
     }
     this.#replace(inode, after);
   }

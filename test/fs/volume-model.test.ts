@@ -22,6 +22,8 @@ const seed = fc.nat(255);
 
 const operation = fc.oneof(
   { weight: 6, arbitrary: fc.record({ kind: fc.constant("write" as const), name, offset, lengthBytes, seed }) },
+  // Long enough for full pages to be sealed, and their memory used anew, while the stream goes on.
+  { weight: 2, arbitrary: fc.record({ kind: fc.constant("stream" as const), name, offset, seed }) },
   { weight: 2, arbitrary: fc.record({ kind: fc.constant("truncate" as const), name, offset }) },
   { weight: 2, arbitrary: fc.record({ kind: fc.constant("punch" as const), name, offset, lengthBytes }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant("zero" as const), name, offset, lengthBytes }) },
@@ -162,6 +164,8 @@ class Run {
       const data = pattern(operation.lengthBytes, operation.seed);
       await operations.write(ino, BigInt(operation.offset), data, { clearSetId: false, sync: false }, caller);
       data.copy((file.content = TreeModel.grown(file.content, operation.offset + data.length)), operation.offset);
+    } else if (operation.kind === "stream") {
+      await this.stream(operation, ino, file);
     } else if (operation.kind === "truncate") {
       await operations.setAttributes(ino, { lengthBytes: BigInt(operation.offset) }, caller);
       file.content = TreeModel.resized(file.content, operation.offset);
@@ -188,6 +192,21 @@ class Run {
       const grown = TreeModel.grown(file.content, operation.toOffset + copied);
       other.content.copy(grown, operation.toOffset, operation.offset, operation.offset + copied);
       file.content = grown;
+    }
+  }
+
+  /** Sixteen writes of half a page in order, one of them overwritten at once; the state after each is remembered. */
+  async stream(operation: { offset: number; seed: number }, ino: InodeNumber, file: ModelFile): Promise<void> {
+    const { operations } = this.vault.volume;
+    const start = operation.offset - (operation.offset % (512 * KIB));
+    for (let index = 0; index < 17; index++) {
+      const at = index === 16 ? start + 700 * KIB : start + index * 512 * KIB;
+      const data = pattern(512 * KIB, operation.seed + index * 13);
+      await operations.write(ino, BigInt(at), data, { clearSetId: false, sync: false }, caller);
+      const content = TreeModel.grown(file.content, at + data.length);
+      data.copy(content, at);
+      file.content = content;
+      this.history.push(this.model.digest());
     }
   }
 
