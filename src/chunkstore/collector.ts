@@ -194,9 +194,10 @@ export class Collector {
     let unflushedBytes = 0;
     let moves: ChunkMove[] = [];
     let heldBytes = 0;
+    let canMove = true;
     const moveHeld = async (): Promise<void> => {
-      await this.#options.mover.move(moves);
-      movedBytes += heldBytes;
+      canMove = await this.#move(moves);
+      if (canMove) movedBytes += heldBytes;
       unflushedBytes += heldBytes;
       moves = [];
       heldBytes = 0;
@@ -206,7 +207,7 @@ export class Collector {
       if (!this.#isLive(run, id)) {
         this.#options.ledger.doom(id, record);
         doomedCount += 1;
-      } else if (record.kind === "packed" && toEmpty.has(formatPackId(record.pack))) {
+      } else if (canMove && record.kind === "packed" && toEmpty.has(formatPackId(record.pack))) {
         const content = await this.#readToMove(record);
         if (content === undefined) continue;
         moves.push({ id, from: record, content });
@@ -218,8 +219,19 @@ export class Collector {
       doomedCount = 0;
       unflushedBytes = 0;
     }
-    await moveHeld();
+    if (moves.length > 0) await moveHeld();
     return movedBytes;
+  }
+
+  /** @returns False where there is no room to move into: then only packs without live chunks give theirs back. */
+  async #move(moves: readonly ChunkMove[]): Promise<boolean> {
+    try {
+      await this.#options.mover.move(moves);
+      return true;
+    } catch (error) {
+      if (isTcfsError(error, "TCFS_STORE_FULL")) return false;
+      throw error;
+    }
   }
 
   /** @returns Undefined where the chunk cannot be read: it stays, and its pack with it. */

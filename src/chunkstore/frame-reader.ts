@@ -3,9 +3,9 @@
  * Cached is what was prefetched, and frames of which a read took a part: their neighbours want the rest. A frame taken
  * whole is the reader's, which is the kernel's page cache: keeping it here as well would only push out others.
  */
-import { type FrameCache, frameKey } from "../cache/frame-cache.ts";
 import { FRAME_BYTES, type FrameRun } from "../crypto/engine.ts";
 import { isTcfsError } from "../errors.ts";
+import { type FrameCache, frameKey, unfilled } from "./frame-cache.ts";
 import type { PackedChunkRecord } from "./pack-format.ts";
 import type { PackReader, PackReaders } from "./pack-readers.ts";
 
@@ -47,7 +47,7 @@ export class FrameReader {
 
   /**
    * @param offset - With `lengthBytes` inside the chunk; at least one byte.
-   * @returns Borrowed bytes, maybe a view into the cache; at once where cached or cheap.
+   * @returns Fresh memory; at once where cached or cheap.
    * @throws TcfsError `TCFS_CORRUPT`, `TCFS_IO`.
    */
   read(record: PackedChunkRecord, offset: number, lengthBytes: number): Uint8Array | Promise<Uint8Array> {
@@ -92,27 +92,40 @@ export class FrameReader {
 
   /** @returns Undefined where a hop to the pool is the way. */
   #readNow(span: Span): Uint8Array | undefined {
-    if (span.end - span.first === 1 && !isTakenWhole(span, span.first)) {
-      const frame = this.#frameNow(span, span.first);
-      const start = span.offset - span.first * FRAME_BYTES;
-      return frame?.subarray(start, start + span.lengthBytes);
-    }
     const missing = this.#missing(span).reduce((sum, [, count]) => sum + count, 0);
     if (missing > SYNC_FRAMES) return undefined;
     const output = unfilled(span.lengthBytes);
     for (let frame = span.first; frame < span.end; frame++) {
-      if (isTakenWhole(span, frame) && !this.#cache.has(span.reader.number, span.record.firstFrame + frame)) {
-        const into = placeOf(span, output, frame);
-        if (!span.reader.readSync(runOf(span.record, frame, 1), frameOffset(span.record, frame), into))
-          return undefined;
-        continue;
-      }
-      const plaintext = this.#frameNow(span, frame);
-      if (plaintext === undefined) return undefined;
-      copyFrame(span, output, frame, plaintext);
+      if (!this.#copyNow(span, output, frame)) return undefined;
     }
     this.#dropTaken(span);
     return output;
+  }
+
+  /** @returns Whether the frame was cached, or in the page cache. */
+  #copyNow(span: Span, output: Uint8Array, frame: number): boolean {
+    const { reader, record } = span;
+    const number = record.firstFrame + frame;
+    const cached = this.#cache.get(reader.number, number);
+    if (cached !== undefined) {
+      copyFrame(span, output, frame, cached);
+      return true;
+    }
+    if (this.#fetches.has(frameKey(reader.number, number))) return false;
+    const run = runOf(record, frame, 1);
+    const fileOffset = frameOffset(record, frame);
+    if (isTakenWhole(span, frame)) return reader.readSync(run, fileOffset, placeOf(span, output, frame));
+    const plaintext = this.#cache.take(run.lengthBytes);
+    let isRead = false;
+    try {
+      isRead = reader.readSync(run, fileOffset, plaintext);
+    } finally {
+      if (!isRead) this.#cache.giveBack(plaintext);
+    }
+    if (!isRead) return false;
+    copyFrame(span, output, frame, plaintext);
+    this.#cache.set(reader.number, number, plaintext);
+    return true;
   }
 
   /** Prefetched frames that were taken whole have done their duty. */
@@ -120,19 +133,6 @@ export class FrameReader {
     for (let frame = span.first; frame < span.end; frame++) {
       if (isTakenWhole(span, frame)) this.#cache.delete(span.reader.number, span.record.firstFrame + frame);
     }
-  }
-
-  #frameNow(span: Span, frame: number): Uint8Array | undefined {
-    const { reader, record } = span;
-    const number = record.firstFrame + frame;
-    const cached = this.#cache.get(reader.number, number);
-    if (cached !== undefined) return cached;
-    if (this.#fetches.has(frameKey(reader.number, number))) return undefined;
-    const run = runOf(record, frame, 1);
-    const plaintext = unfilled(run.lengthBytes);
-    if (!reader.readSync(run, frameOffset(record, frame), plaintext)) return undefined;
-    this.#cache.set(reader.number, number, plaintext);
-    return plaintext;
   }
 
   /** Takes over the hold on the reader. */
@@ -221,12 +221,15 @@ export class FrameReader {
     return fetch;
   }
 
+  /** Cache copies: whoever waits for the fetch still reads its memory. */
   #keep(span: Span, { first, count, plaintext }: Fetch, isPrefetch: boolean): void {
     for (let i = 0; i < count; i++) {
       const frame = first + i;
       if (!isPrefetch && isTakenWhole(span, frame)) continue;
       const bytes = plaintext.subarray(i * FRAME_BYTES, (i + 1) * FRAME_BYTES);
-      this.#cache.set(span.reader.number, span.record.firstFrame + frame, count === 1 ? bytes : copyOf(bytes));
+      const own = this.#cache.take(bytes.length);
+      own.set(bytes);
+      this.#cache.set(span.reader.number, span.record.firstFrame + frame, own);
     }
   }
 }
@@ -241,19 +244,6 @@ function isTakenWhole({ record, offset, lengthBytes }: Span, frame: number): boo
 function placeOf(span: Span, output: Uint8Array, frame: number): Uint8Array {
   const start = frame * FRAME_BYTES - span.offset;
   return output.subarray(start, Math.min(start + FRAME_BYTES, span.record.lengthBytes - span.offset));
-}
-
-/** As `slice`, without its zeros. */
-function copyOf(bytes: Uint8Array): Uint8Array {
-  const copy = unfilled(bytes.length);
-  copy.set(bytes);
-  return copy;
-}
-
-/** Memory of its own that will be overwritten whole: filling a frame with zeros first would cost a tenth of its read. */
-function unfilled(lengthBytes: number): Uint8Array {
-  const bytes = Buffer.allocUnsafeSlow(lengthBytes);
-  return new Uint8Array(bytes.buffer, bytes.byteOffset, lengthBytes);
 }
 
 function spanOf(reader: PackReader, record: PackedChunkRecord, offset: number, lengthBytes: number): Span {

@@ -168,11 +168,11 @@ export class OpenPacks {
   async makeDurable(): Promise<ChangedPack[]> {
     const states = [...this.#writers].filter((w) => !w.isEmpty).map((writer) => ({ writer, record: writer.record }));
     const hasNewDirectory = this.#hasNewDirectory;
+    this.#hasNewDirectory = false;
     await Promise.all(states.map(({ writer }) => writer.makeDurable()));
     if (hasNewDirectory) {
       await this.#options.disk.syncDirectory(this.#options.directory);
       await this.#options.disk.syncDirectory(dirname(this.#options.directory));
-      this.#hasNewDirectory = false;
     }
     const changed = states.map(({ writer, record }) => ({ record, previous: this.#recorded.get(writer) }));
     return changed.filter(({ record, previous }) => !isSame(previous, record));
@@ -205,7 +205,7 @@ export class OpenPacks {
 
   /** Finish and close every pack; those that took nothing leave no file. After all appends have settled. */
   async close(): Promise<void> {
-    this.#slots.fill(undefined);
+    for (let slot = 0; slot < this.#slots.length; slot++) this.#slots[slot] = undefined;
     const writers = [...this.#writers];
     await Promise.all(
       writers.map(async (writer) => {

@@ -4,7 +4,6 @@
  */
 import { join } from "node:path";
 
-import { FrameCache } from "../cache/frame-cache.ts";
 import { type ChunkInput, MAX_CHUNK_BYTES, type SealingEngine } from "../crypto/engine.ts";
 import { PackKeyWrapper } from "../crypto/pack-key.ts";
 import { TcfsError, isTcfsError } from "../errors.ts";
@@ -17,6 +16,7 @@ import { ChunkLedger, type UncommittedChunk } from "./chunk-ledger.ts";
 import { type ChunkMove, ChunkMover, isSamePlace } from "./chunk-mover.ts";
 import type { ChunkStore, ChunkStoreStatistics, CollectionReport, StoredChunk } from "./chunk-store.ts";
 import { Collector } from "./collector.ts";
+import type { FrameCache } from "./frame-cache.ts";
 import { FrameReader } from "./frame-reader.ts";
 import { OpenPacks } from "./open-packs.ts";
 import { chunkIdKey } from "./pack-format.ts";
@@ -51,8 +51,8 @@ export interface PackChunkStoreOptions {
   readonly vaultId: Uint8Array;
   /** Subkey `packs` (FORMAT.md §3); copied. */
   readonly packsSubkey: Uint8Array;
-  /** Bound of the plaintext kept in memory. */
-  readonly cacheBytes: number;
+  /** Owned: cleared by close. */
+  readonly frameCache: FrameCache;
   /** Stored bytes at which a pack counts as full. */
   readonly packBytes: number;
   /** Packs that are written at the same time. */
@@ -95,7 +95,7 @@ export class PackChunkStore implements ChunkStore, AsyncDisposable {
     const shared = { disk, directory, engine, vaultId, packKeys };
     this.#packs = new OpenPacks({ ...shared, random, packBytes, openPacks, maxJobs: MAX_SEAL_JOBS, jobBytes });
     this.#readers = new PackReaders({ ...shared, maxOpen: MAX_OPEN_PACKS });
-    this.#cache = new FrameCache({ cacheBytes: options.cacheBytes });
+    this.#cache = options.frameCache;
     this.#frames = new FrameReader(this.#readers, this.#cache);
     this.#proofs = new PackProofs(this.#readers);
     this.#mover = new ChunkMover(this.#packs, ledger, engine, this.#limits);
@@ -331,13 +331,22 @@ export class PackChunkStore implements ChunkStore, AsyncDisposable {
 
   async #migrateInline(): Promise<void> {
     this.#assertWritable();
-    const moves: ChunkMove[] = [];
+    let moves: ChunkMove[] = [];
+    let heldBytes = 0;
     for (const id of this.#ledger.inline.oldest(INLINE_MOVE_COUNT)) {
       const key = chunkIdKey(id);
       if (this.#ledger.uncommitted(key) !== undefined) continue;
       const from = this.#durableRecord(id, key);
-      if (from?.kind === "inline") moves.push({ id, from, content: from.content });
-      else if (from === undefined || from.kind === "packed") this.#ledger.inline.remove([key]);
+      if (from?.kind !== "inline") {
+        this.#ledger.inline.remove([key]); // moved or deleted by an earlier session
+        continue;
+      }
+      moves.push({ id, from, content: from.content });
+      heldBytes += from.content.length;
+      if (heldBytes < MAX_CHUNK_BYTES) continue;
+      await this.#mover.move(moves);
+      moves = [];
+      heldBytes = 0;
     }
     await this.#mover.move(moves);
   }

@@ -23,7 +23,7 @@ const CHUNK_ID_BYTES = 32;
 const INDEX_ENTRY_FIXED_BYTES = CHUNK_ID_BYTES + 12;
 const INDEX_PREFIX_BYTES = 8;
 /** indexOffset u64 || indexLengthBytes u32 || magic[8]; the frame lengths stand before it. */
-export const FOOTER_TAIL_BYTES = 20;
+const FOOTER_TAIL_BYTES = 20;
 /** A footer is never longer: room for the frame lengths of the largest index. */
 export const MAX_FOOTER_BYTES = FOOTER_TAIL_BYTES + 4 * (MAX_CHUNK_BYTES / FRAME_BYTES);
 

@@ -15,6 +15,9 @@ hardenProcess();
 const channel = new Socket({ fd: LAUNCH_FD, readable: true, writable: true });
 channel.on("error", () => undefined); // the command is gone: its end of the channel says so below
 const { request, key } = await receiveLaunch(channel);
+const starterGone = new Promise<void>((resolve) => {
+  channel.once("close", resolve).resume();
+});
 const log = openDaemonLog(logPath(request.vault), (line) => {
   if (request.isForeground) process.stderr.write(line);
 });
@@ -42,8 +45,11 @@ async function run(): Promise<number> {
     if (!request.isForeground) channel.destroy();
   }
 
+  /** Before the mount is ready nobody wants it any more; later only a foreground daemon minds. */
   function onStarterGone(action: () => void): void {
-    if (request.isForeground) channel.once("close", action).resume();
+    void starterGone.then(() => {
+      if (request.isForeground || !isReady) action();
+    });
   }
 }
 
@@ -59,6 +65,7 @@ function hardenProcess(): void {
 
 function receiveLaunch(socket: Socket): Promise<{ request: LaunchRequest; key: SecretKey }> {
   return new Promise((resolve) => {
+    const leave = (): void => process.exit(1); // started by nobody that we know
     let received = Buffer.alloc(0);
     const take = (piece: Buffer): void => {
       const before = received;
@@ -67,7 +74,7 @@ function receiveLaunch(socket: Socket): Promise<{ request: LaunchRequest; key: S
       piece.fill(0);
       const newline = received.indexOf("\n");
       if (newline === -1 || received.length < newline + 1 + LAUNCH_KEY_BYTES) return;
-      socket.removeListener("data", take);
+      socket.removeListener("data", take).removeListener("end", leave);
       socket.pause();
       const request = JSON.parse(received.subarray(0, newline).toString()) as LaunchRequest;
       const key = new SecretKey(received.subarray(newline + 1, newline + 1 + LAUNCH_KEY_BYTES));
@@ -75,7 +82,7 @@ function receiveLaunch(socket: Socket): Promise<{ request: LaunchRequest; key: S
       resolve({ request, key });
     };
     socket.on("data", take);
-    socket.once("end", () => process.exit(1)); // started by nobody that we know
+    socket.once("end", leave);
   });
 }
 

@@ -103,7 +103,6 @@ function commandLine(words: readonly string[], setExitCode: (code: number) => vo
     .help()
     .alias("help", "h")
     .epilogue(EPILOGUE)
-    .parserConfiguration({ "duplicate-arguments-array": false, "camel-case-expansion": true })
     .exitProcess(false)
     .fail((message: string | null, error: Error | undefined) => {
       throw error ?? new TcfsError("TCFS_USAGE", message ?? "this command line is not understood");
@@ -135,13 +134,15 @@ function mountBuilder(command: Argv) {
 
 function secrets<T>(command: Argv<T>) {
   return command
-    .option("vault", { type: "string", requiresArg: true, describe: "the vault's directory" })
+    .option("vault", file("the vault's directory"))
     .option("passphrase-file", file("take the passphrase from the first line of FILE, which must be yours and 0600"))
     .option("recovery-file", file("unlock with the 24 recovery words in FILE"));
 }
 
+/** A flag with a path; given twice, the last one counts. */
 function file(describe: string) {
-  return { type: "string", requiresArg: true, describe } as const;
+  const coerce = (value: string | string[]): string | undefined => (Array.isArray(value) ? value.at(-1) : value);
+  return { type: "string", requiresArg: true, describe, coerce } as const;
 }
 
 function readVersion(): string {

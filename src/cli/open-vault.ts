@@ -1,5 +1,6 @@
 /** A vault opened from its directory and key: every room put together, and taken apart in reverse order. */
 import { join } from "node:path";
+import { LruFrameCache } from "../cache/lru-frame-cache.ts";
 import { PackChunkStore } from "../chunkstore/pack-chunk-store.ts";
 import { openEngine } from "../crypto/open-engine.ts";
 import type { SealingEngine } from "../crypto/engine.ts";
@@ -158,7 +159,7 @@ async function openRooms(options: OpenVaultOptions, closers: Closer[]): Promise<
       random: systemRandom,
       vaultId,
       packsSubkey: subkeys.packs,
-      cacheBytes: CHUNK_CACHE_BYTES,
+      frameCache: new LruFrameCache({ cacheBytes: CHUNK_CACHE_BYTES }),
       packBytes: PACK_BYTES,
       openPacks: OPEN_PACK_COUNT,
     });

@@ -31,7 +31,7 @@ export interface ServeOptions extends LaunchRequest {
   readonly log: Logger;
   /** Called once, when the mount answers. */
   readonly onReady: () => Promise<void>;
-  /** Registers what to do if the command that started a foreground daemon ends. */
+  /** Registers what to do if the command that started us ends while it still has a say. */
   readonly onStarterGone: (action: () => void) => void;
 }
 
@@ -61,7 +61,7 @@ export async function serveMount(options: ServeOptions): Promise<void> {
   await using _control = await served.serveControl();
   served.obeySignals();
   options.onStarterGone(() => {
-    void served.end("the command in the foreground ended");
+    void served.end("the command that started it ended");
   });
   log.info("mounted", { pid: process.pid, readOnly: mount.readOnly, engine: vault.figures().engine });
   await options.onReady();

@@ -234,7 +234,7 @@ async function unmountByHelper(path: string, lazy: boolean): Promise<void> {
   } catch (error) {
     if (!isTcfsError(error, "TCFS_NOT_PERMITTED")) throw error;
     if (error.message.includes("busy")) throw unmountError(constants.errno.EBUSY, path);
-    if (/not found|not mounted/i.test(error.message)) throw unmountError(constants.errno.EINVAL, path);
+    if (/not found|not mounted|invalid argument/i.test(error.message)) throw unmountError(constants.errno.EINVAL, path);
     throw error;
   }
 }

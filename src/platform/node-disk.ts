@@ -41,8 +41,8 @@ function call<T>(action: string, path: string, run: (done: Callback<T>) => void)
 }
 
 /** For calls that only report success. */
-function perform(action: string, path: string, run: (done: fs.NoParamCallback) => void): Promise<void> {
-  return call<void>(action, path, (done) => {
+async function perform(action: string, path: string, run: (done: fs.NoParamCallback) => void): Promise<void> {
+  await call<undefined>(action, path, (done) => {
     run((error) => {
       done(error, undefined);
     });

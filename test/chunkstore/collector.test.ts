@@ -5,6 +5,8 @@ import { describe, expect, test } from "vitest";
 
 import type { StoredChunk } from "../../src/chunkstore/chunk-store.ts";
 import { expectSameBytes, noise } from "../crypto/fixtures.ts";
+import { NodeDisk } from "../../src/platform/node-disk.ts";
+import { FaultyDisk } from "./faulty-disk.ts";
 import { TestVault } from "./test-vault.ts";
 
 const ids = (chunks: readonly StoredChunk[]): StoredChunk["id"][] => chunks.map(({ id }) => id);
@@ -71,6 +73,24 @@ describe("collection", () => {
       expectSameBytes(await vault.get(chunks!), noise(seed, 1000));
     }
     expect(() => vault.store.read(dead![0]!.id, 0, 1)).toThrow();
+  });
+
+  test("gives back dead packs even where there is no room to move live chunks", async () => {
+    const disk = new FaultyDisk(new NodeDisk());
+    await using vault = await TestVault.open({ disk, packBytes: 100_000, openPacks: 1 });
+    const kept = await vault.put(noise("kept", 10_000));
+    await vault.commit(new Map([[1, ids(kept)]]));
+    for (let i = 0; i < 20; i++) await vault.commit(new Map([[2, ids(await vault.put(noise(String(i), 30_000)))]]));
+    await vault.commit(new Map([[2, []]]));
+    await vault.reopen();
+    disk.fail("write", "TCFS_STORE_FULL", Infinity);
+    const { freedBytes, rewrittenBytes } = await vault.collect();
+    expect(freedBytes).toBeGreaterThan(400_000);
+    expect(rewrittenBytes).toBe(0);
+    expectSameBytes(await vault.get(kept), noise("kept", 10_000));
+    disk.heal();
+    expect((await vault.collect()).rewrittenBytes).toBe(10_000);
+    expectSameBytes(await vault.get(kept), noise("kept", 10_000));
   });
 
   test("collects nothing when a chunk that a file refers to is missing", async () => {

@@ -11,15 +11,10 @@ import { TestVault } from "./test-vault.ts";
 
 const CORRUPT = expect.objectContaining({ code: "TCFS_CORRUPT" }) as Error;
 
-async function openFaulty(packBytes = 16 * 1024 * 1024): Promise<{ disk: FaultyDisk; vault: TestVault }> {
-  const disk = new FaultyDisk(new NodeDisk());
-  return { disk, vault: await TestVault.open({ disk, packBytes, openPacks: 1 }) };
-}
-
 describe("a full disk", () => {
   test("fails the call that met it, keeps everything else, and goes on when there is room", async () => {
-    const { disk, vault } = await openFaulty();
-    await using _ = vault;
+    const disk = new FaultyDisk(new NodeDisk());
+    await using vault = await TestVault.open({ disk, openPacks: 1 });
     const before = await vault.put(noise("before", 50_000));
     disk.fail("write", "TCFS_STORE_FULL");
     await expect(vault.put(noise("refused", 60_000))).rejects.toMatchObject({ code: "TCFS_STORE_FULL" });
@@ -35,8 +30,8 @@ describe("a full disk", () => {
   });
 
   test("fails a concurrent call that found the same content on its way", async () => {
-    const { disk, vault } = await openFaulty();
-    await using _ = vault;
+    const disk = new FaultyDisk(new NodeDisk());
+    await using vault = await TestVault.open({ disk, openPacks: 1 });
     await vault.put(noise("opens the pack", 100));
     disk.fail("write", "TCFS_STORE_FULL");
     const outcomes = await Promise.allSettled([vault.put(noise("shared", 1000)), vault.put(noise("shared", 1000))]);
@@ -45,8 +40,8 @@ describe("a full disk", () => {
   });
 
   test("leaves no pack behind when not even its header could be written", async () => {
-    const { disk, vault } = await openFaulty();
-    await using _ = vault;
+    const disk = new FaultyDisk(new NodeDisk());
+    await using vault = await TestVault.open({ disk, openPacks: 1 });
     disk.fail("write", "TCFS_STORE_FULL", 3);
     for (let i = 0; i < 3; i++) {
       await expect(vault.put(noise("x", 1000))).rejects.toMatchObject({ code: "TCFS_STORE_FULL" });
@@ -58,8 +53,8 @@ describe("a full disk", () => {
 
 describe("a failing disk", () => {
   test("retires the pack whose write failed and stores on in another", async () => {
-    const { disk, vault } = await openFaulty();
-    await using _ = vault;
+    const disk = new FaultyDisk(new NodeDisk());
+    await using vault = await TestVault.open({ disk, openPacks: 1 });
     const before = await vault.put(noise("before", 50_000));
     disk.fail("write", "TCFS_IO");
     await expect(vault.put(noise("refused", 60_000))).rejects.toMatchObject({ code: "TCFS_IO" });
@@ -72,8 +67,8 @@ describe("a failing disk", () => {
   });
 
   test.for(["sync", "syncDirectory"] as const)("never forgets a failed %s", async (action) => {
-    const { disk, vault } = await openFaulty();
-    await using _ = vault;
+    const disk = new FaultyDisk(new NodeDisk());
+    await using vault = await TestVault.open({ disk, openPacks: 1 });
     const early = await vault.put(noise("early", 1000));
     await vault.commit();
     const [late] = await vault.put(noise("late", action === "sync" ? 1000 : 20_000_000));
@@ -88,8 +83,8 @@ describe("a failing disk", () => {
   });
 
   test("passes a failed read on, and reads again later", async () => {
-    const { disk, vault } = await openFaulty();
-    await using _ = vault;
+    const disk = new FaultyDisk(new NodeDisk());
+    await using vault = await TestVault.open({ disk, openPacks: 1 });
     const chunks = await vault.put(noise("read", 1000));
     await vault.commit();
     await vault.reopen();
@@ -101,8 +96,8 @@ describe("a failing disk", () => {
 
 describe("flushing", () => {
   test("names chunks in the batch only when their packs and the packs' names are flushed", async () => {
-    const { disk, vault } = await openFaulty();
-    await using _ = vault;
+    const disk = new FaultyDisk(new NodeDisk());
+    await using vault = await TestVault.open({ disk, openPacks: 1 });
     const [chunk] = await vault.put(noise("ordered", 1000));
     disk.events.length = 0;
     const batch = vault.metadata.freeze();
@@ -117,16 +112,16 @@ describe("flushing", () => {
   });
 
   test("costs no flush of its own for inline data", async () => {
-    const { disk, vault } = await openFaulty();
-    await using _ = vault;
+    const disk = new FaultyDisk(new NodeDisk());
+    await using vault = await TestVault.open({ disk, openPacks: 1 });
     await vault.put(noise("inline", 4096), "inline");
     await vault.commit();
     expect(disk.events).toEqual([]);
   });
 
   test("leaves out a chunk that is still being written, and gives it to the next batch", async () => {
-    const { disk, vault } = await openFaulty();
-    await using _ = vault;
+    const disk = new FaultyDisk(new NodeDisk());
+    await using vault = await TestVault.open({ disk, openPacks: 1 });
     await vault.put(noise("first", 1000));
     let letGo: () => void = () => undefined;
     const isHeld = new Promise<void>((resolve) => (letGo = resolve));

@@ -4,6 +4,7 @@ import { basename, join } from "node:path";
 import { describe, expect, test } from "vitest";
 
 import { PackReaders } from "../../src/chunkstore/pack-readers.ts";
+import { LruFrameCache } from "../../src/cache/lru-frame-cache.ts";
 import { PackChunkStore } from "../../src/chunkstore/pack-chunk-store.ts";
 import { parsePackId } from "../../src/chunkstore/pack-format.ts";
 import { FRAME_BYTES, type PackCipher, type SealingEngine } from "../../src/crypto/engine.ts";
@@ -74,7 +75,7 @@ describe("frame numbers", () => {
       random: systemRandom,
       vaultId: VAULT_ID,
       packsSubkey: SUBKEYS.packs,
-      cacheBytes: 0,
+      frameCache: new LruFrameCache({ cacheBytes: 0 }),
       packBytes: 600_000,
       openPacks: 2,
     });
@@ -166,7 +167,7 @@ describe("packs open for reading", () => {
     const packs = (await vault.packFiles()).map((path) => parsePackId(basename(path))!);
     const readers = openReaders(vault, 2);
     for (let round = 0; round < 3; round++) {
-      const held = await Promise.all(packs.map((pack) => readers.acquire(pack)));
+      const held = await Promise.all(packs.map(async (pack) => readers.acquire(pack)));
       expect(await Promise.all(held.map((reader) => reader.length()))).not.toContain(0);
       for (const reader of held) readers.release(reader);
     }

@@ -2,13 +2,14 @@
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 
+import { LruFrameCache } from "../../src/cache/lru-frame-cache.ts";
 import { type ChunkingParameters, DEFAULT_CHUNKING, type SealingEngine } from "../../src/crypto/engine.ts";
 import { openEngine } from "../../src/crypto/open-engine.ts";
 import { deriveSubkeys } from "../../src/crypto/subkeys.ts";
 import { type StoredChunk } from "../../src/chunkstore/chunk-store.ts";
 import { PackChunkStore } from "../../src/chunkstore/pack-chunk-store.ts";
 import type { ExtentPage } from "../../src/format/records.ts";
-import type { ChunkId, InodeNumber } from "../../src/ids.ts";
+import type { ChunkId } from "../../src/ids.ts";
 import type { Disk } from "../../src/platform/disk.ts";
 import { NodeDisk } from "../../src/platform/node-disk.ts";
 import { systemRandom } from "../../src/platform/random.ts";
@@ -84,7 +85,7 @@ export class TestVault implements AsyncDisposable {
   /** One commit, which makes each file of `files` consist of the chunks given; no chunks delete it. */
   async commit(files: ReadonlyMap<number, readonly ChunkId[]> = new Map()): Promise<void> {
     const batch = this.metadata.freeze();
-    for (const [ino, chunks] of files) batch.putExtentPage(ino as InodeNumber, 0, extentsOf(chunks));
+    for (const [ino, chunks] of files) batch.putExtentPage(ino, 0, extentsOf(chunks));
     await this.store.flushInto(batch);
     await batch.commit();
     this.store.committed();
@@ -135,7 +136,7 @@ function openStore(
     random: systemRandom,
     vaultId: VAULT_ID,
     packsSubkey: SUBKEYS.packs,
-    cacheBytes: options.cacheBytes ?? 4 * 1024 * 1024,
+    frameCache: new LruFrameCache({ cacheBytes: options.cacheBytes ?? 4 * 1024 * 1024 }),
     packBytes: options.packBytes ?? 16 * 1024 * 1024,
     openPacks: options.openPacks ?? 2,
   });

@@ -3,6 +3,7 @@ import { join } from "node:path";
 
 import { expect, test } from "vitest";
 
+import { LruFrameCache } from "../../src/cache/lru-frame-cache.ts";
 import { PackChunkStore } from "../../src/chunkstore/pack-chunk-store.ts";
 import { DEFAULT_CHUNKING } from "../../src/crypto/engine.ts";
 import { openEngine } from "../../src/crypto/open-engine.ts";
@@ -37,7 +38,7 @@ async function mount(directory: string): Promise<{
     random: systemRandom,
     vaultId: VAULT_ID,
     packsSubkey: SUBKEYS.packs,
-    cacheBytes: 1_000_000,
+    frameCache: new LruFrameCache({ cacheBytes: 1_000_000 }),
     packBytes: 100_000,
     openPacks: 2,
   });

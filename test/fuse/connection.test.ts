@@ -2,7 +2,6 @@ import { constants } from "node:os";
 import fc from "fast-check";
 import { beforeEach, describe, expect, it } from "vitest";
 import { TcfsError } from "../../src/errors.ts";
-import type { ReadResult } from "../../src/fs/operations.ts";
 import { Connection } from "../../src/fuse/connection.ts";
 import { OPCODE } from "../../src/fuse/protocol.ts";
 import { MemoryFileSystem } from "./fixtures/memory-file-system.ts";
@@ -11,7 +10,6 @@ import type { Reply, RequestFields } from "./fixtures/requests.ts";
 
 const { EINTR, EINVAL, EIO, ENOENT, ENOSYS, ENOTTY, ERANGE, EROFS } = constants.errno;
 const UNANSWERED: readonly number[] = [OPCODE.FORGET, OPCODE.BATCH_FORGET, OPCODE.INTERRUPT];
-const READ_BODY = fields(0n, 0n, 4096, 0, 0n, 0, 0);
 
 let channel: RecordingChannel;
 let operations: MemoryFileSystem;
@@ -88,15 +86,15 @@ describe("Connection", () => {
 
   it("does not let a slow request hold up the next, and interrupts it", async () => {
     let reject: (error: Error) => void = () => undefined;
-    operations.read = (_ino, _offset, _lengthBytes, caller) => {
+    operations.sync = (_ino, caller) => {
       caller.onInterrupt(() => {
         reject(new TcfsError("TCFS_INTERRUPTED", "interrupted"));
       });
-      return new Promise<ReadResult>((_, fail) => {
+      return new Promise((_, fail) => {
         reject = fail;
       });
     };
-    send({ opcode: OPCODE.READ, unique: 100n, body: READ_BODY });
+    send({ opcode: OPCODE.FSYNC, unique: 100n, body: fields(0n, 0, 0) });
     expect(connection.pendingCount).toBe(1);
     expect(await ask({ opcode: OPCODE.GETATTR, unique: 102n, body: fields(0, 0, 0n) })).toMatchObject({ unique: 102n });
     const reply = await ask({ opcode: OPCODE.INTERRUPT, unique: 101n, body: fields(100n) });

@@ -4,8 +4,8 @@ import { shell } from "../support/run.ts";
 const LIST = String.raw`
 find . ! -type d -printf '%p %y %m %U %G %s %n %T@ %l\n' -o -printf '%p %y %m %U %G %n %T@\n' | LC_ALL=C sort
 find . -type f -print0 | LC_ALL=C sort -z | xargs -0 -r sha256sum
-getfattr -R -h -d -m - --encoding=hex .
-getfacl -R -n -p .
+find . -print0 | LC_ALL=C sort -z | xargs -0 -r getfattr -h -d -m - --encoding=hex
+find . ! -type l -print0 | LC_ALL=C sort -z | xargs -0 -r getfacl -n -p
 `;
 
 /** @returns The tree's manifest; equal trees have equal ones. */

@@ -1,0 +1,268 @@
+/** A daemon's life as its user sees it: commands, signals, unmounts from outside, and what is on the disk after each. */
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { open, readFile, readdir, stat, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { describe, expect, test } from "vitest";
+import { EXIT_CODE } from "../../src/cli/exit-codes.ts";
+import { eventually, run, sleep } from "../support/run.ts";
+import { COMMAND, CommandLine, mountLine } from "./fixtures.ts";
+
+/** Write without any fsync: only a flush on the way out keeps it. */
+async function leaveDirty(line: CommandLine, name: string): Promise<void> {
+  await writeFile(join(line.mountPoint, name), name);
+}
+
+async function expectKept(line: CommandLine, ...names: readonly string[]): Promise<void> {
+  await line.mount();
+  for (const name of names) expect(await readFile(join(line.mountPoint, name), "utf8")).toBe(name);
+  await line.umount();
+}
+
+describe("init", () => {
+  test("makes a private vault and prints 24 words once, or keeps them in a private file", async () => {
+    await using line = await CommandLine.make({ isBare: true });
+    const { stdout } = await line.expect("OK", ["init", ...line.unlock]);
+    expect(stdout.match(/^ *\d+\. [a-z]+/gmu)).toHaveLength(6);
+    expect(stdout.match(/\d+\. [a-z]+/gu)).toHaveLength(24);
+    expect((await stat(line.vault)).mode & 0o777).toBe(0o700);
+    for (const name of await readdir(line.vault))
+      expect((await stat(join(line.vault, name))).mode & 0o077, name).toBe(0);
+    const second = join(line.directory, "second");
+    const file = join(line.directory, "words");
+    const json = [
+      "init",
+      "--vault",
+      second,
+      "--passphrase-file",
+      line.passphraseFile,
+      "--recovery-file",
+      file,
+      "--json",
+    ];
+    const made = JSON.parse((await line.expect("OK", json)).stdout) as Record<string, unknown>;
+    expect(made).toMatchObject({ vault: second, recoveryWords: null, recoveryFile: file });
+    expect((await stat(file)).mode & 0o777).toBe(0o600);
+    expect((await readFile(file, "utf8")).trim().split(" ")).toHaveLength(24);
+  });
+});
+
+describe("mount and umount", () => {
+  test("keep everything, say where it is, and leave no trace of the daemon", async () => {
+    await using line = await CommandLine.make();
+    const { stdout } = await line.mount();
+    expect(stdout).toBe(`${line.vault} is mounted at ${line.mountPoint}\n`);
+    expect(mountLine(line.mountPoint)).toMatch(/ fuse\.tcfs .*nosuid.*nodev/u);
+    await leaveDirty(line, "a");
+    const pid = line.pid();
+    await line.umount();
+    await line.daemonEnds(pid);
+    expect(mountLine(line.mountPoint)).toBeUndefined();
+    await expect(stat(line.pidFile)).rejects.toThrow(/ENOENT/u);
+    await expect(stat(join(line.vault, "control.sock"))).rejects.toThrow(/ENOENT/u);
+    await expectKept(line, "a");
+  });
+
+  test("open with the recovery words, with a new passphrase, and no longer with the old one", async () => {
+    await using line = await CommandLine.make();
+    const words = ["--vault", line.vault, "--recovery-file", join(line.directory, "words")];
+    const fresh = line.secretFile("new", "new one\n");
+    await line.mount();
+    await line.expect("OK", ["key", "passwd", ...words, "--new-passphrase-file", fresh]);
+    await leaveDirty(line, "a");
+    await line.umount();
+    await line.expect("WRONG_KEY", line.mountWords);
+    await line.expect("OK", ["mount", line.mountPoint, ...words, "--pid-file", line.pidFile]);
+    await line.umount();
+    await line.expect("OK", [...line.mountWords, "--passphrase-file", fresh]);
+    expect(await readFile(join(line.mountPoint, "a"), "utf8")).toBe("a");
+    await line.umount();
+    const copy = await readFile(join(line.vault, "vault.json.bak"));
+    expect(copy).toEqual(await readFile(join(line.vault, "vault.json")));
+  });
+
+  test("honour the options of a mount", async () => {
+    await using line = await CommandLine.make();
+    await line.mount("-o", "noatime,noexec,suid", "-o", "dev,fsname=my vault", "--allow-other");
+    const told = mountLine(line.mountPoint) ?? "";
+    expect(told).toMatch(/^my\\040vault .*noexec.*allow_other/u);
+    expect(told).toContain("noatime");
+    expect(told).not.toMatch(/nosuid|nodev/u);
+    await line.umount();
+    await line.mount("--read-only");
+    await expect(writeFile(join(line.mountPoint, "x"), "")).rejects.toThrow(/EROFS/u);
+    await line.umount();
+  });
+
+  test("name who keeps the mount busy, and go on once it is free", async () => {
+    await using line = await CommandLine.make();
+    await line.mount();
+    await leaveDirty(line, "a");
+    const holder = spawn("tail", ["-f", join(line.mountPoint, "a")], { stdio: "ignore", cwd: "/" });
+    try {
+      await eventually(
+        "tail runs",
+        5000,
+        async () => (await readFile(`/proc/${holder.pid}/comm`, "utf8")) === "tail\n",
+      );
+      await sleep(200);
+      const { stderr } = await line.expect("BUSY", ["umount", line.mountPoint]);
+      expect(stderr).toContain(`tail (pid ${holder.pid}, open file)`);
+    } finally {
+      holder.kill();
+      await once(holder, "close");
+    }
+    await line.umount();
+    await expectKept(line, "a");
+  });
+
+  test("detach lazily when asked to: the file that is open goes on to its end", async () => {
+    await using line = await CommandLine.make();
+    await line.mount();
+    const pid = line.pid();
+    const file = await open(join(line.mountPoint, "a"), "w+");
+    const ended = line.expect("OK", ["umount", "--lazy", line.mountPoint]);
+    await eventually("it is detached", 5000, () => mountLine(line.mountPoint) === undefined);
+    await file.writeFile("a");
+    await file.close();
+    await ended;
+    await line.daemonEnds(pid);
+    await expectKept(line, "a");
+  });
+
+  test("follow one another at once, also after an unmount by umount(8)", async () => {
+    await using line = await CommandLine.make();
+    for (const name of ["a", "b", "c"]) {
+      await line.mount();
+      await leaveDirty(line, name);
+      await run("umount", [line.mountPoint]);
+    }
+    await expectKept(line, "a", "b", "c");
+  });
+});
+
+describe("the end of a daemon", () => {
+  test.each(["SIGTERM", "SIGINT"] as const)("by %s flushes and unmounts", async (signal) => {
+    await using line = await CommandLine.make();
+    await line.mount();
+    await leaveDirty(line, "a");
+    const pid = line.pid();
+    process.kill(pid, signal);
+    await line.daemonEnds(pid);
+    expect(mountLine(line.mountPoint)).toBeUndefined();
+    await expectKept(line, "a");
+  });
+
+  test("by a signal comes within seconds though a program keeps the mount busy", async () => {
+    await using line = await CommandLine.make();
+    await line.mount();
+    await leaveDirty(line, "a");
+    const pid = line.pid();
+    const file = await open(join(line.mountPoint, "a"), "r");
+    process.kill(pid, "SIGTERM");
+    await line.daemonEnds(pid);
+    expect(mountLine(line.mountPoint)).toBeUndefined();
+    await file.close().catch(() => undefined);
+    await expectKept(line, "a");
+  });
+
+  test("does not come with the end of the terminal", async () => {
+    await using line = await CommandLine.make();
+    await line.mount();
+    process.kill(line.pid(), "SIGHUP");
+    await sleep(300);
+    expect(await readdir(line.mountPoint)).toEqual([]);
+    await line.umount();
+  });
+});
+
+describe("a daemon in the foreground", () => {
+  test("stays until a signal, logs to standard error, and ends with 0", async () => {
+    await using line = await CommandLine.make();
+    const command = spawn(process.execPath, [COMMAND, ...line.mountWords, "--foreground"], { stdio: "pipe" });
+    let told = "";
+    command.stdout.on("data", (data: Buffer) => (told += data.toString()));
+    let logged = "";
+    command.stderr.on("data", (data: Buffer) => (logged += data.toString()));
+    const closed = once(command, "close");
+    await eventually("it is mounted", 20_000, () => told.includes("is mounted at"));
+    await leaveDirty(line, "a");
+    command.kill("SIGTERM");
+    expect(await closed).toEqual([EXIT_CODE.OK, null]);
+    expect(logged).toMatch(/info mounted[^]*info closed/u);
+    await expectKept(line, "a");
+  });
+
+  test("unmounts when the command is killed", async () => {
+    await using line = await CommandLine.make();
+    const command = spawn(process.execPath, [COMMAND, ...line.mountWords, "--foreground"], { stdio: "ignore" });
+    const closed = once(command, "close");
+    await eventually("it is mounted", 20_000, () => mountLine(line.mountPoint) !== undefined);
+    await eventually("its pid file is there", 5000, () => Number.isInteger(attemptPid(line)));
+    const pid = line.pid();
+    await leaveDirty(line, "a");
+    command.kill("SIGKILL");
+    await closed;
+    await line.daemonEnds(pid);
+    expect(mountLine(line.mountPoint)).toBeUndefined();
+    await expectKept(line, "a");
+  });
+});
+
+describe("status, gc", () => {
+  test("tell the same of a mounted vault and, unlocked, of one that is not", async () => {
+    await using line = await CommandLine.make();
+    await line.mount();
+    await writeFile(join(line.mountPoint, "a"), Buffer.alloc(300_000, "a"));
+    await writeFile(join(line.mountPoint, "b"), Buffer.alloc(300_000, "a"));
+    await run("sync", ["-f", line.mountPoint]);
+    const status = async (...words: readonly string[]) =>
+      JSON.parse((await line.expect("OK", ["status", "--json", ...words])).stdout) as Record<string, unknown>;
+    const mounted = await status(line.mountPoint);
+    expect(mounted).toMatchObject({ mounted: true, pid: line.pid(), vault: line.vault, dirtyBytes: 0, inodeCount: 3 });
+    expect(mounted["dedupRatio"]).toBeGreaterThan(1.9);
+    expect(mounted["compressionRatio"]).toBeGreaterThan(10);
+    await line.umount();
+    const locked = await status("--vault", line.vault);
+    expect(locked).toMatchObject({ mounted: false, pid: null, logicalBytes: null });
+    const unlocked = await status(...line.unlock);
+    expect(unlocked).toMatchObject({ mounted: false, pid: null, inodeCount: 3 });
+    expect(unlocked["logicalBytes"]).toBe(mounted["logicalBytes"]);
+    expect(Object.keys(locked)).toEqual(Object.keys(mounted));
+  });
+
+  test("give back room, in the daemon and without one", async () => {
+    await using line = await CommandLine.make();
+    await line.mount();
+    await line.expect("OK", ["gc", "--vault", line.vault]);
+    await line.umount();
+    const report = JSON.parse((await line.expect("OK", ["gc", ...line.unlock, "--json"])).stdout) as object;
+    expect(report).toMatchObject({ liveChunks: 0 });
+  });
+});
+
+describe("secrets", () => {
+  test("are in no argument, environment, log or file of the daemon", async () => {
+    await using line = await CommandLine.make();
+    await line.mount();
+    const pid = line.pid();
+    const words = await readFile(join(line.directory, "words"), "utf8");
+    for (const file of ["cmdline", "environ"]) {
+      const text = await readFile(`/proc/${pid}/${file}`, "utf8");
+      expect(text).not.toContain("swordfish");
+      expect(text).not.toContain(words.trim());
+    }
+    expect(line.log()).not.toContain("swordfish");
+    expect(await readFile(`/proc/${pid}/limits`, "utf8")).toMatch(/Max core file size +0 +0/u);
+    expect((await readFile(`/proc/${pid}/coredump_filter`, "utf8")).trim()).toBe("00000000");
+    await line.umount();
+  });
+});
+
+function attemptPid(line: CommandLine): number {
+  try {
+    return line.pid();
+  } catch {
+    return Number.NaN;
+  }
+}
