@@ -19,7 +19,7 @@ const MIB = 2 ** 20;
 const FULL = {
   sizes: { seqMib: 1024, textMib: 256, randomCount: 16384, fsyncCount: 1000, smallCount: 10_000, transactions: 2000 },
   tree: { files: 20_000, bytes: 230 * MIB, largestBytes: MIB },
-  copy: { files: 20_000, bytes: 500 * MIB, largestBytes: 64 * MIB },
+  copy: { files: 20_000, bytes: 500 * MIB, largestBytes: 4 * MIB },
   imageBytes: 8 * 2 ** 30,
   rounds: 3,
 };
@@ -27,7 +27,7 @@ const FULL = {
 const QUICK = {
   sizes: { seqMib: 256, textMib: 64, randomCount: 4096, fsyncCount: 300, smallCount: 2000, transactions: 500 },
   tree: { files: 3000, bytes: 40 * MIB, largestBytes: MIB },
-  copy: { files: 3000, bytes: 100 * MIB, largestBytes: 64 * MIB },
+  copy: { files: 3000, bytes: 100 * MIB, largestBytes: 4 * MIB },
   imageBytes: 3 * 2 ** 30,
   rounds: 1,
 };

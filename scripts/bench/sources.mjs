@@ -34,7 +34,7 @@ export async function makeSources(base, { tree, copy, treeRoot, copyRoot }) {
   const text = treeFound.paths.filter((path) => /\.(c|h|hpp|js|mjs|ts|md|json)$/.test(path)).slice(0, 4000);
   writeFileSync(at("text.list"), text.join("\0"));
   await run("sh", ["-c", 'cd / && xargs -0 cat < "$1" > "$2"', "sh", at("text.list"), at("text")]);
-  const copyFound = collect([copyRoot ?? "/usr/lib"], copy);
+  const copyFound = collect(copyRoot === undefined ? ["/usr/share", "/usr/lib"] : [copyRoot], copy);
   mkdirSync(at("copy"));
   writeFileSync(at("copy.list"), copyFound.paths.join("\0"));
   await run("sh", ["-c", 'tar -C / -cf - --null -T "$1" | tar -xf - -C "$2"', "sh", at("copy.list"), at("copy")]);

@@ -189,38 +189,33 @@ export class Collector {
 
   /** Delete dead records and move live chunks. @returns Content bytes moved. */
   async #sweep(run: Run, toEmpty: ReadonlySet<string>): Promise<number> {
-    let doomedCount = 0;
-    let movedBytes = 0;
-    let unflushedBytes = 0;
-    let moves: ChunkMove[] = [];
-    let heldBytes = 0;
-    let canMove = true;
+    const held: ChunkMove[] = [];
+    const state = { heldBytes: 0, movedBytes: 0, unflushedBytes: 0, doomedCount: 0, isFull: false };
     const moveHeld = async (): Promise<void> => {
-      canMove = await this.#move(moves);
-      if (canMove) movedBytes += heldBytes;
-      unflushedBytes += heldBytes;
-      moves = [];
-      heldBytes = 0;
+      state.isFull = !(await this.#move(held.splice(0)));
+      if (!state.isFull) state.movedBytes += state.heldBytes;
+      state.unflushedBytes += state.heldBytes;
+      state.heldBytes = 0;
     };
     for await (const { id, record } of this.#options.metadata.chunks()) {
       await this.#turn(run.signal);
       if (!this.#isLive(run, id)) {
         this.#options.ledger.doom(id, record);
-        doomedCount += 1;
-      } else if (canMove && record.kind === "packed" && toEmpty.has(formatPackId(record.pack))) {
+        state.doomedCount += 1;
+      } else if (!state.isFull && record.kind === "packed" && toEmpty.has(formatPackId(record.pack))) {
         const content = await this.#readToMove(record);
         if (content === undefined) continue;
-        moves.push({ id, from: record, content });
-        heldBytes += content.length;
+        held.push({ id, from: record, content });
+        state.heldBytes += content.length;
       }
-      if (heldBytes >= MOVE_BYTES) await moveHeld();
-      if (doomedCount < DOOMED_PER_BATCH && unflushedBytes < MOVED_PER_BATCH_BYTES) continue;
+      if (state.heldBytes >= MOVE_BYTES) await moveHeld();
+      if (state.doomedCount < DOOMED_PER_BATCH && state.unflushedBytes < MOVED_PER_BATCH_BYTES) continue;
       await run.barrier();
-      doomedCount = 0;
-      unflushedBytes = 0;
+      state.doomedCount = 0;
+      state.unflushedBytes = 0;
     }
-    if (moves.length > 0) await moveHeld();
-    return movedBytes;
+    if (held.length > 0) await moveHeld();
+    return state.movedBytes;
   }
 
   /** @returns False where there is no room to move into: then only packs without live chunks give theirs back. */

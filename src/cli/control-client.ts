@@ -19,7 +19,7 @@ async function exchange(vault: string, request: string): Promise<string | undefi
     return undefined; // no such directory: no daemon either
   }
   await using path = socketPath;
-  return new Promise((resolve, reject) => {
+  return await new Promise((resolve, reject) => {
     const socket = connect({ path: path.path });
     let reply = "";
     socket.setEncoding("utf8");

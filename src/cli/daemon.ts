@@ -27,11 +27,12 @@ log.close();
 process.exit();
 
 async function run(): Promise<number> {
-  let isReady = false;
+  const progress = { isReady: false };
   try {
     await serveMount({ ...request, key, log, onReady, onStarterGone });
     return 0;
   } catch (error) {
+    const { isReady } = progress;
     log.error(isReady ? "the daemon failed" : "the mount failed", { error: isReady ? error : String(error) });
     if (!isReady) await reply(failureReply(error));
     return exitCodeOf(error);
@@ -40,7 +41,7 @@ async function run(): Promise<number> {
   }
 
   async function onReady(): Promise<void> {
-    isReady = true;
+    progress.isReady = true;
     await reply({ ok: true, result: process.pid });
     if (!request.isForeground) channel.destroy();
   }
@@ -48,7 +49,7 @@ async function run(): Promise<number> {
   /** Before the mount is ready nobody wants it any more; later only a foreground daemon minds. */
   function onStarterGone(action: () => void): void {
     void starterGone.then(() => {
-      if (request.isForeground || !isReady) action();
+      if (request.isForeground || !progress.isReady) action();
     });
   }
 }

@@ -17,6 +17,3 @@ export interface LaunchRequest {
   /** Log to standard error as well, and unmount when the command that started us ends. */
   readonly isForeground: boolean;
 }
-
-/** The daemon's failure is told as on the control socket. */
-export type { ControlReply as LaunchReply } from "./control-protocol.ts";

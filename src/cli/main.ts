@@ -35,17 +35,8 @@ function commandLine(words: readonly string[], setExitCode: (code: number) => vo
   return yargs([...words])
     .scriptName("tcfs")
     .usage("$0 <command>\n\nAn encrypted, deduplicating filesystem to mount and live in.")
-    .command(
-      "init",
-      "make a vault",
-      (command) =>
-        secrets(command)
-          .option("json", { type: "boolean", describe: "print the result, recovery words included, as JSON" })
-          .describe("passphrase-file", "take the new passphrase from the first line of FILE")
-          .describe("recovery-file", "write the 24 recovery words to the new FILE (0600) instead of printing them")
-          .example("$0 init", "asks for a passphrase, makes the default vault, prints 24 recovery words")
-          .example("$0 init --vault /data/v --passphrase-file p --recovery-file words", "asks and prints nothing"),
-      async (parameters) => (await import("./commands/init.ts")).runInit(parameters, settings),
+    .command("init", "make a vault", initBuilder, async (parameters) =>
+      (await import("./commands/init.ts")).runInit(parameters, settings),
     )
     .command("mount <mountpoint>", "mount a vault", mountBuilder, async ({ o, ...parameters }) => {
       const { runMount } = await import("./commands/mount.ts");
@@ -54,46 +45,24 @@ function commandLine(words: readonly string[], setExitCode: (code: number) => vo
     .command(
       ["umount <mountpoint>", "unmount <mountpoint>"],
       "flush everything, unmount, and wait for the daemon's end",
-      (command) =>
-        command
-          .positional("mountpoint", { type: "string", demandOption: true, describe: "where the vault is mounted" })
-          .option("lazy", { type: "boolean", alias: "l", describe: "detach now, end when nobody uses it any more" })
-          .example("$0 umount ~/vault", "if programs still use it, says which"),
+      umountBuilder,
       async (parameters) => (await import("./commands/umount.ts")).runUmount(parameters),
     )
-    .command(
-      "status [mountpoint]",
-      "tell about a vault and its daemon",
-      (command) =>
-        secrets(command)
-          .positional("mountpoint", { type: "string", describe: "where the vault is mounted, instead of --vault" })
-          .option("json", { type: "boolean", describe: "print JSON with stable keys" })
-          .example("$0 status", "the default vault")
-          .example("$0 status --json ~/vault | jq .pid", "the daemon's process id"),
-      async (parameters) => (await import("./commands/status.ts")).runStatus(parameters, settings),
+    .command("status [mountpoint]", "tell about a vault and its daemon", statusBuilder, async (parameters) =>
+      (await import("./commands/status.ts")).runStatus(parameters, settings),
     )
     .command("key", "manage what opens a vault", (command) =>
       command
         .command(
           "passwd",
           "give the vault another passphrase (a running mount goes on)",
-          (inner) =>
-            secrets(inner)
-              .option("new-passphrase-file", file("take the new passphrase from the first line of FILE"))
-              .example("$0 key passwd", "asks for the old passphrase, then twice for the new one")
-              .example("$0 key passwd --recovery-file words", "the old one is lost: use the recovery words"),
+          passwdBuilder,
           async (parameters) => (await import("./commands/key.ts")).runPasswd(parameters, settings),
         )
         .demandCommand(1, "say what to do with the key: passwd"),
     )
-    .command(
-      "gc",
-      "give back the room of what nothing refers to any more",
-      (command) =>
-        secrets(command)
-          .option("json", { type: "boolean", describe: "print the report as JSON" })
-          .example("$0 gc", "in the running daemon, or by itself if none runs"),
-      async (parameters) => (await import("./commands/gc.ts")).runGc(parameters, settings),
+    .command("gc", "give back the room of what nothing refers to any more", gcBuilder, async (parameters) =>
+      (await import("./commands/gc.ts")).runGc(parameters, settings),
     )
     .completion("completion", "print a script for shell completion: tcfs completion >> ~/.bashrc")
     .demandCommand(1, "say what to do: tcfs --help lists the commands")
@@ -107,6 +76,43 @@ function commandLine(words: readonly string[], setExitCode: (code: number) => vo
     .fail((message: string | null, error: Error | undefined) => {
       throw error ?? new TcfsError("TCFS_USAGE", message ?? "this command line is not understood");
     });
+}
+
+function initBuilder(command: Argv) {
+  return secrets(command)
+    .option("json", { type: "boolean", describe: "print the result, recovery words included, as JSON" })
+    .describe("passphrase-file", "take the new passphrase from the first line of FILE")
+    .describe("recovery-file", "write the 24 recovery words to the new FILE (0600) instead of printing them")
+    .example("$0 init", "asks for a passphrase, makes the default vault, prints 24 recovery words")
+    .example("$0 init --vault /data/v --passphrase-file p --recovery-file words", "asks and prints nothing secret");
+}
+
+function umountBuilder(command: Argv) {
+  return command
+    .positional("mountpoint", { type: "string", demandOption: true, describe: "where the vault is mounted" })
+    .option("lazy", { type: "boolean", alias: "l", describe: "detach now, end when nobody uses it any more" })
+    .example("$0 umount ~/vault", "if programs still use it, says which");
+}
+
+function statusBuilder(command: Argv) {
+  return secrets(command)
+    .positional("mountpoint", { type: "string", describe: "where the vault is mounted, instead of --vault" })
+    .option("json", { type: "boolean", describe: "print JSON with stable keys" })
+    .example("$0 status", "the default vault")
+    .example("$0 status --json ~/vault | jq .pid", "the daemon's process id");
+}
+
+function passwdBuilder(command: Argv) {
+  return secrets(command)
+    .option("new-passphrase-file", file("take the new passphrase from the first line of FILE"))
+    .example("$0 key passwd", "asks for the old passphrase, then twice for the new one")
+    .example("$0 key passwd --recovery-file words", "the old one is lost: use the recovery words");
+}
+
+function gcBuilder(command: Argv) {
+  return secrets(command)
+    .option("json", { type: "boolean", describe: "print the report as JSON" })
+    .example("$0 gc", "in the running daemon, or by itself if none runs");
 }
 
 function mountBuilder(command: Argv) {

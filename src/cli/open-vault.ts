@@ -5,7 +5,7 @@ import { PackChunkStore } from "../chunkstore/pack-chunk-store.ts";
 import { openEngine } from "../crypto/open-engine.ts";
 import type { SealingEngine } from "../crypto/engine.ts";
 import type { SecretKey } from "../crypto/secret-key.ts";
-import { deriveSubkeys } from "../crypto/subkeys.ts";
+import { deriveSubkeys, wipeSubkeys } from "../crypto/subkeys.ts";
 import { TcfsError } from "../errors.ts";
 import { Volume } from "../fs/volume.ts";
 import { refreshHeaderCopy } from "../keys/header-file.ts";
@@ -166,7 +166,7 @@ async function openRooms(options: OpenVaultOptions, closers: Closer[]): Promise<
     closers.push(() => chunks.close());
     return { disk, engine, metadata, chunks };
   } finally {
-    for (const subkey of Object.values(subkeys)) subkey.fill(0);
+    wipeSubkeys(subkeys);
   }
 }
 

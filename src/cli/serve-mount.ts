@@ -75,7 +75,7 @@ class ServedMount {
   readonly #mountedAt = new Date();
   readonly #collection = new AbortController();
   #ending: Promise<void> | undefined;
-  #failure: unknown;
+  #failure: Error | undefined;
   #settleClosed = (): void => undefined;
   readonly #closed = new Promise<void>((resolve) => {
     this.#settleClosed = resolve;
@@ -142,7 +142,7 @@ class ServedMount {
     try {
       await this.#vault.close();
     } catch (error) {
-      this.#failure ??= error;
+      this.#failure ??= error instanceof Error ? error : new Error(String(error));
     }
     this.#settleClosed();
     if (this.#failure !== undefined) throw this.#failure;

@@ -53,8 +53,8 @@ async function ask(question: string, isShown: boolean): Promise<Uint8Array> {
     return () => process.removeListener(signal, listener);
   });
   try {
+    stream.setRawMode(true); // before the question: nothing that is typed at once may be echoed
     writeSync(fd, question);
-    stream.setRawMode(true);
     return await readLine(stream, (text) => {
       if (isShown) writeSync(fd, text);
     });

@@ -1,7 +1,7 @@
 /** What everything sealed is bound to: the AAD of frames, records and wrapped pack keys (FORMAT.md §4–§6). */
 import type { PackId } from "../ids.ts";
 
-const FORMAT_VERSION = 1;
+export const FORMAT_VERSION = 1;
 /** Generation of the vault's keys; a rotation (a later format step) raises it. */
 export const KEY_EPOCH = 1;
 

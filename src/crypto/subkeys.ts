@@ -25,3 +25,9 @@ export function deriveSubkeys(
     header: subkey("header"),
   };
 }
+
+/** Overwrite all of them with zeros. */
+export function wipeSubkeys(subkeys: ReturnType<typeof deriveSubkeys>): void {
+  const { chunkId, gear, records, names, packs, header } = subkeys;
+  for (const subkey of [chunkId, gear, records, names, packs, header]) subkey.fill(0);
+}

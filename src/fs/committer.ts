@@ -135,7 +135,7 @@ export class Committer {
   }
 
   #isDirty(): boolean {
-    return this.#metadata.dirtyRecordCount > 0 || this.#files.isLiveChanged;
+    return this.#metadata.dirtyRecordCount > 0 || this.#files.isLiveChanged || this.#chunks.isDirty;
   }
 
   #commitInBackground(): void {

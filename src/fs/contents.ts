@@ -128,18 +128,11 @@ export class Contents {
         addPiece(pieces, to - from, source, sourceOffset);
       });
     });
-    let isWaiting = false;
-    const results = pieces.map((piece) => {
-      if (piece instanceof Uint8Array) return piece;
-      const result = this.#chunks.read(piece.id, piece.offset, piece.lengthBytes);
-      if (result instanceof Promise) isWaiting = true;
-      return result;
-    });
-    if (!isWaiting) return results as Uint8Array[];
-    // Memory of runs may be sealed and used anew before the last piece is here: copy it.
-    return Promise.all(
-      results.map((result, index) => (result === pieces[index] ? copyOf(result as Uint8Array) : result)),
+    const results = pieces.map((piece) =>
+      piece instanceof Uint8Array ? piece : this.#chunks.read(piece.id, piece.offset, piece.lengthBytes),
     );
+    if (results.every((result) => result instanceof Uint8Array)) return results;
+    return gather(pieces, results);
   }
 
   /** Ask for what a sequential reader wants next. */
@@ -360,6 +353,19 @@ export class Contents {
     });
     return found;
   }
+}
+
+/** Memory of runs may be sealed and used anew before the last piece is here: copied before anything is awaited. */
+function gather(
+  pieces: readonly (Uint8Array | ChunkPiece)[],
+  results: readonly (Uint8Array | Promise<Uint8Array>)[],
+): Promise<Uint8Array[]> {
+  return Promise.all(
+    results.map((result, index) => {
+      if (result instanceof Promise) return result;
+      return Promise.resolve(result === pieces[index] ? copyOf(result) : result);
+    }),
+  );
 }
 
 function clip(position: bigint, inode: InodeRecord, whence: "data" | "hole"): bigint | undefined {

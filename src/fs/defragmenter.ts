@@ -8,6 +8,7 @@ import type { InodeNumber } from "../ids.ts";
 import type { MetadataStore } from "../metadata/metadata-store.ts";
 import type { Clock, Timer } from "../platform/clock.ts";
 import type { Contents } from "./contents.ts";
+import type { ReadResult } from "./operations.ts";
 import type { FileTable } from "./file-table.ts";
 
 /** An extent shorter than this counts as a piece. */
@@ -127,8 +128,9 @@ export class Defragmenter {
     const extents = metadata.getExtentPage(ino, page);
     const runs = pieceRuns(extents);
     const base = BigInt(page) * BigInt(EXTENT_PAGE_BYTES);
-    const read = runs.map((run) => contents.read(inode, base + BigInt(run.start), run.lengthBytes));
-    const contentsOfRuns = await Promise.all(read);
+    const read = async (run: PieceRun): Promise<ReadResult> =>
+      contents.read(inode, base + BigInt(run.start), run.lengthBytes);
+    const contentsOfRuns = await Promise.all(runs.map(read));
     // From here to the end nothing else runs: a file with changes of its own in memory is left alone.
     const isUnchanged =
       !this.#isClosed &&

@@ -1,6 +1,6 @@
-/** Starts a collection when enough bytes went out of use to be worth it. One at a time; failures are reported. */
+/** Moves inline chunks to packs when the volume is quiet, and starts a collection when enough bytes went out of use to be worth it. One at a time; failures are reported. */
 import type { ChunkStore, CollectionReport } from "../chunkstore/chunk-store.ts";
-import type { Clock } from "../platform/clock.ts";
+import type { Clock, Timer } from "../platform/clock.ts";
 import type { FileTable } from "./file-table.ts";
 import type { SpaceGuard } from "./space-guard.ts";
 
@@ -11,6 +11,8 @@ const ROOMY_SHARE = 0.25;
 const TIGHT_SHARE = 0.1;
 const TIGHT_FREE_BYTES = 512 * 1024 * 1024;
 const TIGHT_BYTES = 4 * 1024 * 1024;
+/** The volume is quiet after so long without a commit; longer than the defragmenter waits, which goes first. */
+const QUIET_MS = 8000;
 /** Time between two collections that start by themselves. */
 const PAUSE_MS = 10_000;
 
@@ -28,17 +30,30 @@ export class Housekeeper {
   readonly #stop = new AbortController();
   #running: Promise<CollectionReport> | undefined;
   #lastMs = -Infinity;
+  #quiet: Timer | undefined;
 
   constructor(options: HousekeeperOptions) {
     this.#options = options;
   }
 
-  /** A commit is done: look whether a collection is worth it. */
+  /** A commit is done: look whether a collection is worth it; tidy up once no other follows for a while. */
   consider(): void {
     const { clock, onFailure } = this.#options;
+    this.#quiet?.cancel();
+    this.#quiet = clock.after(QUIET_MS, () => {
+      this.#tidy().catch(onFailure);
+    });
     if (this.#running !== undefined || this.#stop.signal.aborted) return;
     if (clock.monotonicMs() - this.#lastMs < PAUSE_MS || !this.#isWorthwhile()) return;
     this.collect(this.#stop.signal).catch(onFailure);
+  }
+
+  /** Little synced writes ride in the metadata: move them to packs. */
+  async #tidy(): Promise<void> {
+    const { chunks, barrier } = this.#options;
+    if (this.#stop.signal.aborted || chunks.statistics().inlineBytes === 0) return;
+    await chunks.migrateInline();
+    if (chunks.isDirty) await barrier();
   }
 
   #isWorthwhile(): boolean {
@@ -69,6 +84,7 @@ export class Housekeeper {
   /** Stop what is under way and start nothing more. */
   async close(): Promise<void> {
     this.#stop.abort();
+    this.#quiet?.cancel();
     await this.#running?.catch(() => undefined);
   }
 }

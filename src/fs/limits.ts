@@ -30,8 +30,8 @@ export const SEALS_IN_FLIGHT = 2;
 /** Pages that an operation looks at one by one; above, the stored ones are listed first. */
 export const MAX_SCANNED_PAGES = 4096;
 
-/** Room on the vault's disk that users never get: commits, deletions and LevelDB's compactions need it. */
-export const RESERVED_BYTES = 32 * 1024 * 1024;
+/** Room on the vault's disk that users never get: commits, deletions and LevelDB (two logs and a table) need it. */
+export const RESERVED_BYTES = 48 * 1024 * 1024;
 
 /** Longest symlink target: the kernel's PATH_MAX less its NUL. */
 export const MAX_SYMLINK_BYTES = 4095;

@@ -4,16 +4,16 @@
  */
 import { createHash } from "node:crypto";
 import { z } from "zod";
+import { FORMAT_VERSION } from "../crypto/aad.ts";
 import type { ChunkingParameters } from "../crypto/engine.ts";
 import { MAX_CHUNK_BYTES } from "../crypto/engine.ts";
 import { TcfsError } from "../errors.ts";
 import { KDF_BOUNDS, checkKdfCost } from "./kdf.ts";
 import type { KdfCost } from "./kdf.ts";
 
-export const FORMAT_VERSION = 1;
 /** Nothing longer is parsed. */
 export const MAX_HEADER_BYTES = 64 * 1024;
-export const MAX_SLOTS = 8;
+const MAX_SLOTS = 8;
 
 const FORMAT_NAME = "tcfs vault";
 const KDF_NAME = "argon2id";

@@ -55,8 +55,8 @@ export async function deriveKek(passphrase: Uint8Array, salt: Uint8Array, cost: 
   checkKdfCost(cost);
   const native = await import("@node-rs/argon2").catch(() => undefined);
   if (native === undefined) return derivePortably(passphrase, salt, cost);
+  // Argon2id is the package's default; its name is a const enum, which has no value at run time.
   const raw = await native.hashRaw(passphrase, {
-    algorithm: 2, // Algorithm.Argon2id: a const enum of the package, which has no value at run time
     memoryCost: cost.memoryKiB,
     timeCost: cost.passes,
     parallelism: cost.lanes,

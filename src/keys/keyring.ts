@@ -2,7 +2,7 @@
 import { createHmac, timingSafeEqual } from "node:crypto";
 import type { ChunkingParameters } from "../crypto/engine.ts";
 import { SecretKey } from "../crypto/secret-key.ts";
-import { KEY_BYTES, deriveSubkeys } from "../crypto/subkeys.ts";
+import { KEY_BYTES, deriveSubkeys, wipeSubkeys } from "../crypto/subkeys.ts";
 import { TcfsError } from "../errors.ts";
 import type { Clock } from "../platform/clock.ts";
 import type { RandomSource } from "../platform/random.ts";
@@ -141,7 +141,7 @@ function authenticate(key: SecretKey, body: Omit<VaultHeader, "mac">): VaultHead
 function headerMac(header: Omit<VaultHeader, "mac">, key: SecretKey): Uint8Array {
   const subkeys = deriveSubkeys(key.expose(), header.vaultId);
   const mac = createHmac("sha256", subkeys.header).update(macInput(header)).digest();
-  for (const subkey of Object.values(subkeys)) subkey.fill(0);
+  wipeSubkeys(subkeys);
   return Uint8Array.from(mac);
 }
 

@@ -8,7 +8,7 @@ import type { FileHandle } from "node:fs/promises";
 import { TcfsError } from "../errors.ts";
 
 /** Longest passphrase, and longest recovery file. */
-export const MAX_SECRET_BYTES = 4096;
+const MAX_SECRET_BYTES = 4096;
 
 const NEWLINE = 0x0a;
 const CARRIAGE_RETURN = 0x0d;

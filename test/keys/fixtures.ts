@@ -12,14 +12,14 @@ import type { RandomSource } from "../../src/platform/random.ts";
 
 export const PASSPHRASE = "correct horse battery staple";
 
-export const fixedClock: Clock = {
+const fixedClock: Clock = {
   now: () => ({ seconds: 1_795_000_000, nanoseconds: 123_000_000 }),
   monotonicMs: () => 0,
   after: () => ({ cancel: () => undefined }),
 };
 
 /** Bytes that depend on the seed and on how many were asked for before. */
-export function seededRandom(seed: string): RandomSource {
+function seededRandom(seed: string): RandomSource {
   let calls = 0;
   return {
     bytes: (lengthBytes) => {

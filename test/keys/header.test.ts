@@ -143,7 +143,7 @@ describe("a hostile header", () => {
     ["a key of a slot that is not known", (json) => (firstSlot(json)["extra"] = 1)],
     ["__proto__", (json) => Object.defineProperty(json, "__proto__", { value: {}, enumerable: true })],
     ["no slots", (json) => (json["slots"] = [])],
-    ["nine slots", (json) => (json["slots"] = Array(9).fill(firstSlot(json)))],
+    ["nine slots", (json) => (json["slots"] = Array.from({ length: 9 }, () => firstSlot(json)))],
     ["a short salt", (json) => (firstSlot(json)["salt"] = "00")],
     ["upper-case digits", (json) => (json["vaultId"] = "A".repeat(32))],
     ["chunks of 1 byte", (json) => (json["chunking"] = { minBytes: 1, averageBytes: 4096, maxBytes: 8192 })],

@@ -96,7 +96,7 @@ describe("a header that its owner did not write", () => {
     ["commitment", { commitment: new Uint8Array(32) }],
     ["KDF cost", { kdf: { ...FLOOR_KDF_COST, passes: 4 } }],
   ])("with another %s does not open", async (_name, change) => {
-    const header = withSlot(vault.header, 0, change as Partial<KeySlot>);
+    const header = withSlot(vault.header, 0, change);
     await expectRefusal(withPassphrase(header, PASSPHRASE), "TCFS_WRONG_KEY", /wrong/u);
   });
 
