@@ -11,16 +11,17 @@ export interface DaemonLog extends Logger {
 }
 
 /**
+ * Never fails: a log that cannot be written (a full disk) must not stop the daemon.
  * @param echo - Gets each line as well: standard error of a daemon in the foreground.
- * @throws the error of node:fs if the log cannot be opened. Later failures are ignored: a full disk must not stop the daemon.
  */
 export function openDaemonLog(path: string, echo: (line: string) => void = () => undefined): DaemonLog {
-  let fd = openSync(path, "a", 0o600);
-  let lengthBytes = fstatSync(fd).size;
+  let fd = openIfAny(path);
+  let lengthBytes = fd === undefined ? 0 : fstatSync(fd).size;
 
   const append = (level: string, event: string, fields: LogFields = {}): void => {
     const line = formatLine(new Date(), level, event, fields);
     echo(line);
+    if (fd === undefined) return;
     try {
       if (lengthBytes + line.length > MAX_LOG_BYTES && lengthBytes > 0) {
         renameSync(path, `${path}.1`);
@@ -45,7 +46,7 @@ export function openDaemonLog(path: string, echo: (line: string) => void = () =>
       append("error", event, fields);
     },
     close: () => {
-      closeSync(fd);
+      if (fd !== undefined) closeSync(fd);
     },
   };
 }
@@ -57,6 +58,14 @@ export function formatLine(time: Date, level: string, event: string, fields: Log
   );
   const line = [time.toISOString(), level, event, ...words].join(" ").replaceAll(/\s*\n\s*/gu, " | ");
   return `${line.slice(0, MAX_LINE_BYTES)}\n`;
+}
+
+function openIfAny(path: string): number | undefined {
+  try {
+    return openSync(path, "a", 0o600);
+  } catch {
+    return undefined;
+  }
 }
 
 function formatValue(value: unknown): string {

@@ -55,16 +55,25 @@ function spawnDaemon(request: LaunchRequest, settings: Settings): ChildProcess {
   const [program = process.execPath, ...parameters] =
     prlimit === undefined ? command : [prlimit, "--core=0:0", "--", ...command];
   // What Node itself prints when it dies belongs into the log.
-  const errors = isForeground ? undefined : openSync(logPath(vault), "a", 0o600);
+  const errors = isForeground ? undefined : openLog(vault);
   try {
     return spawn(program, parameters, {
       cwd: "/",
       detached: !isForeground,
-      stdio: ["ignore", isForeground ? "inherit" : "ignore", errors ?? "inherit", "pipe"],
+      stdio: ["ignore", isForeground ? "inherit" : "ignore", errors ?? (isForeground ? "inherit" : "ignore"), "pipe"],
       env: { ...settings.daemonEnvironment, UV_THREADPOOL_SIZE: String(threadCount()) },
     });
   } finally {
     if (errors !== undefined) closeSync(errors);
+  }
+}
+
+/** A disk that is full or read-only must not keep the daemon from telling what is wrong. */
+function openLog(vault: string): number | undefined {
+  try {
+    return openSync(logPath(vault), "a", 0o600);
+  } catch {
+    return undefined;
   }
 }
 

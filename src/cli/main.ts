@@ -48,6 +48,12 @@ function commandLine(words: readonly string[], setExitCode: (code: number) => vo
       umountBuilder,
       async (parameters) => (await import("./commands/umount.ts")).runUmount(parameters),
     )
+    .command(
+      "sync [mountpoint]",
+      "wait until everything written so far is on the disk",
+      syncBuilder,
+      async (parameters) => (await import("./commands/sync.ts")).runSync(parameters, settings),
+    )
     .command("status [mountpoint]", "tell about a vault and its daemon", statusBuilder, async (parameters) =>
       (await import("./commands/status.ts")).runStatus(parameters, settings),
     )
@@ -92,6 +98,13 @@ function umountBuilder(command: Argv) {
     .positional("mountpoint", { type: "string", demandOption: true, describe: "where the vault is mounted" })
     .option("lazy", { type: "boolean", alias: "l", describe: "detach now, end when nobody uses it any more" })
     .example("$0 umount ~/vault", "if programs still use it, says which");
+}
+
+function syncBuilder(command: Argv) {
+  return command
+    .positional("mountpoint", { type: "string", describe: "where the vault is mounted, instead of --vault" })
+    .option("vault", file("the vault's directory"))
+    .example("$0 sync ~/vault", "what syncfs(2) would do, if Linux passed it on to FUSE");
 }
 
 function statusBuilder(command: Argv) {

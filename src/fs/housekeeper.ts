@@ -1,4 +1,7 @@
-/** Moves inline chunks to packs when the volume is quiet, and starts a collection when enough bytes went out of use to be worth it. One at a time; failures are reported. */
+/**
+ * Moves inline chunks to packs when the volume is quiet, and starts a collection when enough bytes went out of use
+ * to be worth it. One at a time; failures are reported.
+ */
 import type { ChunkStore, CollectionReport } from "../chunkstore/chunk-store.ts";
 import type { Clock, Timer } from "../platform/clock.ts";
 import type { FileTable } from "./file-table.ts";

@@ -38,3 +38,10 @@ describe("the log", () => {
     expect(statSync(`${path}.1`).size).toBeLessThanOrEqual(MAX_LOG_BYTES);
   });
 });
+
+test("a log that cannot be opened is no reason to fail", async () => {
+  await using directory = await temporaryDirectory("log");
+  const log = openDaemonLog(join(directory.path, "none", "daemon.log"));
+  log.error("nobody hears this");
+  log.close();
+});

@@ -209,13 +209,26 @@ describe("a daemon in the foreground", () => {
   });
 });
 
-describe("status, gc", () => {
+describe("sync, status, gc", () => {
+  test("sync keeps what was written, whatever happens then", async () => {
+    await using line = await CommandLine.make();
+    await line.mount();
+    await leaveDirty(line, "a");
+    await line.expect("OK", ["sync", line.mountPoint]);
+    const pid = line.pid();
+    process.kill(pid, "SIGKILL");
+    await line.daemonEnds(pid);
+    await expectKept(line, "a");
+    await line.expect("OK", ["sync", "--vault", line.vault]);
+    await line.expect("NOT_MOUNTED", ["sync", line.mountPoint]);
+  });
+
   test("tell the same of a mounted vault and, unlocked, of one that is not", async () => {
     await using line = await CommandLine.make();
     await line.mount();
     await writeFile(join(line.mountPoint, "a"), Buffer.alloc(300_000, "a"));
     await writeFile(join(line.mountPoint, "b"), Buffer.alloc(300_000, "a"));
-    await run("sync", ["-f", line.mountPoint]);
+    await line.expect("OK", ["sync", line.mountPoint]);
     const status = async (...words: readonly string[]) =>
       JSON.parse((await line.expect("OK", ["status", "--json", ...words])).stdout) as Record<string, unknown>;
     const mounted = await status(line.mountPoint);

@@ -11,7 +11,7 @@ test.each([
   ["as it is", Buffer.from(`before${NEEDLE}after`)],
   ["in UTF-16", Buffer.from(`..${NEEDLE}`, "utf16le")],
   ["in hexadecimal", Buffer.from(Buffer.from(NEEDLE).toString("hex"))],
-  ["backwards", Buffer.from([...NEEDLE].reverse().join(""))],
+  ["backwards", Buffer.from(NEEDLE).reverse()],
   ["in base64", Buffer.from(Buffer.from(`${NEEDLE}...`).toString("base64"))],
   ["in base64, one byte later", Buffer.from(Buffer.from(`x${NEEDLE}...`).toString("base64"))],
   ["in base64, two bytes later", Buffer.from(Buffer.from(`xy${NEEDLE}...`).toString("base64"))],

@@ -45,7 +45,7 @@ export function testModel(run: ModelRun): void {
       async (seed) => {
         const property = fc.asyncProperty(histories(run.longestHistory), async (operations) => {
           const directory = join(subject!.mountPoint, `run-${runCount++}`);
-            await new History(subject!, driver!, directory).run(operations);
+          await new History(subject!, driver!, directory).run(operations);
         });
         await fc.assert(property, {
           seed,

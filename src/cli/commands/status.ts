@@ -1,17 +1,15 @@
 /** `tcfs status`: from the daemon, or from the vault itself where none runs. Never asks for anything. */
-import { TcfsError } from "../../errors.ts";
 import { readHeader } from "../../keys/header-file.ts";
 import { toHex } from "../../keys/header.ts";
 import type { VaultHeader } from "../../keys/header.ts";
 import { NodeDisk } from "../../platform/node-disk.ts";
 import { askDaemon } from "../control-client.ts";
-import { canonicalMountPoint } from "../mount-point.ts";
-import { listDaemons } from "../mount-table.ts";
+import { findVault } from "../find-vault.ts";
 import type { DaemonStatus } from "../serve-mount.ts";
 import type { Settings } from "../settings.ts";
 import { formatStatus, formatStatusJson } from "../status.ts";
 import type { DaemonFigures, VaultFigures, VaultStatus } from "../status.ts";
-import { secretSource, vaultDirectory } from "../vault-access.ts";
+import { secretSource } from "../vault-access.ts";
 import type { VaultArguments } from "../vault-access.ts";
 import { withOpenVault } from "../with-open-vault.ts";
 
@@ -25,14 +23,6 @@ export async function runStatus(parameters: StatusArguments, settings: Settings)
   const header = await readHeader(new NodeDisk(), directory);
   const status = await gather(directory, header, parameters, settings);
   process.stdout.write(`${parameters.json === true ? formatStatusJson(status) : formatStatus(status)}\n`);
-}
-
-async function findVault(parameters: StatusArguments, settings: Settings): Promise<string> {
-  if (parameters.mountpoint === undefined) return vaultDirectory(parameters, settings);
-  const mountPoint = await canonicalMountPoint(parameters.mountpoint);
-  const daemon = listDaemons().find((candidate) => candidate.mountPoint === mountPoint);
-  if (daemon === undefined) throw new TcfsError("TCFS_NOT_MOUNTED", `no vault is mounted at ${mountPoint}`);
-  return daemon.vault;
 }
 
 async function gather(

@@ -29,11 +29,22 @@ export async function runUmount(parameters: UmountArguments): Promise<void> {
 
 /** A mount without a daemon is stale: take it away, since that is what was asked for. */
 async function withoutDaemon(mountPoint: string): Promise<void> {
-  if (await healStaleMount(mountPoint)) {
+  if (await isStale(mountPoint)) {
     process.stderr.write("tcfs: the daemon was gone; its stale mount is taken away\n");
     return;
   }
   throw new TcfsError("TCFS_NOT_MOUNTED", `no vault is mounted at ${mountPoint}`);
+}
+
+/** @throws TcfsError `TCFS_NOT_PERMITTED` if the mount lives: then its daemon is one that we cannot see. */
+async function isStale(mountPoint: string): Promise<boolean> {
+  try {
+    return await healStaleMount(mountPoint);
+  } catch (cause) {
+    if (!isTcfsError(cause, "TCFS_ALREADY_MOUNTED")) throw cause;
+    const message = `the daemon of ${mountPoint} is not visible to this user or container: unmount with umount(8)`;
+    throw new TcfsError("TCFS_NOT_PERMITTED", message, { cause });
+  }
 }
 
 async function ask(vault: string, mountPoint: string, lazy: boolean): Promise<void> {

@@ -17,6 +17,7 @@ import {
   O_RDWR,
   S_IFIFO,
 } from "../constants.ts";
+import { errnoOf } from "../driver.ts";
 
 export function lockCases(bench: Bench): void {
   let mine = -1;
@@ -95,10 +96,7 @@ export function lockCases(bench: Bench): void {
     let answer = "success";
     await bench.root.call("alarm", 20); // until alice waits, this would wait too
     for (let i = 0; i < 50 && answer !== "EDEADLK"; i++) {
-      answer = await bench.root.lock(mine, F_SETLKW, F_WRLCK, 1, 1).then(
-        () => "success",
-        (error: { errno: string }) => error.errno,
-      );
+      answer = await errnoOf(bench.root.lock(mine, F_SETLKW, F_WRLCK, 1, 1));
     }
     expect(answer).toBe("EDEADLK");
     await bench.root.call("alarm", 0);

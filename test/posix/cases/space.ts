@@ -40,7 +40,7 @@ export function spaceCases(bench: Bench): void {
       if (last?.[0] === sign) last[1]++;
       else found.push([sign, 1]);
     }
-    return found.map(([sign, count]) => sign + count).join(" ");
+    return found.map(([sign, count]) => `${sign}${count}`).join(" ");
   }
 
   test("fallocate makes a file longer, with zeros", async () => {
