@@ -86,6 +86,7 @@ export class Collector {
   }
 
   async #collect(barrier: () => Promise<void>, signal: AbortSignal): Promise<CollectionReport> {
+    await this.#options.packs.retire();
     await barrier();
     const run: Run = { marked: await this.#mark(signal), barrier, signal };
     const files = await this.#foreignFiles();
@@ -111,7 +112,7 @@ export class Collector {
     return marked;
   }
 
-  /** Packs of the database that this session does not write: nothing new ever comes into them. */
+  /** Packs of the database that this session does not write any more: nothing new ever comes into them. */
   async #closedPacks(): Promise<Map<string, PackRecord>> {
     const packs = new Map<string, PackRecord>();
     for await (const record of this.#options.metadata.packs()) {

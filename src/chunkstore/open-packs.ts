@@ -161,6 +161,25 @@ export class OpenPacks {
   }
 
   /**
+   * Finish every pack that has taken chunks, so that a collection can look into it; new chunks go to new packs. They
+   * count as closed once a batch has recorded them. After it settles {@link hasUnrecorded} says whether one must come.
+   */
+  async retire(): Promise<void> {
+    for (const [slot, opening] of this.#slots.entries()) {
+      const writer = await opening?.catch(() => undefined);
+      if (writer === undefined || writer.isEmpty) continue;
+      if (this.#slots[slot] === opening) this.#slots[slot] = undefined;
+      this.#finishInBackground(writer);
+    }
+    await Promise.all(this.#finishing.values());
+  }
+
+  /** Whether packs were finished that no batch has recorded as such. */
+  get hasUnrecorded(): boolean {
+    return this.#finishing.size > 0;
+  }
+
+  /**
    * Flush all packs written so far, and the names of new ones, to the device.
    * @returns The packs that changed since the metadata last heard of them, in a state that is durable.
    * @throws TcfsError `TCFS_IO`, for ever once a flush has failed.

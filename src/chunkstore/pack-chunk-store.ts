@@ -282,7 +282,7 @@ export class PackChunkStore implements ChunkStore, AsyncDisposable {
   }
 
   get isDirty(): boolean {
-    return this.#ledger.isDirty;
+    return this.#ledger.isDirty || this.#packs.hasUnrecorded;
   }
 
   async flushInto(batch: FrozenBatch): Promise<void> {

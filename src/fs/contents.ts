@@ -20,12 +20,12 @@ const PAGE_MASK = BigInt(EXTENT_PAGE_BYTES - 1);
 const ZEROS = new Uint8Array(EXTENT_PAGE_BYTES);
 
 /** Extent page that a byte lies in. */
-export function pageOf(offset: bigint): number {
+function pageOf(offset: bigint): number {
   return Number(offset >> PAGE_BITS);
 }
 
 /** Offset of a byte within its extent page. */
-export function restOf(offset: bigint): number {
+function restOf(offset: bigint): number {
   return Number(offset & PAGE_MASK);
 }
 
@@ -42,7 +42,7 @@ export function checkRange(offset: bigint, lengthBytes: bigint): void {
 }
 
 /** Call `action` for each page's part of a range. */
-export function forEachPage(
+function forEachPage(
   offset: bigint,
   lengthBytes: number,
   action: (page: number, start: number, end: number, done: number) => void,

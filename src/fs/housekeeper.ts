@@ -46,8 +46,14 @@ export class Housekeeper {
     this.#quiet = clock.after(QUIET_MS, () => {
       this.#tidy().catch(onFailure);
     });
+    if (this.#isWorthwhile()) this.makeRoom();
+  }
+
+  /** Collect in the background, unless one runs or has just run: worthwhile, or something was refused for lack of room. */
+  makeRoom(): void {
+    const { clock, onFailure } = this.#options;
     if (this.#running !== undefined || this.#stop.signal.aborted) return;
-    if (clock.monotonicMs() - this.#lastMs < PAUSE_MS || !this.#isWorthwhile()) return;
+    if (clock.monotonicMs() - this.#lastMs < PAUSE_MS) return;
     this.collect(this.#stop.signal).catch(onFailure);
   }
 

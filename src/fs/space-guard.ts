@@ -14,12 +14,15 @@ export interface SpaceGuardOptions {
   readonly directory: string;
   /** Admitted bytes that no commit has put on the disk yet. */
   readonly heldBytes: () => number;
+  /** Called when something is refused: whoever can make room should. */
+  readonly onFull: () => void;
 }
 
 export class SpaceGuard {
   readonly #disk: Disk;
   readonly #directory: string;
   readonly #heldBytes: () => number;
+  readonly #onFull: () => void;
   #space: DiskSpace;
   #admittedBytes = 0;
   #refreshing: Promise<void> | undefined;
@@ -28,6 +31,7 @@ export class SpaceGuard {
     this.#disk = options.disk;
     this.#directory = options.directory;
     this.#heldBytes = options.heldBytes;
+    this.#onFull = options.onFull;
     this.#space = space;
   }
 
@@ -68,7 +72,10 @@ export class SpaceGuard {
     this.#admittedBytes += bytes;
     if (this.#admittedBytes < RECHECK_BYTES && this.#fits(this.#admittedBytes)) return undefined;
     return this.refresh().then(() => {
-      if (!this.#fits(bytes)) throw new TcfsError("TCFS_STORE_FULL", "the disk that holds the vault is full");
+      if (!this.#fits(bytes)) {
+        this.#onFull();
+        throw new TcfsError("TCFS_STORE_FULL", "the disk that holds the vault is full");
+      }
       this.#admittedBytes += bytes;
     });
   }

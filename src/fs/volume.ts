@@ -72,7 +72,14 @@ export class Volume {
     const inodes = new Inodes({ metadata, files, clock });
     const xattrs = new Xattrs(metadata, inodes);
     const namespace = new Namespace(metadata, inodes, xattrs);
-    const space = await SpaceGuard.open({ disk, directory, heldBytes: () => files.heldBytes });
+    const space = await SpaceGuard.open({
+      disk,
+      directory,
+      heldBytes: () => files.heldBytes,
+      onFull: () => {
+        housekeeper.makeRoom();
+      },
+    });
     const onSealed = (): void => {
       committer.releaseRoom();
     };

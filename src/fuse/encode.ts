@@ -36,9 +36,9 @@ export class ReplyBuffer {
   }
 }
 
-export const ENTRY_BYTES = 128;
-export const ATTRIBUTES_REPLY_BYTES = 104;
-export const OPEN_BYTES = 16;
+const ENTRY_BYTES = 128;
+const ATTRIBUTES_REPLY_BYTES = 104;
+const OPEN_BYTES = 16;
 const DIRENT_BYTES = 24;
 const BLOCK_BYTES = 4096;
 

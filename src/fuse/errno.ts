@@ -9,8 +9,8 @@ export function toErrno(error: unknown): number | undefined {
 
 export const {
   ENODATA,
-  EINTR,
-  EINVAL,
+  
+  
   EIO,
   ENODEV,
   ENOENT,
@@ -18,7 +18,7 @@ export const {
   ENOTTY,
   EPROTO,
   EROFS,
-  ERANGE,
+  
   ECONNABORTED,
   ENOTCONN,
 } = constants.errno;

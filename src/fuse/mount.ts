@@ -81,7 +81,7 @@ export async function findMount(mountPoint: string): Promise<MountEntry | undefi
 }
 
 /** @param text - /proc/self/mountinfo, latin1-decoded (proc_pid_mountinfo(5)). @returns Its mounts, oldest first. */
-export function parseMountInfo(text: string): MountEntry[] {
+function parseMountInfo(text: string): MountEntry[] {
   return text.split("\n").flatMap((line) => {
     const [before, after] = line.split(" - ");
     const [, , device, , mountPoint] = before?.split(" ") ?? [];
