@@ -1,13 +1,10 @@
 /** File type and permission bits (sys/stat.h), and the rules by which set-id bits are lost. */
 
 export const S_IFMT = 0o170000;
-const S_IFSOCK = 0o140000;
 export const S_IFLNK = 0o120000;
 const S_IFREG = 0o100000;
-const S_IFBLK = 0o060000;
 export const S_IFDIR = 0o040000;
 export const S_IFCHR = 0o020000;
-const S_IFIFO = 0o010000;
 const S_ISUID = 0o4000;
 export const S_ISGID = 0o2000;
 const S_IXGRP = 0o010;

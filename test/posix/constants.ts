@@ -30,7 +30,6 @@ export const O_TMPFILE = 0o20000000 | (isArm ? 0o40000 : 0o200000);
 export const O_NONBLOCK = constants.O_NONBLOCK;
 
 export const S_IFMT = 0o170000;
-const S_ISUID = 0o4000;
 export const S_ISGID = 0o2000;
 export const S_ISVTX = 0o1000;
 
@@ -85,11 +84,6 @@ export const DT_REG = 8;
 export const DT_LNK = 10;
 export const DT_SOCK = 12;
 
-const IN_CREATE = 0x100;
-const IN_DELETE = 0x200;
-const IN_MODIFY = 2;
-const IN_MOVED_FROM = 0x40;
-const IN_MOVED_TO = 0x80;
 
 /** Leaves an owner or group as it is. */
 export const UNCHANGED = -1;
