@@ -2,6 +2,7 @@
 import { TcfsError } from "./errors.ts";
 
 const TWO_32 = 2 ** 32;
+const FIRST_ARENA_BYTES = 2 * 1024;
 const ARENA_BYTES = 64 * 1024;
 /** Up to so many bytes a loop copies faster than the runtime's own call. */
 const SMALL_BYTES = 64;
@@ -12,7 +13,7 @@ export function corrupt(what: string, why: string, options?: ErrorOptions): Tcfs
 }
 
 /**
- * Appends fields to one record after another. The records share arenas of 64 KiB, so a batch of thousands costs
+ * Appends fields to one record after another. The records share arenas of up to 64 KiB, so a batch of thousands costs
  * few allocations; a record keeps its arena alive.
  */
 export class ByteWriter {
@@ -21,8 +22,8 @@ export class ByteWriter {
   #start = 0;
   #end = 0;
 
-  /** @param arenaBytes - Size of the first arena; small for a writer that encodes one record. */
-  constructor(arenaBytes = ARENA_BYTES) {
+  /** @param arenaBytes - Size of the first arena; the following ones double, since most batches are small. */
+  constructor(arenaBytes = FIRST_ARENA_BYTES) {
     this.#bytes = new Uint8Array(arenaBytes);
     this.#view = new DataView(this.#bytes.buffer);
   }
@@ -119,7 +120,8 @@ export class ByteWriter {
     }
     const begun = this.#bytes.subarray(this.#start, at);
     const needed = begun.length + lengthBytes;
-    const arena = new Uint8Array(needed > ARENA_BYTES / 4 ? needed * 2 : ARENA_BYTES);
+    const following = Math.min(ARENA_BYTES, this.#bytes.length * 2);
+    const arena = new Uint8Array(needed > following / 4 ? needed * 2 : following);
     arena.set(begun);
     this.#bytes = arena;
     this.#view = new DataView(arena.buffer);

@@ -43,8 +43,11 @@ export interface DirectoryEntryRecord extends DentryRecord {
   readonly cookie: bigint;
 }
 
-/** Bytes of a file that one extent page describes: page p covers [p × 1 MiB, (p + 1) × 1 MiB). */
-export const EXTENT_PAGE_BYTES = 1024 * 1024;
+/**
+ * Bytes of a file that one extent page describes: page p covers [p × 256 KiB, (p + 1) × 256 KiB). Small enough that a
+ * page wholly in 4 KiB pieces, which every synced append writes anew, stays below 3 KiB.
+ */
+export const EXTENT_PAGE_BYTES = 256 * 1024;
 
 /** A run of a file's bytes within one extent page → (chunk, offset within it). Holes have no extent. */
 export interface Extent {

@@ -15,7 +15,7 @@ import { MAX_FILE_BYTES, MAX_SCANNED_PAGES, STREAM_BATCH_PAGES } from "./limits.
 import type { ReadResult } from "./operations.ts";
 import { sealStream } from "./sealing.ts";
 
-const PAGE_BITS = 20n;
+const PAGE_BITS = BigInt(Math.log2(EXTENT_PAGE_BYTES));
 const PAGE_MASK = BigInt(EXTENT_PAGE_BYTES - 1);
 const ZEROS = new Uint8Array(EXTENT_PAGE_BYTES);
 

@@ -1,4 +1,5 @@
 /** The numbers that bound the filesystem's queues and sizes, with their reasons. */
+import { EXTENT_PAGE_BYTES } from "../format/records.ts";
 
 /** Largest file: what Linux's loff_t holds. */
 export const MAX_FILE_BYTES = 2n ** 63n - 1n;
@@ -19,7 +20,7 @@ export const COMMIT_DELAY_MS = 1000;
 export const INLINE_COMMIT_BYTES = 128 * 1024;
 
 /** Full pages that make an eager sealing batch. */
-export const STREAM_BATCH_PAGES = 4;
+export const STREAM_BATCH_PAGES = (4 * 1024 * 1024) / EXTENT_PAGE_BYTES;
 
 /** Bytes handed to the chunk store in one call of a commit. */
 export const SEAL_BATCH_BYTES = 8 * 1024 * 1024;

@@ -3,13 +3,18 @@
  * ENOSPC while RESERVED_BYTES are still free. The estimate is asked anew when it runs low, and after every commit.
  */
 import { TcfsError } from "../errors.ts";
+import type { Clock } from "../platform/clock.ts";
 import type { Disk, DiskSpace } from "../platform/disk.ts";
 import { RESERVED_BYTES } from "./limits.ts";
 
 /** Ask the disk again after this much was admitted, even when there seems to be plenty. */
 const RECHECK_BYTES = 64 * 1024 * 1024;
 
+/** With plenty of room, commits make the disk be asked no more often than this. */
+const RECHECK_MS = 500;
+
 export interface SpaceGuardOptions {
+  readonly clock: Clock;
   readonly disk: Disk;
   readonly directory: string;
   /** Admitted bytes that no commit has put on the disk yet. */
@@ -25,10 +30,13 @@ export class SpaceGuard {
   readonly #onFull: () => void;
   #space: DiskSpace;
   #admittedBytes = 0;
+  #askedMs = -Infinity;
+  readonly #clock: Clock;
   #refreshing: Promise<void> | undefined;
 
   private constructor(options: SpaceGuardOptions, space: DiskSpace) {
     this.#disk = options.disk;
+    this.#clock = options.clock;
     this.#directory = options.directory;
     this.#heldBytes = options.heldBytes;
     this.#onFull = options.onFull;
@@ -47,6 +55,14 @@ export class SpaceGuard {
       freeBytes: Math.max(0, this.#space.freeBytes - withheld),
       availableBytes: Math.max(0, this.#space.availableBytes - withheld),
     };
+  }
+
+  /** A commit is done: ask the disk, unless it was asked just now and has plenty. */
+  noteCommit(): void {
+    const now = this.#clock.monotonicMs();
+    if (now - this.#askedMs < RECHECK_MS && this.#fits(RECHECK_BYTES)) return;
+    this.#askedMs = now;
+    void this.refresh();
   }
 
   /** Ask the disk. */

@@ -74,6 +74,7 @@ export class Volume {
     const namespace = new Namespace(metadata, inodes, xattrs);
     const space = await SpaceGuard.open({
       disk,
+      clock,
       directory,
       heldBytes: () => files.heldBytes,
       onFull: () => {
@@ -89,7 +90,7 @@ export class Volume {
     };
     const defragmenter = new Defragmenter({ files, metadata, contents, clock, onChange });
     const onOutcome = (error: unknown): void => {
-      void space.refresh();
+      space.noteCommit();
       if (error === undefined) housekeeper.consider();
       options.onCommit(error);
     };

@@ -7,7 +7,7 @@ import { DataSource } from "./dirty-runs.ts";
 
 const SLAB_BYTES = 1024 * 1024;
 /** Spare pages kept for the next stream. */
-const MAX_SPARE_PAGES = 48;
+const MAX_SPARE_PAGES = (48 * 1024 * 1024) / EXTENT_PAGE_BYTES;
 
 export class WriteMemory {
   #slab = new DataSource(SLAB_BYTES);

@@ -2,13 +2,13 @@
  * A damaged vault: whatever bit of whatever file is flipped, cut or lost, no wrong byte is ever read. Mounting is
  * refused, or what is concerned answers EIO, the rest is readable, and a log line says what was found.
  */
-import { cp, open, readFile, rm, stat, truncate, writeFile } from "node:fs/promises";
+import { cp, readFile, rm, stat, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { Cleanup } from "../support/cleanup.ts";
 import { mountTcfs, type TcfsMount } from "../support/tcfs-mount.ts";
 import { temporaryDirectory } from "../support/temporary-directory.ts";
-import { filesBelow, readKnownFiles, writeKnownFiles, type Findings, type KnownFiles } from "./known-files.ts";
+import { filesBelow, flipBit, readKnownFiles, writeKnownFiles, type Findings, type KnownFiles } from "./known-files.ts";
 
 const CASE_MS = 300_000;
 const FLIPS_PER_FILE = 5;
@@ -153,15 +153,6 @@ async function places(root: string, paths: readonly string[], count: number): Pr
     for (const offset of offsets) found.push([path, offset]);
   }
   return found;
-}
-
-async function flipBit(path: string, offset: number): Promise<void> {
-  const file = await open(path, "r+");
-  const byte = Buffer.alloc(1);
-  await file.read(byte, 0, 1, offset);
-  byte[0] = byte[0]! ^ (1 << (offset % 8));
-  await file.write(byte, 0, 1, offset);
-  await file.close();
 }
 
 async function largestOf(root: string, paths: readonly string[]): Promise<string> {

@@ -62,3 +62,13 @@ export async function filesBelow(directory: string): Promise<string[]> {
 export function hashOf(content: Uint8Array): string {
   return createHash("sha256").update(content).digest("hex");
 }
+
+/** Flip one bit of a file in place. */
+export async function flipBit(path: string, offset: number): Promise<void> {
+  const file = await open(path, "r+");
+  const byte = Buffer.alloc(1);
+  await file.read(byte, 0, 1, offset);
+  byte[0] = byte[0]! ^ (1 << (offset % 8));
+  await file.write(byte, 0, 1, offset);
+  await file.close();
+}
