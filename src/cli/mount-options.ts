@@ -54,7 +54,17 @@ const FLAGS: Readonly<Record<string, Change>> = {
 /** Said to mount(8) and not to us, or true of every tcfs mount anyway. */
 const IGNORED = new Set([
   ...["defaults", "auto", "noauto", "user", "nouser", "users", "owner", "group", "nofail", "_netdev", "comment"],
-  ...["default_permissions", "relatime", "norelatime", "diratime", "nodiratime", "nolazytime", "auto_unmount", "async"],
+  ...[
+    "default_permissions",
+    "relatime",
+    "norelatime",
+    "diratime",
+    "nodiratime",
+    "lazytime",
+    "nolazytime",
+    "auto_unmount",
+    "async",
+  ],
   ...["big_writes", "subtype", "max_read", "helper", "uhelper", "blksize", "blkdev"],
 ]);
 

@@ -9,8 +9,7 @@ export function toErrno(error: unknown): number | undefined {
 
 export const {
   ENODATA,
-  
-  
+
   EIO,
   ENODEV,
   ENOENT,
@@ -18,7 +17,7 @@ export const {
   ENOTTY,
   EPROTO,
   EROFS,
-  
+
   ECONNABORTED,
   ENOTCONN,
 } = constants.errno;

@@ -84,7 +84,6 @@ export const DT_REG = 8;
 export const DT_LNK = 10;
 export const DT_SOCK = 12;
 
-
 /** Leaves an owner or group as it is. */
 export const UNCHANGED = -1;
 export const NAME_MAX = 255;
