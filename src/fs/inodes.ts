@@ -1,9 +1,9 @@
 /** Inode records by number: finding, making, timing, counting the kernel's references, and the end of an inode. */
 import { TcfsError } from "../errors.ts";
 import type { InodeRecord } from "../format/records.ts";
-import type { InodeNumber } from "../ids.ts";
+import type { Epoch, InodeNumber } from "../ids.ts";
 import type { MetadataStore } from "../metadata/metadata-store.ts";
-import type { Clock } from "../platform/clock.ts";
+import type { Clock, Timestamp } from "../platform/clock.ts";
 import { endPageOf } from "./contents.ts";
 import type { FileTable } from "./file-table.ts";
 import { isDirectoryMode } from "./mode.ts";
@@ -54,24 +54,7 @@ export class Inodes {
     const ino = volume.nextInode;
     volume.nextInode = (ino + 1) as InodeNumber;
     volume.inodeCount++;
-    const now = this.#clock.now();
-    return {
-      ino,
-      epoch: volume.epoch,
-      ...owner,
-      linkCount: 1,
-      deviceNumber: 0,
-      lengthBytes: 0n,
-      allocatedBytes: 0,
-      accessTime: now,
-      modifyTime: now,
-      changeTime: now,
-      birthTime: now,
-      entryCount: 0,
-      parent: 0,
-      hasXattrs: false,
-      symlinkTarget: undefined,
-    };
+    return blankInode(ino, volume.epoch, this.#clock.now(), owner);
   }
 
   /** The inode itself changed (mode, owner, links, xattrs): ctime. */
@@ -129,6 +112,32 @@ export class Inodes {
     this.#files.delete(inode.ino, endPageOf(inode.lengthBytes));
     this.#metadata.deleteInode(inode.ino);
   }
+}
+
+/** @returns An inode with one name and the same time everywhere, nothing in it. */
+export function blankInode(
+  ino: InodeNumber,
+  epoch: Epoch,
+  now: Timestamp,
+  owner: { readonly mode: number; readonly uid: number; readonly gid: number },
+): InodeRecord {
+  return {
+    ino,
+    epoch,
+    ...owner,
+    linkCount: 1,
+    deviceNumber: 0,
+    lengthBytes: 0n,
+    allocatedBytes: 0,
+    accessTime: now,
+    modifyTime: now,
+    changeTime: now,
+    birthTime: now,
+    entryCount: 0,
+    parent: 0,
+    hasXattrs: false,
+    symlinkTarget: undefined,
+  };
 }
 
 /** @returns What the kernel is told; a copy. */

@@ -3,7 +3,6 @@
  * `close` makes everything acknowledged durable.
  */
 import type { ChunkStore, CollectionReport } from "../chunkstore/chunk-store.ts";
-import type { InodeRecord } from "../format/records.ts";
 import { ROOT_INODE } from "../ids.ts";
 import type { MetadataStore } from "../metadata/metadata-store.ts";
 import type { Clock } from "../platform/clock.ts";
@@ -14,7 +13,7 @@ import { Defragmenter } from "./defragmenter.ts";
 import type { NotePage } from "./extent-writer.ts";
 import { FileTable } from "./file-table.ts";
 import { Housekeeper } from "./housekeeper.ts";
-import { Inodes } from "./inodes.ts";
+import { Inodes, blankInode } from "./inodes.ts";
 import { S_IFDIR } from "./mode.ts";
 import { Namespace } from "./namespace.ts";
 import type { FileSystemOperations } from "./operations.ts";
@@ -114,25 +113,10 @@ export class Volume {
 
   #makeRoot(owner: VolumeOptions["owner"]): void {
     const { metadata, clock } = this.#parts;
-    const now = clock.now();
-    const root: InodeRecord = {
-      ino: ROOT_INODE,
-      epoch: metadata.volume.epoch,
-      mode: S_IFDIR | 0o755,
-      ...owner,
-      linkCount: 2,
-      deviceNumber: 0,
-      lengthBytes: 0n,
-      allocatedBytes: 0,
-      accessTime: now,
-      modifyTime: now,
-      changeTime: now,
-      birthTime: now,
-      entryCount: 0,
-      parent: ROOT_INODE,
-      hasXattrs: false,
-      symlinkTarget: undefined,
-    };
+    const mode = S_IFDIR | 0o755;
+    const root = blankInode(ROOT_INODE, metadata.volume.epoch, clock.now(), { mode, ...owner });
+    root.linkCount = 2;
+    root.parent = ROOT_INODE;
     metadata.putInode(root);
     metadata.volume.inodeCount++;
   }
