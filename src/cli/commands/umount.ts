@@ -1,4 +1,5 @@
 /** `tcfs umount`: flush, unmount, wait for the daemon's end; or say who keeps the mount busy. */
+import { setTimeout } from "node:timers/promises";
 import { TcfsError, isTcfsError } from "../../errors.ts";
 import { formatHolders, listHolders } from "../busy.ts";
 import { askDaemon } from "../control-client.ts";
@@ -13,6 +14,10 @@ export interface UmountArguments {
 
 /** After its answer the daemon has nothing left to do but end. */
 const END_TIMEOUT_MS = 30_000;
+
+/** A program that just ended, or one that looks at every mount, keeps it busy for a moment without being seen. */
+const UNSEEN_ATTEMPTS = 10;
+const UNSEEN_PAUSE_MS = 200;
 
 export async function runUmount(parameters: UmountArguments): Promise<void> {
   const mountPoint = await canonicalMountPoint(parameters.mountpoint);
@@ -48,18 +53,27 @@ async function isStale(mountPoint: string): Promise<boolean> {
 }
 
 async function ask(vault: string, mountPoint: string, lazy: boolean): Promise<void> {
-  let reply;
-  try {
-    reply = await askDaemon(vault, { operation: "unmount", lazy });
-  } catch (error) {
-    if (!isTcfsError(error, "TCFS_BUSY")) throw error;
-    throw new TcfsError("TCFS_BUSY", explainBusy(mountPoint), { cause: error });
+  for (let attempt = 1; ; attempt++) {
+    const busy = await askOnce(vault, mountPoint, lazy);
+    if (busy === undefined) return;
+    const holders = listHolders(mountPoint);
+    if (holders.length > 0 || attempt === UNSEEN_ATTEMPTS) {
+      const who = holders.length === 0 ? "a process that this user cannot see" : formatHolders(holders);
+      const message = `${mountPoint} is busy, and everything in it is flushed; it is used by ${who}`;
+      throw new TcfsError("TCFS_BUSY", message, { cause: busy });
+    }
+    await setTimeout(UNSEEN_PAUSE_MS);
   }
-  if (reply === undefined) throw new TcfsError("TCFS_DAEMON_ENDED", `the daemon at ${mountPoint} does not listen`);
 }
 
-function explainBusy(mountPoint: string): string {
-  const holders = listHolders(mountPoint);
-  const who = holders.length === 0 ? "a process that this user cannot see" : formatHolders(holders);
-  return `${mountPoint} is busy, and everything in it is flushed; it is used by ${who}`;
+/** @returns The daemon's refusal if the mount is busy. */
+async function askOnce(vault: string, mountPoint: string, lazy: boolean): Promise<TcfsError | undefined> {
+  try {
+    const reply = await askDaemon(vault, { operation: "unmount", lazy });
+    if (reply === undefined) throw new TcfsError("TCFS_DAEMON_ENDED", `the daemon at ${mountPoint} does not listen`);
+    return undefined;
+  } catch (error) {
+    if (isTcfsError(error, "TCFS_BUSY")) return error;
+    throw error;
+  }
 }
