@@ -149,6 +149,9 @@ async function openRooms(options: OpenVaultOptions, closers: Closer[]): Promise<
       onDamage: (error) => {
         logger.error("a metadata record is damaged", { code: error.code, message: error.message });
       },
+      onTornLog: (sentence) => {
+        logger.warn("the last change before a crash was not complete", { message: sentence });
+      },
     });
     closers.push(() => metadata.close());
     const chunks = await PackChunkStore.open({

@@ -10,6 +10,8 @@ import { join } from "node:path";
 import { Level } from "level";
 import { TcfsError, type TcfsErrorCode } from "../errors.ts";
 import type { KeyRange } from "../format/record-keys.ts";
+import { KnownDamage } from "./known-damage.ts";
+import { checkLogs } from "./log-check.ts";
 
 const MIB = 1024 * 1024;
 
@@ -42,6 +44,16 @@ export interface WriteOperation {
   readonly value: Uint8Array | undefined;
 }
 
+interface DatabaseOptions {
+  readonly directory: string;
+  readonly createIfMissing: boolean;
+  readonly openLevel: OpenLevel;
+  /** Told of each damaged table. */
+  readonly onDamage: (error: TcfsError) => void;
+  /** Told, in a sentence, of a log whose last batch was cut short and is left out. */
+  readonly onTornLog: (sentence: string) => void;
+}
+
 export type StoredEntry = readonly [key: Uint8Array, value: Uint8Array];
 
 /** Follows a walk that may start over: {@link Database.scan}. */
@@ -59,8 +71,9 @@ export async function openLevel(directory: string, createIfMissing: boolean): Pr
 }
 
 export class Database {
-  readonly #directory: string;
-  readonly #openLevel: OpenLevel;
+  /** What is known to be damaged: reads here do not ask. */
+  readonly damage: KnownDamage;
+  readonly #options: DatabaseOptions;
   #level: LevelDatabase | undefined;
   #isClosed = false;
   #mustReopen = false;
@@ -68,17 +81,24 @@ export class Database {
   /** How often the database was opened: tells a walk that failed why. */
   #openings = 1;
 
-  private constructor(directory: string, openLevel: OpenLevel, level: LevelDatabase) {
-    this.#directory = directory;
-    this.#openLevel = openLevel;
+  private constructor(options: DatabaseOptions, level: LevelDatabase, damage: KnownDamage) {
+    this.#options = options;
     this.#level = level;
+    this.damage = damage;
   }
 
   /** @throws TcfsError `TCFS_VAULT_IN_USE`, `TCFS_CORRUPT`, `TCFS_STORE_FULL`, `TCFS_IO` */
-  static async open(directory: string, createIfMissing: boolean, openLevel: OpenLevel): Promise<Database> {
+  static async open(options: DatabaseOptions): Promise<Database> {
+    const { directory, createIfMissing } = options;
+    let damage: KnownDamage | undefined;
     try {
-      return new Database(directory, openLevel, await openLevel(directory, createIfMissing));
+      const torn = await checkLogs(directory);
+      damage = await KnownDamage.find(directory, options.onDamage);
+      const level = await options.openLevel(directory, createIfMissing);
+      torn.forEach(options.onTornLog);
+      return new Database(options, level, damage);
     } catch (error) {
+      await damage?.stop();
       throw toTcfsError(error, "opening the metadata database failed");
     }
   }
@@ -155,6 +175,7 @@ export class Database {
   async close(): Promise<void> {
     this.#isClosed = true;
     await this.reopening;
+    await this.damage.stop();
     const level = this.#level;
     this.#level = undefined;
     await level?.close();
@@ -188,8 +209,10 @@ export class Database {
       await failed.close();
     }
     if (this.#isClosed) throw this.#unavailable();
+    const { directory, openLevel } = this.#options;
     try {
-      this.#level = await this.#openLevel(this.#directory, false);
+      await checkLogs(directory); // what the failed write left is no news
+      this.#level = await openLevel(directory, false);
     } catch (error) {
       throw toTcfsError(error, "opening the metadata database again failed");
     }
@@ -199,11 +222,12 @@ export class Database {
 
   /** Opening rewrites the log as a table: on a full disk that fails, and then nothing could be read either. */
   async #requireRoomToRecover(): Promise<void> {
+    const { directory } = this.#options;
     let logBytes = 0;
-    for (const name of await readdir(this.#directory)) {
-      if (name.endsWith(".log")) logBytes += (await stat(join(this.#directory, name))).size;
+    for (const name of await readdir(directory)) {
+      if (name.endsWith(".log")) logBytes += (await stat(join(directory, name))).size;
     }
-    const space = await statfs(this.#directory);
+    const space = await statfs(directory);
     if (space.bavail * space.bsize >= logBytes + RECOVERY_MARGIN_BYTES) return;
     throw new TcfsError("TCFS_STORE_FULL", "too little room to recover the metadata database");
   }

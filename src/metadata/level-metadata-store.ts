@@ -28,7 +28,7 @@ import type { FrozenBatch, MetadataStore } from "./metadata-store.ts";
 import { NameHasher } from "./name-hasher.ts";
 import { RecordReader } from "./record-reader.ts";
 import { openVolume } from "./volume.ts";
-import { DirectoryWalks, ExtentWalks, listOrphans, visitIntact, type WalkContext } from "./walks.ts";
+import { DirectoryWalks, ExtentWalks, listOrphans, requireIntact, visitIntact, type WalkContext } from "./walks.ts";
 
 export interface LevelMetadataStoreOptions {
   /** Absolute path of the LevelDB directory. */
@@ -40,8 +40,13 @@ export interface LevelMetadataStoreOptions {
   readonly createIfMissing: boolean;
   /** Bound of all caches of decoded records together. */
   readonly cacheBytes: number;
-  /** Told of each record that a listing leaves out because it does not verify; the exact read throws. */
+  /**
+   * Told of each damaged table, and of each record that a listing leaves out because it does not verify; the exact read
+   * throws. May be called before the store is there.
+   */
   readonly onDamage?: (error: TcfsError) => void;
+  /** Told, in a sentence, of a log that ends in a batch that was cut short, as a power cut leaves it. */
+  readonly onTornLog?: (sentence: string) => void;
   /** Stands in for the package `level`: fault injection. */
   readonly openLevel?: OpenLevel;
 }
@@ -110,6 +115,7 @@ export class LevelMetadataStore implements MetadataStore, BatchOwner, AsyncDispo
       database: parts.database,
       reader: parts.reader,
       overlays: () => ({ live: this.#live, frozen: this.#frozen }),
+      getInode: (ino) => this.getInode(ino),
       onDamage,
     };
     this.#directoryWalks = new DirectoryWalks(this.#walkContext, this.#directories);
@@ -123,7 +129,13 @@ export class LevelMetadataStore implements MetadataStore, BatchOwner, AsyncDispo
   static async open(options: LevelMetadataStoreOptions): Promise<LevelMetadataStore> {
     const { directory, engine, clock, createIfMissing } = options;
     const hasher = new NameHasher((ino, name) => engine.namePrf(ino, name));
-    const database = await Database.open(directory, createIfMissing, options.openLevel ?? openLevel);
+    const database = await Database.open({
+      directory,
+      createIfMissing,
+      openLevel: options.openLevel ?? openLevel,
+      onDamage: options.onDamage ?? (() => undefined),
+      onTornLog: options.onTornLog ?? (() => undefined),
+    });
     try {
       const reader = new RecordReader(database, engine.records, hasher);
       const volume = await openVolume(database, reader, { createIfMissing, clock });
@@ -243,12 +255,14 @@ export class LevelMetadataStore implements MetadataStore, BatchOwner, AsyncDispo
     for await (const entries of this.database.walk(allOfKind("chunk"))) {
       for (const entry of entries) yield this.#reader.storedChunk(entry);
     }
+    requireIntact(this.database, allOfKind("chunk"));
   }
 
   async *allExtentPages(): AsyncGenerator<ExtentPage> {
     for await (const entries of this.database.walk(allOfKind("extents"))) {
       for (const entry of entries) yield this.#reader.storedExtentPage(entry);
     }
+    requireIntact(this.database, allOfKind("extents"));
   }
 
   /** Those of the database. A damaged record is reported by a throw after all the others were given. */
@@ -315,6 +329,7 @@ export class LevelMetadataStore implements MetadataStore, BatchOwner, AsyncDispo
       yield* intact;
     }
     if (damaged[0] !== undefined) throw damaged[0];
+    requireIntact(this.database, allOfKind(kind));
   }
 
   #changeDentry(directory: InodeNumber, name: Name, dentry: CachedDentry | null): void {

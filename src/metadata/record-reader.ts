@@ -119,6 +119,8 @@ export class RecordReader {
 
   #get(key: Uint8Array, kind: string, ino: number): Uint8Array | undefined {
     const sealed = this.#database.get(key);
+    const damage = this.#database.damage.ofRecord(key, sealed !== undefined);
+    if (damage !== undefined) throw damage;
     return sealed && this.#unseal(key, sealed, kind, ino);
   }
 

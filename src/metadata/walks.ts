@@ -2,15 +2,20 @@
  * Walks of the database that must show changes made while they run. A walk begins with what the layers say at the
  * moment the database's view is taken, is told of every later change, and lays all that over what it found at the end.
  */
+import { corrupt } from "../bytes.ts";
 import { isTcfsError, type TcfsError } from "../errors.ts";
-import { allOfKind, dentriesOf, extentsOf, pageOfKey } from "../format/record-keys.ts";
-import type { DirectoryEntryRecord } from "../format/records.ts";
+import { allOfKind, dentriesOf, extentsOf, pageOfKey, type KeyRange } from "../format/record-keys.ts";
+import type { DirectoryEntryRecord, InodeRecord } from "../format/records.ts";
 import type { InodeNumber, Name } from "../ids.ts";
 import type { Database, StoredEntry } from "./database.ts";
 import type { CachedDentry, DirectoryCache } from "./directory-cache.ts";
 import type { LevelFrozenBatch } from "./frozen-batch.ts";
 import type { Layer } from "./layer.ts";
 import type { RecordReader } from "./record-reader.ts";
+
+/* Of a mode: what kind of file. */
+const FILE_TYPE = 0o170000;
+const DIRECTORY = 0o040000;
 
 /** The state above the database at one moment. */
 interface Overlays {
@@ -27,6 +32,7 @@ export interface WalkContext {
   readonly database: Database;
   readonly reader: RecordReader;
   readonly overlays: () => Overlays;
+  readonly getInode: (ino: InodeNumber) => InodeRecord | undefined;
   /** Told of each record that a walk leaves out because it is damaged. */
   readonly onDamage: (error: TcfsError) => void;
 }
@@ -83,9 +89,21 @@ export class DirectoryWalks {
       },
     );
     damaged.forEach(this.#context.onDamage);
+    requireIntact(this.#context.database, dentriesOf(ino));
     const kept = changes.size === 0 ? found : found.filter((dentry) => !changes.has(dentry.name));
     const added = [...changes.values()].filter((dentry) => dentry !== null);
+    this.#requireAll(ino, kept.length + added.length, damaged.length);
     return this.#cache.keepListing(ino, kept, added, damaged.length === 0);
+  }
+
+  /** A directory's inode says how many entries it has: one that is missing without a trace shows here. */
+  #requireAll(directory: InodeNumber, listedCount: number, damagedCount: number): void {
+    const inode = this.#context.getInode(directory);
+    if (inode === undefined || (inode.mode & FILE_TYPE) !== DIRECTORY) return;
+    if (listedCount <= inode.entryCount && listedCount + damagedCount >= inode.entryCount) return;
+    const error = corrupt(`directory ${directory}`, `${listedCount} of ${inode.entryCount} entries found`);
+    this.#context.onDamage(error);
+    throw error;
   }
 }
 
@@ -129,6 +147,7 @@ export class ExtentWalks {
     } finally {
       this.#running.delete(walk);
     }
+    requireIntact(this.#context.database, extentsOf(ino, fromPage, toPage));
     for (const [page, isStored] of walk.changes) {
       if (!isStored) found.delete(page);
       else if (page >= fromPage && page < toPage) found.add(page);
@@ -163,6 +182,12 @@ export async function listOrphans(context: WalkContext): Promise<InodeNumber[]> 
     }
   }
   return [...found].sort((left, right) => left - right);
+}
+
+/** @throws TcfsError `TCFS_CORRUPT` if a walk of the range may have left something out. */
+export function requireIntact(database: Database, range: KeyRange): void {
+  const damage = database.damage.ofRange(range);
+  if (damage !== undefined) throw damage;
 }
 
 /** Visit what verifies, collect the errors of what does not. */

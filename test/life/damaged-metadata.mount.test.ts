@@ -34,6 +34,7 @@ describe("metadata with a flipped bit", { timeout: CASE_MS }, () => {
       await writeFile(join(mount.mountPoint, nameOf(i)), `content ${i}\n`, { flush: true });
     }
     await mount.kill9();
+    await rm(join(work, "control.sock"), { force: true });
     await cp(work, killed, { recursive: true });
     await mount.mount(); // LevelDB turns its log into a table
     await mount.remount();
@@ -59,7 +60,7 @@ describe("metadata with a flipped bit", { timeout: CASE_MS }, () => {
     const listed = await readdir(mounted.mountPoint).catch(errnoFrom);
     for (let i = 0; i < FILE_COUNT; i++) {
       const found = await readFile(join(mounted.mountPoint, nameOf(i)), "utf8").catch(errnoFrom);
-      if (found !== `content ${i}\n` && found !== "EIO") lies.push(`${nameOf(i)}: ${String(found)}`);
+      if (found !== `content ${i}\n` && found !== "EIO") lies.push(`${nameOf(i)}: ${found}`);
       if (Array.isArray(listed) && !listed.includes(nameOf(i))) lies.push(`${nameOf(i)}: not listed`);
     }
     return lies;

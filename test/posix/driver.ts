@@ -232,6 +232,15 @@ export class Driver implements AsyncDisposable {
   async fstat(fd: number): Promise<FileStatus> {
     return parseStatus(await this.call("fstat", fd));
   }
+  /** st_mode, asked for alone. */
+  mode(path: Path): Promise<number> {
+    return this.#number("mode", path);
+  }
+  /** st_ctim and st_mtim of the path itself, each asked for alone. */
+  async changeAndModifyTime(path: Path): Promise<{ changeTime: FileTime; modifyTime: FileTime }> {
+    const [changeTime = "", modifyTime = ""] = await this.call("times", path);
+    return { changeTime: parseTime(changeTime), modifyTime: parseTime(modifyTime) };
+  }
   chmod(path: Path, mode: number): Promise<number> {
     return this.#number("chmod", path, mode);
   }

@@ -4,6 +4,7 @@ import { ALICE, BOB, permissionBits, refuses, type Bench } from "../bench.ts";
 import {
   FALLOC_KEEP_SIZE,
   FALLOC_PUNCH_HOLE,
+  O_DIRECT,
   O_RDWR,
   O_RDONLY,
   O_TMPFILE,
@@ -17,7 +18,7 @@ import {
 const CAPABILITY = Buffer.from("0100000200200000000000000000000000000000", "hex");
 
 async function modeOf(bench: Bench, path: string): Promise<number> {
-  return permissionBits((await bench.root.stat(path)).mode);
+  return permissionBits(await bench.root.mode(path));
 }
 
 async function sharedFile(bench: Bench, mode: number): Promise<void> {
@@ -84,6 +85,12 @@ export function setIdCases(bench: Bench): void {
     await sharedFile(bench, 0o6755);
     await bench.bob.write(await bench.bob.open("f", O_WRONLY), "x");
     expect(await modeOf(bench, "f")).toBe(0o755);
+  });
+
+  test("a direct write clears set-id bits too", async () => {
+    await sharedFile(bench, 0o6777);
+    await bench.alice.pfill(await bench.alice.open("f", O_WRONLY | O_DIRECT), 0x61, 4096, 0);
+    expect(await modeOf(bench, "f")).toBe(0o777);
   });
 
   test("a write by root keeps set-id bits", async () => {

@@ -12,20 +12,20 @@ import {
   O_WRONLY,
   RENAME_EXCHANGE,
 } from "../constants.ts";
-import { isLater, time, type FileStatus } from "../driver.ts";
+import { isLater, time, type Driver } from "../driver.ts";
 
 /** Longer than the kernel's coarse clock needs for a step. */
 const TICK_MS = 12;
 
 /** "m" for a later mtime, "c" for a later ctime, of each path. */
 async function changes(bench: Bench, paths: readonly string[], act: () => Promise<unknown>): Promise<string[]> {
-  const before: FileStatus[] = [];
-  for (const path of paths) before.push(await bench.root.lstat(path));
+  const before: Awaited<ReturnType<Driver["changeAndModifyTime"]>>[] = [];
+  for (const path of paths) before.push(await bench.root.changeAndModifyTime(path));
   await sleep(TICK_MS);
   await act();
   const changed: string[] = [];
   for (const [i, path] of paths.entries()) {
-    const [old, now] = [before[i]!, await bench.root.lstat(path)];
+    const [old, now] = [before[i]!, await bench.root.changeAndModifyTime(path)];
     const m = isLater(now.modifyTime, old.modifyTime) ? "m" : "";
     const c = isLater(now.changeTime, old.changeTime) ? "c" : "";
     changed.push(`${path}:${m}${c}`);

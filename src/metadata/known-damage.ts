@@ -1,0 +1,108 @@
+/**
+ * Which keys of the database cannot be believed, because a table is damaged where they lie (FORMAT.md §7.13). A damaged
+ * table is kept under a second name, which LevelDB leaves alone: compaction would write what is left of it as a table
+ * that verifies, and the next session would know of nothing.
+ */
+import { link, readdir, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { TcfsError } from "../errors.ts";
+import type { KeyRange } from "../format/record-keys.ts";
+import { checkTable, type DamagedKeys } from "./table-check.ts";
+
+const TABLE = /^\d+\.(?:ldb|sst)$/u;
+const KEPT_SUFFIX = ".damaged";
+/** Up to so much is checked before the database opens, more while it is in use. */
+const CHECKED_FIRST_BYTES = 64 * 1024 * 1024;
+
+export class KnownDamage {
+  readonly #directory: string;
+  readonly #onDamage: (error: TcfsError) => void;
+  readonly #stopping = new AbortController();
+  readonly #keys: DamagedKeys[] = [];
+  readonly #files: string[] = [];
+  #checking: Promise<void> | undefined;
+
+  private constructor(directory: string, onDamage: (error: TcfsError) => void) {
+    this.#directory = directory;
+    this.#onDamage = onDamage;
+  }
+
+  /**
+   * Before the database opens: afterwards compaction may do away with a damaged table at any time.
+   * @param onDamage - Told of each damaged table once, while the database is open too where there is much to check.
+   */
+  static async find(directory: string, onDamage: (error: TcfsError) => void): Promise<KnownDamage> {
+    const damage = new KnownDamage(directory, onDamage);
+    const { names, sizeBytes } = await tablesIn(directory);
+    damage.#checking = damage.#check(names);
+    if (sizeBytes <= CHECKED_FIRST_BYTES) await damage.#checking;
+    return damage;
+  }
+
+  /** Of a record that was read under this key, or not found: one that is missing may lie anywhere. */
+  ofRecord(key: Uint8Array, isFound: boolean): TcfsError | undefined {
+    if (this.#keys.length === 0) return undefined;
+    const concerns = ({ after, upTo }: DamagedKeys): boolean =>
+      (after === undefined || Buffer.compare(key, after) > 0) && isUpTo(key, upTo);
+    return !isFound || this.#keys.some(concerns) ? this.#error() : undefined;
+  }
+
+  /** Of a walk. One that passes a damaged block may also leave out what follows it. */
+  ofRange({ first, end }: KeyRange): TcfsError | undefined {
+    const concerns = ({ after, upTo }: DamagedKeys): boolean =>
+      (after === undefined || Buffer.compare(end, after) > 0) && isUpTo(first, upTo);
+    return this.#keys.some(concerns) ? this.#error() : undefined;
+  }
+
+  /** End the check. Idempotent. */
+  async stop(): Promise<void> {
+    this.#stopping.abort();
+    await this.#checking;
+  }
+
+  async #check(names: readonly string[]): Promise<void> {
+    for (const name of names) {
+      if (this.#stopping.signal.aborted) return;
+      const path = join(this.#directory, name);
+      const keys = await checkTable(path, this.#stopping.signal);
+      if (keys.length === 0) continue;
+      const isKept = name.endsWith(KEPT_SUFFIX);
+      /* Best effort: it has failed before, or the file system has no links. */
+      if (!isKept) await link(path, path + KEPT_SUFFIX).catch(() => undefined);
+      const file = isKept ? name.slice(0, -KEPT_SUFFIX.length) : name;
+      if (this.#files.includes(file)) continue;
+      this.#files.push(file);
+      this.#keys.push(...keys);
+      this.#onDamage(
+        new TcfsError(
+          "TCFS_CORRUPT",
+          `the metadata table ${file} is damaged in ${keys.length} of its blocks: records in them, and any that is not ` +
+            `found, cannot be read. Restore the vault from a copy; without one, ${file}${KEPT_SUFFIX} can be removed to ` +
+            "go on with what is left",
+        ),
+      );
+    }
+  }
+
+  #error(): TcfsError {
+    return new TcfsError("TCFS_CORRUPT", `metadata may be missing: ${this.#files.join(", ")} is damaged`);
+  }
+}
+
+function isUpTo(key: Uint8Array, upTo: Uint8Array | undefined): boolean {
+  return upTo === undefined || Buffer.compare(key, upTo) <= 0;
+}
+
+async function tablesIn(directory: string): Promise<{ names: string[]; sizeBytes: number }> {
+  const names: string[] = [];
+  let sizeBytes = 0;
+  for (const name of (await readdir(directory).catch(() => [])).sort()) {
+    if (!TABLE.test(name.replace(KEPT_SUFFIX, ""))) continue;
+    names.push(name);
+    sizeBytes += await stat(join(directory, name)).then(
+      ({ size }) => size,
+      () => 0,
+    );
+  }
+  return { names, sizeBytes };
+}
