@@ -100,6 +100,10 @@ class ServedMount {
         spinMicroseconds: 0,
       },
     });
+    vault.volume.operations.onModeChange = (ino) =>
+      session.invalidateAttributes(ino).catch((error: unknown) => {
+        log.error("the kernel was not told of a cleared set-id bit", { ino, error: String(error) });
+      });
     const fd = await mountFuse(mountPoint, {
       source: mount.fsName ?? options.vault,
       readOnly: mount.readOnly,

@@ -60,10 +60,17 @@ export interface VolumeParts {
 export class VolumeOperations implements FileSystemOperations {
   readonly #parts: VolumeParts;
   readonly #readAhead: ReadAhead;
+  #onModeChange: (ino: InodeNumber) => Promise<void> = () => Promise.resolve();
+  #notice: Promise<void> | undefined;
 
   constructor(parts: VolumeParts) {
     this.#parts = parts;
     this.#readAhead = new ReadAhead(parts.contents);
+  }
+
+  /** @param listener - Told of inodes whose mode changed without the kernel having asked for it. Never rejects. */
+  set onModeChange(listener: (ino: InodeNumber) => Promise<void>) {
+    this.#onModeChange = listener;
   }
 
   /** Run a change once it is admitted; then see to its commit. */
@@ -255,7 +262,7 @@ export class VolumeOperations implements FileSystemOperations {
     const admission = space.admit(data.length);
     if (admission === undefined && !committer.isOverfull && !options.sync) {
       this.#writeNow(ino, offset, data, options.clearSetId);
-      return data.length;
+      return this.#noticed(data.length);
     }
     return this.#writeLater(ino, offset, copyOf(data), options, admission, caller);
   }
@@ -264,7 +271,7 @@ export class VolumeOperations implements FileSystemOperations {
     const { contents, inodes, xattrs, committer } = this.#parts;
     const inode = this.#regular(ino);
     contents.write(inode, offset, data);
-    if (clearSetId) inode.mode = withoutSetId(inode.mode);
+    if (clearSetId) this.#clearSetId(inode);
     xattrs.dropCapabilities(inode);
     inodes.touchContents(inode);
     committer.noteChange();
@@ -287,7 +294,7 @@ export class VolumeOperations implements FileSystemOperations {
     this.#checkWritable();
     this.#writeNow(ino, offset, data, options.clearSetId);
     if (options.sync) await committer.commit();
-    return data.length;
+    return this.#noticed(data.length);
   }
 
   flush(ino: InodeNumber): void {
@@ -315,7 +322,7 @@ export class VolumeOperations implements FileSystemOperations {
     if (lengthBytes > BigInt(this.#parts.space.space.availableBytes)) {
       throw new TcfsError("TCFS_STORE_FULL", "the range is larger than the free space");
     }
-    return this.#change(CHANGE_BYTES, () => {
+    const allocated = this.#change(CHANGE_BYTES, () => {
       const { contents, inodes } = this.#parts;
       const inode = this.#regular(ino);
       const end = offset + lengthBytes;
@@ -328,6 +335,7 @@ export class VolumeOperations implements FileSystemOperations {
       this.#dropPrivileges(inode, caller);
       inodes.touchContents(inode);
     });
+    return this.#afterNotice(allocated);
   }
 
   /**
@@ -335,12 +343,33 @@ export class VolumeOperations implements FileSystemOperations {
    * unless root (CAP_FSETID) does it. The caller puts the inode.
    */
   #dropPrivileges(inode: InodeRecord, caller: Caller): void {
-    if (caller.uid !== 0) inode.mode = withoutSetId(inode.mode);
+    if (caller.uid !== 0) this.#clearSetId(inode);
     this.#parts.xattrs.dropCapabilities(inode);
   }
 
+  /** The kernel does not look at the mode again after a write: left alone, it would go on to honour the old bits. */
+  #clearSetId(inode: InodeRecord): void {
+    const cleared = withoutSetId(inode.mode);
+    if (cleared === inode.mode) return;
+    inode.mode = cleared;
+    this.#notice = this.#onModeChange(inode.ino);
+  }
+
+  /** The answer waits until the kernel was told of a cleared set-id bit, so that nothing executes with it after. */
+  #afterNotice<T>(result: MaybePromise<T>): MaybePromise<T> {
+    if (result instanceof Promise) return result.then((value) => this.#noticed(value));
+    return this.#noticed(result);
+  }
+
+  #noticed<T>(value: T): MaybePromise<T> {
+    const notice = this.#notice;
+    if (notice === undefined) return value;
+    this.#notice = undefined;
+    return notice.then(() => value);
+  }
+
   #punch(ino: InodeNumber, offset: bigint, lengthBytes: bigint, caller: Caller): MaybePromise<void> {
-    return this.#change(0, () => {
+    const punched = this.#change(0, () => {
       const { contents, inodes } = this.#parts;
       const inode = this.#regular(ino);
       const within = min(offset + lengthBytes, inode.lengthBytes) - offset;
@@ -352,6 +381,7 @@ export class VolumeOperations implements FileSystemOperations {
       const punching = within > 0n ? contents.punch(inode, offset, within) : undefined;
       return punching === undefined ? touch() : punching.then(touch);
     }) as MaybePromise<void>;
+    return this.#afterNotice(punched);
   }
 
   async seek(ino: InodeNumber, offset: bigint, whence: "data" | "hole"): Promise<bigint> {
@@ -374,7 +404,7 @@ export class VolumeOperations implements FileSystemOperations {
     if (wanted <= 0) return 0n;
     checkRange(to.offset, BigInt(wanted));
     if (contents.isHeld(this.#regular(from.ino), from.offset, wanted)) await committer.commit();
-    return this.#change(CHANGE_BYTES, () => {
+    const shared = this.#change(CHANGE_BYTES, () => {
       const source = this.#regular(from.ino);
       const target = this.#regular(to.ino);
       const copied = Number(min(BigInt(wanted), source.lengthBytes - from.offset));
@@ -384,6 +414,7 @@ export class VolumeOperations implements FileSystemOperations {
       inodes.touchContents(target);
       return BigInt(copied);
     });
+    return this.#afterNotice(shared);
   }
 
   readDirectory(

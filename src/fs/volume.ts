@@ -53,7 +53,7 @@ interface Background {
 }
 
 export class Volume {
-  readonly operations: FileSystemOperations;
+  readonly operations: FileSystemOperations & Pick<VolumeOperations, "onModeChange">;
   readonly #parts: VolumeParts;
   readonly #background: Background;
   #isClosed = false;

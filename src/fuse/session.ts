@@ -105,11 +105,11 @@ export class FuseSession implements AsyncDisposable {
     return this.close();
   }
 
-  /** Have the kernel drop what it caches of an inode: attributes and data. Needed where the tree changes under it. */
-  invalidateInode(ino: InodeNumber): Promise<void> {
+  /** Have the kernel ask for an inode's attributes again; its data stays cached. */
+  invalidateAttributes(ino: InodeNumber): Promise<void> {
     const message = notification(NOTIFY.INVAL_INODE, 24);
     message.i53(OUT_HEADER_BYTES, ino);
-    // off 0, len 0: everything.
+    message.i53(OUT_HEADER_BYTES + 8, -1); // a negative offset: attributes alone
     return this.#notify(message);
   }
 

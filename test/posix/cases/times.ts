@@ -126,6 +126,14 @@ export function timeCases(bench: Bench): void {
     expect(accessTime).toEqual(kept);
   });
 
+  test("a time past all measure harms nothing: the volume goes on", async () => {
+    await bench.root.file("f");
+    for (const seconds of [2n ** 56n, -(2n ** 56n)]) await bench.root.utimens("f", time(seconds), time(seconds));
+    await bench.root.fsync(await bench.root.open("f", O_RDONLY));
+    await bench.root.file("g", "still written");
+    await bench.root.fsync(await bench.root.open("g", O_RDONLY));
+  });
+
   test("UTIME_OMIT leaves that time alone", async () => {
     await bench.root.file("f");
     await bench.root.utimens("f", time(100, 1), time(200, 2));
