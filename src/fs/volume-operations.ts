@@ -153,7 +153,7 @@ export class VolumeOperations implements FileSystemOperations {
       if (changes.mode === undefined) inode.mode = withoutSetId(inode.mode);
       xattrs.dropCapabilities(inode);
     }
-    const timeOf = (change: TimeChange): Timestamp => (change === "now" ? now : change);
+    const timeOf = (change: TimeChange): Timestamp => (change === "now" ? now : withinReach(change));
     if (changes.lengthBytes !== undefined) inode.modifyTime = now;
     if (changes.accessTime !== undefined) inode.accessTime = timeOf(changes.accessTime);
     if (changes.modifyTime !== undefined) inode.modifyTime = timeOf(changes.modifyTime);
@@ -469,6 +469,12 @@ export class VolumeOperations implements FileSystemOperations {
     const { space, metadata } = this.#parts;
     return space.refresh().then(() => ({ space: space.space, inodeCount: metadata.volume.inodeCount }));
   }
+}
+
+/** The kernel lets any 64 bit number of seconds through; what no record holds is brought to the nearest that one does. */
+function withinReach({ seconds, nanoseconds }: Timestamp): Timestamp {
+  const reachable = Math.min(Math.max(seconds, Number.MIN_SAFE_INTEGER), Number.MAX_SAFE_INTEGER);
+  return { seconds: reachable, nanoseconds };
 }
 
 function min(a: bigint, b: bigint): bigint {
