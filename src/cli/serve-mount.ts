@@ -18,6 +18,9 @@ import { OpenVault } from "./open-vault.ts";
 import { writePidFile } from "./pid-file.ts";
 import type { DaemonFigures, VaultFigures } from "./status.ts";
 
+/** Looking on for so long before sleeping: measured, 1.3 to 2 times the creates and renames; costs nothing when idle. */
+const SPIN_MICROSECONDS = 50;
+
 /** One writer, and every change comes through the kernel: it may believe its caches for as long as it likes. */
 const CACHE_TIMEOUT_SECONDS = 24 * 60 * 60;
 /** How long a signal waits for programs to let go of a busy mount before their files answer ENOTCONN. */
@@ -97,7 +100,7 @@ class ServedMount {
         readOnly: mount.readOnly,
         entryTimeoutSeconds: CACHE_TIMEOUT_SECONDS,
         attributeTimeoutSeconds: CACHE_TIMEOUT_SECONDS,
-        spinMicroseconds: 0,
+        spinMicroseconds: SPIN_MICROSECONDS,
       },
     });
     vault.volume.operations.onModeChange = (ino) =>
