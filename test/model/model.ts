@@ -290,7 +290,7 @@ function allocate(node: Node, mode: AllocateMode, offset: number, lengthBytes: n
   const end = offset + lengthBytes;
   if ((mode & KEEP_SIZE) === 0 && end > node.content.length) resize(node, end);
   const content = Buffer.from(node.content);
-  if ((mode & (PUNCH | ZERO)) !== 0 && offset < content.length) content.fill(0, offset, end);
+  if ((mode & (PUNCH | ZERO)) !== 0 && offset < content.length) content.fill(0, offset, Math.min(end, content.length));
   change(node, content);
 }
 
