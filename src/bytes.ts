@@ -28,11 +28,17 @@ export class ByteWriter {
     this.#view = new DataView(this.#bytes.buffer);
   }
 
-  /** @returns What was written since the last take: memory that the writer never touches again. */
+  /** @returns What was written since the last take: memory that the writer does not touch again before {@link reset}. */
   take(): Uint8Array {
     const record = this.#bytes.subarray(this.#start, this.#end);
     this.#start = this.#end;
     return record;
+  }
+
+  /** Write from the beginning again: whatever was taken is no longer in use. */
+  reset(): void {
+    this.#start = 0;
+    this.#end = 0;
   }
 
   /** Forget what was written since the last take. */

@@ -5,6 +5,7 @@
  */
 import type { ChunkInput } from "../crypto/engine.ts";
 import type { ChunkId } from "../ids.ts";
+import type { MaybePromise } from "../maybe-promise.ts";
 import type { FrozenBatch } from "../metadata/metadata-store.ts";
 
 export interface StoredChunk {
@@ -34,13 +35,13 @@ export interface CollectionReport {
 
 export interface ChunkStore {
   /**
-   * Cut each input by content, name the pieces, and store those not yet known.
+   * Cut each input by content, name the pieces, and store those not yet known; at once where that is little work.
    * @param inputs - Lent until settled.
    * @param place - `inline`: in the metadata commit, for little data (one device flush). `pack`: otherwise.
    * @returns For each input its chunks in order. What a non-final input leaves over is not stored.
    * @throws TcfsError `TCFS_STORE_FULL`, `TCFS_IO`. Nothing is lost: the caller still has the plaintext.
    */
-  store(inputs: readonly ChunkInput[], place: "inline" | "pack"): Promise<StoredChunk[][]>;
+  store(inputs: readonly ChunkInput[], place: "inline" | "pack"): MaybePromise<StoredChunk[][]>;
   /**
    * Bytes of one chunk. Synchronous when cached or inline, a promise otherwise.
    * The result is borrowed: read-only, valid until garbage collected (a view into the cache).
@@ -56,7 +57,7 @@ export interface ChunkStore {
    * the batch. Called once per batch, after the last `store` that the batch depends on. If it fails it can be
    * called again with the same batch.
    */
-  flushInto(batch: FrozenBatch): Promise<void>;
+  flushInto(batch: FrozenBatch): MaybePromise<void>;
   /** Whether `flushInto` would put anything into a batch: chunks stored, moved or to be dropped. */
   readonly isDirty: boolean;
   /** The batch is durable: the records given to it need no second home. */

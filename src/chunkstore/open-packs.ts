@@ -10,6 +10,7 @@ import type { SealingEngine } from "../crypto/engine.ts";
 import type { PackKeyWrapper } from "../crypto/pack-key.ts";
 import type { PackRecord } from "../format/records.ts";
 import type { PackId } from "../ids.ts";
+import type { MaybePromise } from "../maybe-promise.ts";
 import type { Disk, DiskFile } from "../platform/disk.ts";
 import type { RandomSource } from "../platform/random.ts";
 import { type PackedChunkRecord, encodePackHeader, formatPackId } from "./pack-format.ts";
@@ -180,21 +181,27 @@ export class OpenPacks {
   }
 
   /**
-   * Flush all packs written so far, and the names of new ones, to the device.
+   * Flush all packs written so far, and the names of new ones, to the device; at once where all of it is there.
    * @returns The packs that changed since the metadata last heard of them, in a state that is durable.
    * @throws TcfsError `TCFS_IO`, for ever once a flush has failed.
    */
-  async makeDurable(): Promise<ChangedPack[]> {
+  makeDurable(): MaybePromise<ChangedPack[]> {
     const states = [...this.#writers].filter((w) => !w.isEmpty).map((writer) => ({ writer, record: writer.record }));
+    const toChanged = (): ChangedPack[] => {
+      const changed = states.map(({ writer, record }) => ({ record, previous: this.#recorded.get(writer) }));
+      return changed.filter(({ record, previous }) => !isSame(previous, record));
+    };
+    if (!this.#hasNewDirectory && states.every(({ writer }) => writer.isDurable)) return toChanged();
+    return this.#flush(states.map(({ writer }) => writer)).then(toChanged);
+  }
+
+  async #flush(writers: readonly PackWriter[]): Promise<void> {
     const hasNewDirectory = this.#hasNewDirectory;
     this.#hasNewDirectory = false;
-    await Promise.all(states.map(({ writer }) => writer.makeDurable()));
-    if (hasNewDirectory) {
-      await this.#options.disk.syncDirectory(this.#options.directory);
-      await this.#options.disk.syncDirectory(dirname(this.#options.directory));
-    }
-    const changed = states.map(({ writer, record }) => ({ record, previous: this.#recorded.get(writer) }));
-    return changed.filter(({ record, previous }) => !isSame(previous, record));
+    await Promise.all(writers.map((writer) => writer.makeDurable()));
+    if (!hasNewDirectory) return;
+    await this.#options.disk.syncDirectory(this.#options.directory);
+    await this.#options.disk.syncDirectory(dirname(this.#options.directory));
   }
 
   /** Whether the pack's content may not have reached the device, though it was asked to. */

@@ -9,6 +9,7 @@ import { PackKeyWrapper } from "../crypto/pack-key.ts";
 import { TcfsError, isTcfsError } from "../errors.ts";
 import type { ChunkRecord } from "../format/records.ts";
 import type { ChunkId, ChunkIdKey } from "../ids.ts";
+import { type MaybePromise, andThen, isPromise, settled } from "../maybe-promise.ts";
 import type { FrozenBatch, MetadataStore } from "../metadata/metadata-store.ts";
 import type { Disk } from "../platform/disk.ts";
 import type { RandomSource } from "../platform/random.ts";
@@ -118,23 +119,29 @@ export class PackChunkStore implements ChunkStore, AsyncDisposable {
     return new PackChunkStore(options, await ChunkLedger.open(options.metadata));
   }
 
-  store(inputs: readonly ChunkInput[], place: "inline" | "pack"): Promise<StoredChunk[][]> {
-    return this.#track(this.#store(inputs, place));
+  store(inputs: readonly ChunkInput[], place: "inline" | "pack"): MaybePromise<StoredChunk[][]> {
+    this.#assertWritable();
+    const stored = andThen(this.#engine.nameChunks(inputs), (named) => {
+      this.#assertWritable();
+      const wanted = cutInputs(inputs, named);
+      const chunks = wanted.flat();
+      const records = chunks.map((chunk) => this.#lookUp(chunk));
+      const doubtful = records.filter((record) => record?.kind === "packed" && !this.#proofs.isProven(record));
+      if (doubtful.length === 0) return this.#storeWanted(wanted, records, place);
+      return this.#proofs.prove(doubtful).then(() => {
+        const proven = chunks.map((chunk) => this.#lookUp(chunk));
+        return this.#storeWanted(wanted, proven, place);
+      });
+    });
+    return isPromise(stored) ? this.#track(stored) : stored;
   }
 
-  async #store(inputs: readonly ChunkInput[], place: "inline" | "pack"): Promise<StoredChunk[][]> {
-    this.#assertWritable();
-    const named = await this.#engine.nameChunks(inputs);
-    this.#assertWritable();
-    const wanted = cutInputs(inputs, named);
-    const chunks = wanted.flat();
-    let records = chunks.map((chunk) => this.#lookUp(chunk));
-    const doubtful = records.filter((record) => record?.kind === "packed" && !this.#proofs.isProven(record));
-    if (doubtful.length > 0) {
-      await this.#proofs.prove(doubtful);
-      records = chunks.map((chunk) => this.#lookUp(chunk));
-    }
-    // From the last look-up to the noting of what is new nothing is awaited: no commit or collection comes between.
+  /** @param records - Of all wanted chunks, looked up in this same step: no commit or collection came between. */
+  #storeWanted(
+    wanted: readonly (readonly WantedChunk[])[],
+    records: readonly (ChunkRecord | undefined)[],
+    place: "inline" | "pack",
+  ): MaybePromise<StoredChunk[][]> {
     const fresh: WantedChunk[] = [];
     const waiting: Promise<void>[] = [];
     let next = 0;
@@ -151,9 +158,12 @@ export class PackChunkStore implements ChunkStore, AsyncDisposable {
         return { id, lengthBytes, isNew };
       }),
     );
-    await settleAll([...waiting, ...this.#write(fresh, place)]);
-    for (const { id, key } of chunks) this.#touched.touch(id, key);
-    return stored;
+    const writes = [...waiting, ...this.#write(fresh, place)];
+    if (writes.length === 0) return stored;
+    return settleAll(writes).then(() => {
+      for (const { id, key } of wanted.flat()) this.#touched.touch(id, key);
+      return stored;
+    });
   }
 
   /** The chunk's durable record, if it has one and no newer copy is on its way. */
@@ -285,15 +295,16 @@ export class PackChunkStore implements ChunkStore, AsyncDisposable {
     return this.#ledger.isDirty || this.#packs.hasUnrecorded;
   }
 
-  async flushInto(batch: FrozenBatch): Promise<void> {
+  flushInto(batch: FrozenBatch): MaybePromise<void> {
     this.#assertWritable();
     const chunks = [...this.#ledger.allUncommitted()].filter(({ record }) => record !== undefined);
-    try {
-      const packs = await this.#packs.makeDurable();
-      this.#ledger.fill(batch, chunks, packs);
-    } catch (error) {
-      throw this.#failed(chunks, error);
-    }
+    return settled(
+      () => andThen(this.#packs.makeDurable(), (packs) => this.#ledger.fill(batch, chunks, packs)),
+      () => undefined,
+      (error) => {
+        throw this.#failed(chunks, error);
+      },
+    );
   }
 
   /** The device may have dropped what it was to keep, and says so only once: from now on nothing is promised. */

@@ -104,6 +104,11 @@ export class PackWriter {
     return this.#failure !== undefined;
   }
 
+  /** Whether {@link makeDurable} has nothing to do. */
+  get isDurable(): boolean {
+    return this.#syncing === undefined && this.#failure === undefined && !this.#isUnsynced && this.#isLinked;
+  }
+
   get isFull(): boolean {
     return this.#isSealed;
   }

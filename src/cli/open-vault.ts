@@ -142,12 +142,17 @@ async function openRooms(options: OpenVaultOptions, closers: Closer[]): Promise<
     });
     const metadata = await LevelMetadataStore.open({
       directory: join(directory, "meta"),
+      journalDirectory: join(directory, "journal"),
+      disk,
       engine,
       clock: systemClock,
       createIfMissing: options.isNew,
       cacheBytes: METADATA_CACHE_BYTES,
       onDamage: (error) => {
         logger.error("a metadata record is damaged", { code: error.code, message: error.message });
+      },
+      onLag: (error) => {
+        logger.error("the metadata database could not follow the journal; it is tried again", { error: String(error) });
       },
       onTornLog: (sentence) => {
         logger.warn("the last change before a crash was not complete", { message: sentence });

@@ -4,6 +4,7 @@
  * An engine holds no state between calls and does no I/O, except {@link FrameReader} on a descriptor it is lent.
  */
 import type { ChunkId, InodeNumber, Name, PackId } from "../ids.ts";
+import type { MaybePromise } from "../maybe-promise.ts";
 
 /** Plaintext bytes of a frame, the unit of compression, sealing and verified partial reads. */
 export const FRAME_BYTES = 64 * 1024;
@@ -11,6 +12,8 @@ export const FRAME_BYTES = 64 * 1024;
 export const MAX_CHUNK_BYTES = 4 * 1024 * 1024;
 /** AES-GCM tag. */
 export const TAG_BYTES = 16;
+/** What sealing adds to a record: session id, counter, tag. */
+export const RECORD_OVERHEAD_BYTES = 8 + 6 + TAG_BYTES;
 
 /** Where content-defined chunking cuts (FORMAT.md §4). */
 export interface ChunkingParameters {
@@ -117,6 +120,12 @@ export interface RecordCipher {
   /** Seal under this session's subkey; synchronous; each result is fresh memory. */
   seal(records: readonly PlainRecord[]): Uint8Array[];
   /**
+   * Seal one record into the caller's memory: {@link RECORD_OVERHEAD_BYTES} more than its value.
+   * @returns The part of `output` that holds it.
+   * @throws RangeError if it does not fit.
+   */
+  sealInto(record: PlainRecord, output: Uint8Array): Uint8Array;
+  /**
    * Open a record of this or any earlier session.
    * @throws TcfsError `TCFS_CORRUPT` if truncated, forged or from another key.
    */
@@ -149,8 +158,8 @@ export interface EngineOptions {
 export interface SealingEngine {
   readonly kind: "native" | "portable";
   readonly records: RecordCipher;
-  /** Cut each input by content and name the pieces. A final input of zero bytes gives no chunk. */
-  nameChunks(inputs: readonly ChunkInput[]): Promise<NamedChunk[][]>;
+  /** Cut each input by content and name the pieces; at once where that is little work. A final input of zero bytes gives no chunk. */
+  nameChunks(inputs: readonly ChunkInput[]): MaybePromise<NamedChunk[][]>;
   /** Upper bound of the stored bytes for a chunk of `lengthBytes`. */
   sealBoundBytes(lengthBytes: number): number;
   /** A cipher for one pack under its own random key. `packKey` (32 bytes) is copied. */

@@ -4,6 +4,7 @@ import { inspect } from "node:util";
 import { corrupt } from "../bytes.ts";
 import { TcfsError } from "../errors.ts";
 import type { ChunkId, InodeNumber, Name, PackId } from "../ids.ts";
+import { type MaybePromise, andThen } from "../maybe-promise.ts";
 import { frameAad, recordAadPrefix } from "./aad.ts";
 import type { EngineBinding, EngineHandle, PackHandle } from "./binding.ts";
 import type {
@@ -18,7 +19,7 @@ import type {
   SealedChunk,
   SealingEngine,
 } from "./engine.ts";
-import { TAG_BYTES } from "./engine.ts";
+import { RECORD_OVERHEAD_BYTES, TAG_BYTES } from "./engine.ts";
 import { checkEngineOptions, SESSION_ID_BYTES } from "./engine-options.ts";
 import {
   checkRun,
@@ -36,7 +37,6 @@ const SYNC_BELOW_BYTES = 32 * 1024;
 const ID_BYTES = 32;
 const NAME_PRF_BYTES = 16;
 const RECORD_HEADER_BYTES = SESSION_ID_BYTES + 6;
-const RECORD_OVERHEAD_BYTES = RECORD_HEADER_BYTES + TAG_BYTES;
 /** Room for nearly every record; a larger one replaces it. */
 const STAGING_BYTES = 64 * 1024;
 const ARENA_BLOCK_BYTES = 16 * 1024;
@@ -133,10 +133,20 @@ class NativeRecordCipher implements RecordCipher {
   }
 
   seal(records: readonly PlainRecord[]): Uint8Array[] {
-    const handle = this.#open();
     const { keyBytes, outputBytes } = sumRecords(records);
+    return this.#seal(records, keyBytes, new Uint8Array(outputBytes));
+  }
+
+  sealInto(record: PlainRecord, output: Uint8Array): Uint8Array {
+    const place = output.subarray(0, record.value.length + RECORD_OVERHEAD_BYTES);
+    if (place.length < record.value.length + RECORD_OVERHEAD_BYTES) throw new RangeError("no room for the record");
+    this.#seal([record], record.key.length, place);
+    return place;
+  }
+
+  #seal(records: readonly PlainRecord[], keyBytes: number, output: Uint8Array): Uint8Array[] {
+    const handle = this.#open();
     this.#engine.reserve(records.length * 8 + keyBytes);
-    const output = new Uint8Array(outputBytes);
     const sealed = layOut(records, this.#engine.staging, output);
     const first = this.#counter.take(records.length);
     const status = this.#engine.binding.sealRecords(handle, output, records.length, first);
@@ -299,7 +309,7 @@ class NativeEngine implements SealingEngine {
     this.records = new NativeRecordCipher(this.#engine);
   }
 
-  async nameChunks(inputs: readonly ChunkInput[]): Promise<NamedChunk[][]> {
+  nameChunks(inputs: readonly ChunkInput[]): MaybePromise<NamedChunk[][]> {
     const handle = this.#engine.handle;
     const { pieces, pieceCounts } = flatten(inputs);
     const finals = Uint8Array.from(inputs, (input) => (input.isFinal ? 1 : 0));
@@ -315,11 +325,12 @@ class NativeEngine implements SealingEngine {
     const lengths = new Uint32Array(mostChunks);
     const counts = new Uint32Array(inputs.length);
     const onPool = totalBytes >= SYNC_BELOW_BYTES;
-    checkStatus(
-      await this.#engine.binding.nameChunks(handle, pieces, pieceCounts, finals, ids, lengths, counts, onPool),
-      0,
-    );
-    return collectNamed(ids, lengths, counts);
+    const { binding } = this.#engine;
+    const status = binding.nameChunks(handle, pieces, pieceCounts, finals, ids, lengths, counts, onPool);
+    return andThen(status, (value) => {
+      checkStatus(value, 0);
+      return collectNamed(ids, lengths, counts);
+    });
   }
 
   sealBoundBytes(lengthBytes: number): number {

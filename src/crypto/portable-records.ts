@@ -5,7 +5,7 @@ import { corrupt } from "../bytes.ts";
 import type { InodeNumber, Name } from "../ids.ts";
 import { recordAadPrefix } from "./aad.ts";
 import type { PlainRecord, RecordCipher } from "./engine.ts";
-import { TAG_BYTES } from "./engine.ts";
+import { RECORD_OVERHEAD_BYTES } from "./engine.ts";
 import { SESSION_ID_BYTES } from "./engine-options.ts";
 import { NonceCounter } from "./nonce-counter.ts";
 import type { PortablePrimitives } from "./portable-primitives.ts";
@@ -15,7 +15,6 @@ import { KEY_BYTES } from "./subkeys.ts";
 
 const COUNTER_BYTES = 6;
 const HEADER_BYTES = SESSION_ID_BYTES + COUNTER_BYTES;
-const OVERHEAD_BYTES = HEADER_BYTES + TAG_BYTES;
 const NAME_PRF_BYTES = 16;
 /** Old sessions' records are read all the time. */
 const SESSION_CACHE_SLOTS = 64;
@@ -52,9 +51,17 @@ export class PortableRecordCipher implements RecordCipher {
     return records.map((record, i) => this.#sealOne(record, first + i));
   }
 
+  sealInto(record: PlainRecord, output: Uint8Array): Uint8Array {
+    this.#parent.expose();
+    const place = output.subarray(0, record.value.length + RECORD_OVERHEAD_BYTES);
+    if (place.length < record.value.length + RECORD_OVERHEAD_BYTES) throw new RangeError("no room for the record");
+    place.set(this.#sealOne(record, this.#counter.take(1)));
+    return place;
+  }
+
   unseal(key: Uint8Array, sealed: Uint8Array): Uint8Array {
     this.#parent.expose();
-    if (sealed.length < OVERHEAD_BYTES) throw corrupt("record", "it is truncated");
+    if (sealed.length < RECORD_OVERHEAD_BYTES) throw corrupt("record", "it is truncated");
     const nonce = new Uint8Array(12);
     nonce.set(sealed.subarray(SESSION_ID_BYTES, HEADER_BYTES));
     const sessionKey = this.#sessionKey(sealed.subarray(0, SESSION_ID_BYTES)).expose();
@@ -70,7 +77,7 @@ export class PortableRecordCipher implements RecordCipher {
 
   #sealOne({ key, value }: PlainRecord, counter: number): Uint8Array {
     const nonce = counterNonce(counter);
-    const sealed = new Uint8Array(value.length + OVERHEAD_BYTES);
+    const sealed = new Uint8Array(value.length + RECORD_OVERHEAD_BYTES);
     sealed.set(this.#sessionId);
     sealed.set(nonce.subarray(0, COUNTER_BYTES), SESSION_ID_BYTES);
     const sessionKey = this.#sessionKey(this.#sessionId).expose();

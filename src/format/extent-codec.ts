@@ -54,20 +54,26 @@ export function decodeExtentPage(ino: InodeNumber, page: number, bytes: Uint8Arr
 function tabulateChunks(page: ExtentPage): { chunks: ChunkId[]; indexOf: number[] } {
   const chunks: ChunkId[] = [];
   const indexOf: number[] = [];
-  const indexByKey = new Map<string, number>();
-  const indexByObject = new Map<ChunkId, number>();
+  const firstByPrefix = new Map<number, number>();
   for (const { chunk } of page) {
-    let index = indexByObject.get(chunk);
-    if (index === undefined) {
-      const key = latin1Of(chunk);
-      index = indexByKey.get(key) ?? chunks.length;
-      if (index === chunks.length) chunks.push(chunk);
-      indexByKey.set(key, index);
-      indexByObject.set(chunk, index);
-    }
+    const prefix = prefixOf(chunk);
+    const first = firstByPrefix.get(prefix);
+    let index = first ?? chunks.length;
+    if (first === undefined) firstByPrefix.set(prefix, index);
+    else while (index < chunks.length && !isEqual(chunks[index], chunk)) index++;
+    if (index === chunks.length) chunks.push(chunk);
     indexOf.push(index);
   }
   return { chunks, indexOf };
+}
+
+/** Ids are keyed hashes: two of a page hardly ever begin alike. */
+function prefixOf(chunk: ChunkId): number {
+  return ((chunk[0] ?? 0) << 24) | ((chunk[1] ?? 0) << 16) | ((chunk[2] ?? 0) << 8) | (chunk[3] ?? 0);
+}
+
+function isEqual(left: ChunkId | undefined, right: ChunkId): boolean {
+  return left === right || (left !== undefined && Buffer.compare(left, right) === 0);
 }
 
 function isWithinBounds(extent: Extent): boolean {

@@ -7,6 +7,7 @@
  */
 import type { ChunkStore } from "../chunkstore/chunk-store.ts";
 import { TcfsError, isTcfsError } from "../errors.ts";
+import { type MaybePromise, andThen, inOrder, isPromise, settled } from "../maybe-promise.ts";
 import type { FrozenBatch, MetadataStore } from "../metadata/metadata-store.ts";
 import type { Clock, Timer } from "../platform/clock.ts";
 import { type NotePage, removeExtents, writeExtents } from "./extent-writer.ts";
@@ -54,7 +55,9 @@ export class Committer {
   readonly #notePage: NotePage;
   /** Asked for while another commit runs. */
   #next: Waiters | undefined;
-  #running: Waiters | undefined;
+  /** Resolves, and never rejects, with the outcome of the commit that runs. */
+  #running: Promise<TcfsError | undefined> | undefined;
+  #isStarted = false;
   /** Frozen and not yet durable; kept through a failure for lack of room, so that nothing acknowledged is dropped. */
   #generation: Generation | undefined;
   #timer: Timer | undefined;
@@ -82,22 +85,22 @@ export class Committer {
   }
 
   /**
-   * Make everything acknowledged so far durable.
-   * @throws TcfsError `TCFS_STORE_FULL` while there is no room (nothing is lost), `TCFS_IO` for ever after a failed write.
+   * Make everything acknowledged so far durable; at once where that is little and the device is quick.
+   * @throws TcfsError `TCFS_STORE_FULL` while there is no room (nothing is lost), `TCFS_IO` for ever after a failed write;
+   *   at once, or by the promise.
    */
-  commit(): Promise<void> {
-    if (this.#failure !== undefined) return Promise.reject(this.#failure);
-    if (!this.#isDirty() && this.#generation === undefined) return this.#running?.promise ?? Promise.resolve();
+  commit(): MaybePromise<void> {
+    if (this.#failure !== undefined) throw this.#failure;
+    if (!this.#isDirty() && this.#generation === undefined) return this.#running?.then(throwIfFailed);
+    if (!this.#isStarted) return andThen(this.#start(), throwIfFailed);
     this.#next ??= makeWaiters();
-    const promise = this.#next.promise;
-    this.#start();
-    return promise;
+    return this.#next.promise;
   }
 
   /** Something changed: see to it that a commit comes, at once if much has changed. */
   noteChange(): void {
     const isMuch = this.#files.heldBytes >= COMMIT_HELD_BYTES || this.#metadata.dirtyRecordCount >= COMMIT_RECORD_COUNT;
-    if (isMuch && this.#running === undefined && this.#stall === undefined) this.#commitInBackground();
+    if (isMuch && !this.#isStarted && this.#stall === undefined) this.#commitInBackground();
     else
       this.#timer ??= this.#clock.after(COMMIT_DELAY_MS, () => {
         this.#timer = undefined;
@@ -114,7 +117,7 @@ export class Committer {
   room(): Promise<void> {
     return new Promise((resolve) => {
       this.#room.push(resolve);
-      if (this.#running === undefined) this.#commitInBackground();
+      if (!this.#isStarted) this.#commitInBackground();
     });
   }
 
@@ -140,29 +143,26 @@ export class Committer {
 
   #commitInBackground(): void {
     if (this.#failure !== undefined || (!this.#isDirty() && this.#generation === undefined)) return;
-    this.commit().catch(() => undefined); // reported by onOutcome, and to the next fsync or close
+    const ignore = (): void => undefined; // reported by onOutcome, and to the next fsync or close
+    void settled(() => this.commit(), ignore, ignore);
   }
 
-  #start(): void {
-    if (this.#running !== undefined) return;
-    const waiters = this.#next;
-    if (waiters === undefined) return;
-    this.#next = undefined;
-    this.#running = waiters;
-    void this.#run().then(
-      () => {
-        this.#finish(undefined);
-        waiters.resolve();
-      },
-      (error: unknown) => {
-        waiters.reject(this.#finish(error));
-      },
+  /** Run a commit; none runs. @returns The error as callers see it; never throws or rejects. */
+  #start(): MaybePromise<TcfsError | undefined> {
+    this.#isStarted = true;
+    const outcome = settled(
+      () => this.#run(),
+      () => this.#finish(undefined),
+      (error) => this.#finish(error),
     );
+    if (isPromise(outcome)) this.#running = outcome;
+    return outcome;
   }
 
   /** Note the outcome, wake whoever waits, start the next commit. @returns The error as callers see it. */
   #finish(error: unknown): TcfsError | undefined {
     this.#running = undefined;
+    this.#isStarted = false;
     this.#stall = undefined;
     let reported: TcfsError | undefined;
     if (error !== undefined) {
@@ -175,36 +175,52 @@ export class Committer {
     }
     this.#onOutcome(error);
     this.releaseRoom();
-    if (this.#failure !== undefined) this.#next?.reject(this.#failure);
-    else if (this.#stall !== undefined) {
-      this.#next?.reject(this.#stall);
-      this.#next = undefined;
-      this.noteChange();
-    } else this.#start();
+    const waiters = this.#next;
+    this.#next = undefined;
+    if (reported !== undefined) waiters?.reject(reported);
+    else if (waiters !== undefined) this.#startFor(waiters);
+    if (this.#stall !== undefined) this.noteChange();
     return reported;
   }
 
-  async #run(): Promise<void> {
-    this.#timer?.cancel();
-    this.#timer = undefined;
-    if (this.#generation !== undefined) await this.#store(this.#generation);
-    if (!this.#isDirty()) return;
-    const { files, deleted } = this.#files.freeze();
-    this.#generation = { files, deleted, batch: this.#metadata.freeze() };
-    await this.#store(this.#generation);
+  /** The commit that others asked for while one ran. One may have begun since: then the one after it. */
+  #startFor(waiters: Waiters): void {
+    void settled(() => this.commit(), waiters.resolve, waiters.reject);
   }
 
-  async #store({ files, deleted, batch }: Generation): Promise<void> {
-    await sealFrozen(files, this.#chunks, INLINE_COMMIT_BYTES);
-    this.releaseRoom();
-    await writeExtents(files, this.#metadata, batch, this.#notePage);
-    await removeExtents(deleted, this.#metadata, batch);
-    await this.#chunks.flushInto(batch);
-    await batch.commit();
-    this.#chunks.committed();
-    this.#files.thaw(files);
-    this.#generation = undefined;
+  #run(): MaybePromise<void> {
+    this.#timer?.cancel();
+    this.#timer = undefined;
+    const kept = this.#generation;
+    return andThen(kept && this.#store(kept), () => {
+      if (!this.#isDirty()) return;
+      const { files, deleted } = this.#files.freeze();
+      this.#generation = { files, deleted, batch: this.#metadata.freeze() };
+      return this.#store(this.#generation);
+    });
   }
+
+  #store({ files, deleted, batch }: Generation): MaybePromise<void> {
+    return inOrder([
+      () => sealFrozen(files, this.#chunks, INLINE_COMMIT_BYTES),
+      () => {
+        this.releaseRoom();
+      },
+      () => writeExtents(files, this.#metadata, batch, this.#notePage),
+      () => removeExtents(deleted, this.#metadata, batch),
+      () => this.#chunks.flushInto(batch),
+      () => batch.commit(),
+      () => {
+        this.#chunks.committed();
+        this.#files.thaw(files);
+        this.#generation = undefined;
+      },
+    ]);
+  }
+}
+
+function throwIfFailed(error: TcfsError | undefined): void {
+  if (error !== undefined) throw error;
 }
 
 function makeWaiters(): Waiters {

@@ -2,6 +2,7 @@
 import { EXTENT_PAGE_BYTES, type Extent, type ExtentPage } from "../format/records.ts";
 import { ZERO_CHUNK } from "../format/zero-chunk.ts";
 import type { ChunkId, InodeNumber } from "../ids.ts";
+import { type MaybePromise, andThen, inOrder } from "../maybe-promise.ts";
 import type { FrozenBatch, MetadataStore } from "../metadata/metadata-store.ts";
 import { DataSource, HOLE, type RunSource, ZERO, walkRuns } from "./dirty-runs.ts";
 import type { FileData } from "./file-data.ts";
@@ -12,51 +13,59 @@ import type { Overlay } from "./overlay.ts";
 /** Told of each page that a commit stores. */
 export type NotePage = (ino: InodeNumber, page: number, extents: ExtentPage) => void;
 
-/** Put every changed page of the files into the batch. */
-export async function writeExtents(
+/** Put every changed page of the files into the batch; waits only where a great range has to be searched for pages. */
+export function writeExtents(
   files: readonly FileData[],
   metadata: MetadataStore,
   batch: FrozenBatch,
   notePage: NotePage,
-): Promise<void> {
+): MaybePromise<void> {
   const writePage = (file: FileData, overlay: Overlay, page: number): void => {
     const extents = extentsOf(file, overlay, page);
     batch.putExtentPage(file.ino, page, extents);
     notePage(file.ino, page, extents);
   };
-  for (const file of files) {
+  const writeFile = (file: FileData): MaybePromise<void> => {
     const overlay = file.frozen;
-    if (overlay === undefined) continue;
+    if (overlay === undefined) return;
     const cut = overlay.cutPages;
-    if (cut !== undefined) await removePages(file.ino, cut.from, cut.to, overlay, metadata, batch);
-    const split = overlay.splitPage;
-    if (split !== undefined && !overlay.pages.has(split)) writePage(file, overlay, split);
-    for (const page of overlay.pages.keys()) writePage(file, overlay, page);
-  }
+    const removed = cut && removePages(file.ino, cut.from, cut.to, overlay, metadata, batch);
+    return andThen(removed, () => {
+      const split = overlay.splitPage;
+      if (split !== undefined && !overlay.pages.has(split)) writePage(file, overlay, split);
+      for (const page of overlay.pages.keys()) writePage(file, overlay, page);
+    });
+  };
+  return inOrder(files.map((file) => () => writeFile(file)));
 }
 
 /** Put the removal of every page of the deleted inodes into the batch. */
-export async function removeExtents(
+export function removeExtents(
   deleted: readonly DeletedFile[],
   metadata: MetadataStore,
   batch: FrozenBatch,
-): Promise<void> {
-  for (const { ino, endPage } of deleted) await removePages(ino, 0, endPage, undefined, metadata, batch);
+): MaybePromise<void> {
+  return inOrder(
+    deleted.map(
+      ({ ino, endPage }) =>
+        () =>
+          removePages(ino, 0, endPage, undefined, metadata, batch),
+    ),
+  );
 }
 
-async function removePages(
+function removePages(
   ino: InodeNumber,
   from: number,
   to: number,
   except: Overlay | undefined,
   metadata: MetadataStore,
   batch: FrozenBatch,
-): Promise<void> {
+): MaybePromise<void> {
   if (to - from > MAX_SCANNED_PAGES) {
-    for (const page of await metadata.extentPages(ino, from, to)) {
-      if (except?.pages.has(page) !== true) batch.putExtentPage(ino, page, []);
-    }
-    return;
+    return metadata.extentPages(ino, from, to).then((pages) => {
+      for (const page of pages) if (except?.pages.has(page) !== true) batch.putExtentPage(ino, page, []);
+    });
   }
   for (let page = from; page < to; page++) {
     if (except?.pages.has(page) === true) continue;

@@ -4,10 +4,9 @@
  * and does not hold up other requests. Failures are thrown (or rejected) as TcfsError.
  */
 import type { InodeNumber, Name } from "../ids.ts";
+import type { MaybePromise } from "../maybe-promise.ts";
 import type { DiskSpace } from "../platform/disk.ts";
 import type { Timestamp } from "../platform/clock.ts";
-
-export type MaybePromise<T> = T | Promise<T>;
 
 /** Who asks. Permission checks are the kernel's (default_permissions); this is for ownership and set-id rules. */
 export interface Caller {

@@ -4,6 +4,7 @@
  */
 import type { ChunkStore, StoredChunk } from "../chunkstore/chunk-store.ts";
 import { EXTENT_PAGE_BYTES } from "../format/records.ts";
+import { type MaybePromise, andThen } from "../maybe-promise.ts";
 import { DataSource, type Run } from "./dirty-runs.ts";
 import type { FileData } from "./file-data.ts";
 import { SEALS_IN_FLIGHT, SEAL_BATCH_BYTES } from "./limits.ts";
@@ -108,16 +109,21 @@ function batchesOf(stretches: readonly Stretch[]): Stretch[][] {
 }
 
 /**
- * Store everything that the files' frozen generations hold in memory.
+ * Store everything that the files' frozen generations hold in memory; at once where that is little.
  * Can be called again after a failure: what was stored by then is not stored twice.
  * @param inlineLimitBytes - Up to this much in all goes into the metadata batch.
  */
-export async function sealFrozen(
+export function sealFrozen(
   files: readonly FileData[],
   chunks: ChunkStore,
   inlineLimitBytes: number,
-): Promise<void> {
-  for (const file of files) if (file.sealing !== undefined) await file.sealing;
+): MaybePromise<void> {
+  const sealing = files.flatMap((file) => file.sealing ?? []);
+  if (sealing.length === 0) return sealStretches(files, chunks, inlineLimitBytes);
+  return Promise.all(sealing).then(() => sealFrozen(files, chunks, inlineLimitBytes));
+}
+
+function sealStretches(files: readonly FileData[], chunks: ChunkStore, inlineLimitBytes: number): MaybePromise<void> {
   const stretches: Stretch[] = [];
   let totalBytes = 0;
   for (const file of files) {
@@ -129,17 +135,23 @@ export async function sealFrozen(
   }
   const place = totalBytes <= inlineLimitBytes ? "inline" : "pack";
   const queue = batchesOf(stretches);
+  const [first] = queue;
+  if (first === undefined) return;
+  if (queue.length === 1) return sealBatch(first, chunks, place);
   const worker = async (): Promise<void> => {
-    for (let batch = queue.shift(); batch !== undefined; batch = queue.shift()) {
-      const inputs = batch.map((stretch) => ({ pieces: stretch.segments.map(pieceOf), isFinal: true }));
-      const stored = await chunks.store(inputs, place);
-      batch.forEach((stretch, index) => {
-        convert(stretch, stored[index] ?? []);
-        release(stretch);
-      });
-    }
+    for (let batch = queue.shift(); batch !== undefined; batch = queue.shift()) await sealBatch(batch, chunks, place);
   };
-  await Promise.all(Array.from({ length: Math.min(SEALS_IN_FLIGHT, queue.length) }, worker));
+  return Promise.all(Array.from({ length: Math.min(SEALS_IN_FLIGHT, queue.length) }, worker)).then(() => undefined);
+}
+
+function sealBatch(batch: readonly Stretch[], chunks: ChunkStore, place: "inline" | "pack"): MaybePromise<void> {
+  const inputs = batch.map((stretch) => ({ pieces: stretch.segments.map(pieceOf), isFinal: true }));
+  return andThen(chunks.store(inputs, place), (stored) => {
+    batch.forEach((stretch, index) => {
+      convert(stretch, stored[index] ?? []);
+      release(stretch);
+    });
+  });
 }
 
 /**

@@ -5,6 +5,7 @@ import type { InodeRecord } from "../format/records.ts";
 import type { InodeNumber, Name } from "../ids.ts";
 import { ROOT_INODE } from "../ids.ts";
 import type { MetadataStore } from "../metadata/metadata-store.ts";
+import type { MaybePromise } from "../maybe-promise.ts";
 import type { Clock, Timestamp } from "../platform/clock.ts";
 import type { Committer } from "./committer.ts";
 import { type Contents, checkRange } from "./contents.ts";
@@ -22,7 +23,6 @@ import type {
   DirectoryEntry,
   FileSystemOperations,
   FileSystemStatistics,
-  MaybePromise,
   NodeRequest,
   ReadResult,
   RenameFlags,

@@ -97,7 +97,9 @@ export class Volume {
       defragmenter.note(ino, page, extents);
     };
     const committer = new Committer({ files, metadata, chunks, clock, onOutcome, notePage });
-    const barrier = (): Promise<void> => committer.commit();
+    const barrier = async (): Promise<void> => {
+      await committer.commit();
+    };
     const onFailure = options.onCommit;
     const housekeeper = new Housekeeper({ files, chunks, space, clock, barrier, onFailure });
     const { keepsAccessTimes } = options;

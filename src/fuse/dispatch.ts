@@ -1,6 +1,7 @@
 /** Typed requests → the filesystem's operations → encoded replies; one answer each. */
 import { TcfsError } from "../errors.ts";
-import type { Attributes, FileSystemOperations, MaybePromise, ReadResult } from "../fs/operations.ts";
+import type { Attributes, FileSystemOperations, ReadResult } from "../fs/operations.ts";
+import type { MaybePromise } from "../maybe-promise.ts";
 import type { Call } from "./call.ts";
 import type { Request, RequestKind } from "./decode.ts";
 import {

@@ -1,6 +1,6 @@
 /** Sends replies: header and payload in one message, exactly one for each call. Counts on the channel being synchronous. */
 import { isTcfsError } from "../errors.ts";
-import type { MaybePromise } from "../fs/operations.ts";
+import { type MaybePromise, isPromise } from "../maybe-promise.ts";
 import type { Channel } from "./binding.ts";
 import type { Call } from "./call.ts";
 import { ReplyBuffer } from "./encode.ts";
@@ -138,10 +138,6 @@ export class Replies {
     this.#logger.error("the kernel refused a reply", { opcode, ino, lengthBytes, errno: errnoName(result) });
     if (errno === 0) this.answerErrno(header, EIO);
   }
-}
-
-function isPromise<T>(value: MaybePromise<T>): value is Promise<T> {
-  return value instanceof Promise;
 }
 
 export function stackOf(error: unknown): string {

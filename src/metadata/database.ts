@@ -39,12 +39,12 @@ export type LevelDatabase = Pick<Level<Uint8Array, Uint8Array>, "getSync" | "bat
 export type OpenLevel = (directory: string, createIfMissing: boolean) => Promise<LevelDatabase>;
 
 /** One change; without a value the record is deleted. */
-export interface WriteOperation {
+export interface SealedChange {
   readonly key: Uint8Array;
-  readonly value: Uint8Array | undefined;
+  readonly sealed: Uint8Array | undefined;
 }
 
-interface DatabaseOptions {
+export interface DatabaseOptions {
   readonly directory: string;
   readonly createIfMissing: boolean;
   readonly openLevel: OpenLevel;
@@ -54,7 +54,8 @@ interface DatabaseOptions {
   readonly onTornLog: (sentence: string) => void;
 }
 
-export type StoredEntry = readonly [key: Uint8Array, value: Uint8Array];
+/** A record: sealed as the database holds it, unless it is still pending and `isPlain`. */
+export type StoredEntry = readonly [key: Uint8Array, value: Uint8Array, isPlain?: true];
 
 /** Follows a walk that may start over: {@link Database.scan}. */
 export interface ScanVisitor {
@@ -127,13 +128,13 @@ export class Database {
    * and must be before any other: some of it may be on the disk.
    * @throws TcfsError `TCFS_STORE_FULL`, `TCFS_IO`, `TCFS_CLOSED`
    */
-  async write(operations: readonly WriteOperation[]): Promise<void> {
+  async write(changes: readonly SealedChange[]): Promise<void> {
     if (this.#mustReopen) await this.#reopen();
     if (this.#level === undefined) throw this.#unavailable();
     const batch = this.#level.batch();
-    for (const { key, value } of operations) {
-      if (value === undefined) batch.del(key);
-      else batch.put(key, value);
+    for (const { key, sealed } of changes) {
+      if (sealed === undefined) batch.del(key);
+      else batch.put(key, sealed);
     }
     try {
       await batch.write({ sync: true });

@@ -1,22 +1,22 @@
 /** One batch on its way to the database: a frozen layer, and what the commit itself adds (extents, chunks, packs). */
-import { ByteWriter, latin1Of } from "../bytes.ts";
-import type { PlainRecord, RecordCipher } from "../crypto/engine.ts";
+import { type ByteWriter, latin1Of } from "../bytes.ts";
 import { encodeChunk, encodeChunkTotals, encodeInlineList, encodePack } from "../format/chunk-codec.ts";
 import { encodeExtentPage } from "../format/extent-codec.ts";
 import { encodeVolume } from "../format/inode-codec.ts";
+import type { RecordChange } from "../format/journal-codec.ts";
 import { chunkKey, extentsKey, inlineListKey, packKey, singleKey } from "../format/record-keys.ts";
 import type { ChunkRecord, ChunkTotals, ExtentPage, InlineList, PackRecord, VolumeRecord } from "../format/records.ts";
 import type { ChunkId, ChunkIdKey, InodeNumber, PackId } from "../ids.ts";
-import type { Database, WriteOperation } from "./database.ts";
+import type { JournaledDatabase } from "./journaled-database.ts";
 import type { Layer } from "./layer.ts";
+import { type MaybePromise, settled } from "../maybe-promise.ts";
 import type { FrozenBatch } from "./metadata-store.ts";
-
-const SMALL_ARENA_BYTES = 8 * 1024;
 
 /** What a batch needs of its store. */
 export interface BatchOwner {
-  readonly database: Database;
-  readonly records: RecordCipher;
+  readonly database: JournaledDatabase;
+  /** Holds the values of the batch until it is durable. */
+  readonly writer: ByteWriter;
   extentPageChanged(ino: InodeNumber, page: number, extents: ExtentPage): void;
   chunkChanged(key: ChunkIdKey, record: ChunkRecord | null): void;
   /** @param volume - As stored; undefined where the batch was empty and nothing was written. */
@@ -32,16 +32,15 @@ export class LevelFrozenBatch implements FrozenBatch {
   /** The newest put, if one was. */
   chunkTotals: ChunkTotals | undefined;
   readonly #volume: VolumeRecord;
-  readonly #operations: WriteOperation[];
+  readonly #operations: RecordChange[];
   readonly #owner: BatchOwner;
-  readonly #writer = new ByteWriter(SMALL_ARENA_BYTES);
   #state: "open" | "writing" | "done" = "open";
 
   /**
    * @param volume - As the batch is to store it: commit number and time are this commit's. Kept.
    * @param operations - The layer's, in plaintext. Kept.
    */
-  constructor(layer: Layer, volume: VolumeRecord, operations: WriteOperation[], owner: BatchOwner) {
+  constructor(layer: Layer, volume: VolumeRecord, operations: RecordChange[], owner: BatchOwner) {
     this.layer = layer;
     this.#volume = volume;
     this.#operations = operations;
@@ -54,7 +53,7 @@ export class LevelFrozenBatch implements FrozenBatch {
 
   putExtentPage(ino: InodeNumber, page: number, extents: ExtentPage): void {
     this.#requireOpen();
-    if (extents.length > 0) encodeExtentPage(this.#writer, this.#volume.epoch, extents);
+    if (extents.length > 0) encodeExtentPage(this.#owner.writer, this.#volume.epoch, extents);
     this.#push(extentsKey(ino, page), extents.length > 0);
     let pages = this.extents.get(ino);
     if (pages === undefined) {
@@ -67,7 +66,7 @@ export class LevelFrozenBatch implements FrozenBatch {
 
   putChunk(id: ChunkId, record: ChunkRecord): void {
     this.#requireOpen();
-    encodeChunk(this.#writer, this.#volume.epoch, record);
+    encodeChunk(this.#owner.writer, this.#volume.epoch, record);
     this.#push(chunkKey(id), true);
     this.#chunkChanged(id, record);
   }
@@ -80,7 +79,7 @@ export class LevelFrozenBatch implements FrozenBatch {
 
   putPack(record: PackRecord): void {
     this.#requireOpen();
-    encodePack(this.#writer, this.#volume.epoch, record);
+    encodePack(this.#owner.writer, this.#volume.epoch, record);
     this.#push(packKey(record.pack), true);
   }
 
@@ -91,7 +90,7 @@ export class LevelFrozenBatch implements FrozenBatch {
 
   putChunkTotals(totals: ChunkTotals): void {
     this.#requireOpen();
-    encodeChunkTotals(this.#writer, this.#volume.epoch, totals);
+    encodeChunkTotals(this.#owner.writer, this.#volume.epoch, totals);
     this.#push(singleKey("chunkTotals"), true);
     this.chunkTotals = totals;
   }
@@ -99,11 +98,11 @@ export class LevelFrozenBatch implements FrozenBatch {
   putInlineList(list: InlineList): void {
     this.#requireOpen();
     const isEmpty = list.chunks.length === 0;
-    if (!isEmpty) encodeInlineList(this.#writer, this.#volume.epoch, list);
+    if (!isEmpty) encodeInlineList(this.#owner.writer, this.#volume.epoch, list);
     this.#push(inlineListKey(list.list), !isEmpty);
   }
 
-  async commit(): Promise<void> {
+  commit(): MaybePromise<void> {
     this.#requireOpen();
     if (this.recordCount === 0) {
       this.#state = "done";
@@ -111,24 +110,22 @@ export class LevelFrozenBatch implements FrozenBatch {
       return;
     }
     this.#state = "writing";
-    try {
-      await this.#owner.database.write(this.#seal());
-    } catch (error) {
+    const done = (): void => {
+      this.#state = "done";
+      this.#owner.batchCommitted(this.#volume);
+    };
+    const failed = (error: unknown): never => {
       this.#state = "open";
       throw error;
-    }
-    this.#state = "done";
-    this.#owner.batchCommitted(this.#volume);
+    };
+    return settled(() => this.#owner.database.write(this.#volume.commit, this.#withVolume()), done, failed);
   }
 
-  /** Everything sealed in one call, the volume record last. */
-  #seal(): WriteOperation[] {
-    const writer = new ByteWriter(SMALL_ARENA_BYTES);
+  #withVolume(): RecordChange[] {
+    const { writer } = this.#owner;
+    writer.drop();
     encodeVolume(writer, this.#volume);
-    const operations = [...this.#operations, { key: singleKey("volume"), value: writer.take() }];
-    const sealed = this.#owner.records.seal(operations.filter(hasValue));
-    let next = 0;
-    return operations.map(({ key, value }) => ({ key, value: value === undefined ? undefined : sealed[next++] }));
+    return [...this.#operations, { key: singleKey("volume"), value: writer.take() }];
   }
 
   #chunkChanged(id: ChunkId, record: ChunkRecord | null): void {
@@ -138,19 +135,15 @@ export class LevelFrozenBatch implements FrozenBatch {
   }
 
   #push(key: Uint8Array, hasValue: boolean): void {
-    this.#operations.push({ key, value: hasValue ? this.#writer.take() : undefined });
+    this.#operations.push({ key, value: hasValue ? this.#owner.writer.take() : undefined });
   }
 
   #requireOpen(): void {
     if (this.#state !== "open") throw new RangeError("the batch is being committed or was");
-    this.#writer.drop();
+    this.#owner.writer.drop();
   }
 }
 
 export function chunkIdKey(id: ChunkId): ChunkIdKey {
   return latin1Of(id) as ChunkIdKey;
-}
-
-function hasValue(operation: WriteOperation): operation is PlainRecord {
-  return operation.value !== undefined;
 }

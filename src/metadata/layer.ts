@@ -1,11 +1,11 @@
 /** Changes not yet in the database, newest state per record; null: deleted. Encodes itself for a batch. */
-import { ByteWriter } from "../bytes.ts";
+import type { ByteWriter } from "../bytes.ts";
 import { encodeDentry, encodeXattrs } from "../format/dentry-codec.ts";
 import { encodeInode, encodeOrphan } from "../format/inode-codec.ts";
+import type { RecordChange } from "../format/journal-codec.ts";
 import { dentryKey, inodeKey } from "../format/record-keys.ts";
 import type { InodeRecord } from "../format/records.ts";
 import type { Epoch, InodeNumber, Name } from "../ids.ts";
-import type { WriteOperation } from "./database.ts";
 import type { CachedDentry } from "./directory-cache.ts";
 import type { NameHasher } from "./name-hasher.ts";
 
@@ -41,12 +41,11 @@ export class Layer {
   }
 
   /**
-   * The plaintext operations that bring the database up to this layer. Values live in arenas of their own.
+   * The plaintext changes that bring the database up to this layer. @param writer - Holds their values.
    * @throws RangeError on a record that FORMAT.md cannot hold; the layer is unchanged.
    */
-  encode(epoch: Epoch, hasher: NameHasher): WriteOperation[] {
-    const operations: WriteOperation[] = [];
-    const writer = new ByteWriter();
+  encode(writer: ByteWriter, epoch: Epoch, hasher: NameHasher): RecordChange[] {
+    const operations: RecordChange[] = [];
     for (const [ino, inode] of this.inodes) {
       if (inode !== null) encodeInode(writer, inode);
       operations.push({ key: inodeKey("inode", ino), value: inode === null ? undefined : writer.take() });

@@ -3,7 +3,8 @@
  * what they hold is the newest; then in the live layer, the frozen layer and the database, which together hold
  * everything that a cache may have dropped.
  */
-import type { RecordCipher, SealingEngine } from "../crypto/engine.ts";
+import { ByteWriter } from "../bytes.ts";
+import type { SealingEngine } from "../crypto/engine.ts";
 import { TcfsError, isTcfsError } from "../errors.ts";
 import { allOfKind, cookieOfPrf, type RecordKind } from "../format/record-keys.ts";
 import type {
@@ -19,10 +20,12 @@ import type {
 } from "../format/records.ts";
 import type { ChunkId, ChunkIdKey, InodeNumber, Name } from "../ids.ts";
 import type { Clock } from "../platform/clock.ts";
-import { Database, openLevel, type OpenLevel, type StoredEntry } from "./database.ts";
+import type { Disk } from "../platform/disk.ts";
+import { openLevel, type OpenLevel, type StoredEntry } from "./database.ts";
 import { CachedDentry, DirectoryCache, NO_COOKIE } from "./directory-cache.ts";
 import { chunkIdKey, LevelFrozenBatch, type BatchOwner } from "./frozen-batch.ts";
 import { GenerationCache } from "./generation-cache.ts";
+import { JournaledDatabase } from "./journaled-database.ts";
 import { Layer, type Xattrs } from "./layer.ts";
 import type { FrozenBatch, MetadataStore } from "./metadata-store.ts";
 import { NameHasher } from "./name-hasher.ts";
@@ -33,6 +36,10 @@ import { DirectoryWalks, ExtentWalks, listOrphans, requireIntact, visitIntact, t
 export interface LevelMetadataStoreOptions {
   /** Absolute path of the LevelDB directory. */
   readonly directory: string;
+  /** Absolute path of the journal's directory. */
+  readonly journalDirectory: string;
+  /** Carries the journal; LevelDB uses the machine's. */
+  readonly disk: Disk;
   /** Borrowed: closed by its owner, after the store. */
   readonly engine: Pick<SealingEngine, "records" | "namePrf">;
   readonly clock: Clock;
@@ -47,9 +54,17 @@ export interface LevelMetadataStoreOptions {
   readonly onDamage?: (error: TcfsError) => void;
   /** Told, in a sentence, of a log that ends in a batch that was cut short, as a power cut leaves it. */
   readonly onTornLog?: (sentence: string) => void;
+  /** Commits with more changed bytes go past the journal; by default what is worth a batch of its own. */
+  readonly journaledBytes?: number;
+  /** Told when LevelDB could not be brought up to the journal; it is tried again. */
+  readonly onLag?: (error: unknown) => void;
   /** Stands in for the package `level`: fault injection. */
   readonly openLevel?: OpenLevel;
 }
+
+/** Holds nearly every batch; a larger one grows it. */
+const BATCH_ARENA_BYTES = 64 * 1024;
+const JOURNALED_BYTES = 256 * 1024;
 
 /* How the caches share cacheBytes. */
 const INODE_SHARE = 0.45;
@@ -72,13 +87,13 @@ const NO_EXTENTS: ExtentPage = [];
 export class LevelMetadataStore implements MetadataStore, BatchOwner, AsyncDisposable {
   readonly volume: VolumeRecord;
   /** For the batch alone. */
-  readonly database: Database;
-  /** For the batch alone. */
-  readonly records: RecordCipher;
+  readonly database: JournaledDatabase;
   readonly #clock: Clock;
   readonly #reader: RecordReader;
   readonly #hasher: NameHasher;
 
+  /** Of the batch that is frozen: the next one writes over it. */
+  readonly writer = new ByteWriter(BATCH_ARENA_BYTES);
   #live = new Layer();
   #frozen: LevelFrozenBatch | undefined;
   #isClosed = false;
@@ -98,7 +113,6 @@ export class LevelMetadataStore implements MetadataStore, BatchOwner, AsyncDispo
   private constructor(options: LevelMetadataStoreOptions, parts: OpenParts) {
     const { cacheBytes, onDamage = () => undefined } = options;
     this.#clock = options.clock;
-    this.records = options.engine.records;
     this.volume = parts.volume;
     this.database = parts.database;
     this.#reader = parts.reader;
@@ -129,9 +143,15 @@ export class LevelMetadataStore implements MetadataStore, BatchOwner, AsyncDispo
   static async open(options: LevelMetadataStoreOptions): Promise<LevelMetadataStore> {
     const { directory, engine, clock, createIfMissing } = options;
     const hasher = new NameHasher((ino, name) => engine.namePrf(ino, name));
-    const database = await Database.open({
+    const database = await JournaledDatabase.open({
       directory,
       createIfMissing,
+      journalDirectory: options.journalDirectory,
+      disk: options.disk,
+      records: engine.records,
+      clock,
+      journaledBytes: options.journaledBytes ?? JOURNALED_BYTES,
+      onLag: options.onLag ?? (() => undefined),
       openLevel: options.openLevel ?? openLevel,
       onDamage: options.onDamage ?? (() => undefined),
       onTornLog: options.onTornLog ?? (() => undefined),
@@ -287,8 +307,8 @@ export class LevelMetadataStore implements MetadataStore, BatchOwner, AsyncDispo
     if (this.#isClosed) throw new TcfsError("TCFS_CLOSED", "the metadata store is closed");
     if (this.#frozen !== undefined) throw new RangeError("a batch is frozen already");
     const volume = { ...this.volume, commit: this.volume.commit + 1, committedAt: this.#clock.now() };
-    const operations = this.#live.encode(volume.epoch, this.#hasher);
-    this.#frozen = new LevelFrozenBatch(this.#live, volume, operations, this);
+    const changes = this.#live.encode(this.writer, volume.epoch, this.#hasher);
+    this.#frozen = new LevelFrozenBatch(this.#live, volume, changes, this);
     this.#live = new Layer();
     return this.#frozen;
   }
@@ -315,6 +335,7 @@ export class LevelMetadataStore implements MetadataStore, BatchOwner, AsyncDispo
   }
 
   batchCommitted(volume: VolumeRecord | undefined): void {
+    this.writer.reset();
     this.#frozen = undefined;
     if (volume === undefined) return;
     this.volume.commit = volume.commit;
@@ -366,7 +387,7 @@ export class LevelMetadataStore implements MetadataStore, BatchOwner, AsyncDispo
 }
 
 interface OpenParts {
-  readonly database: Database;
+  readonly database: JournaledDatabase;
   readonly reader: RecordReader;
   readonly hasher: NameHasher;
   readonly volume: VolumeRecord;

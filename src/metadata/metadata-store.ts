@@ -15,6 +15,7 @@ import type {
   VolumeRecord,
 } from "../format/records.ts";
 import type { ChunkId, InodeNumber, Name, PackId } from "../ids.ts";
+import type { MaybePromise } from "../maybe-promise.ts";
 
 /** One batch: everything acknowledged between two freezes. At most one exists at a time. */
 export interface FrozenBatch {
@@ -29,8 +30,8 @@ export interface FrozenBatch {
   putInlineList(list: InlineList): void;
   /** Records in the batch; 0 means that a commit would write nothing. */
   readonly recordCount: number;
-  /** Seal and write everything in one atomic, device-flushed LevelDB batch; then the frozen layer is gone. */
-  commit(): Promise<void>;
+  /** Make everything durable, all or nothing; then the frozen layer is gone. At once where the device is quick. */
+  commit(): MaybePromise<void>;
 }
 
 export interface MetadataStore {

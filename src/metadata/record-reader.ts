@@ -28,18 +28,19 @@ import type {
   VolumeRecord,
 } from "../format/records.ts";
 import type { ChunkId, InodeNumber, Name } from "../ids.ts";
-import type { Database, StoredEntry } from "./database.ts";
+import type { StoredEntry } from "./database.ts";
 import { CachedDentry, NO_COOKIE } from "./directory-cache.ts";
+import type { JournaledDatabase } from "./journaled-database.ts";
 import type { Xattrs } from "./layer.ts";
 import type { NameHasher } from "./name-hasher.ts";
 
 /** Every method throws TcfsError `TCFS_CORRUPT` for a record that does not verify, and what {@link Database.get} throws. */
 export class RecordReader {
-  readonly #database: Database;
+  readonly #database: Pick<JournaledDatabase, "find">;
   readonly #records: RecordCipher;
   readonly #hasher: NameHasher;
 
-  constructor(database: Database, records: RecordCipher, hasher: NameHasher) {
+  constructor(database: Pick<JournaledDatabase, "find">, records: RecordCipher, hasher: NameHasher) {
     this.#database = database;
     this.#records = records;
     this.#hasher = hasher;
@@ -86,48 +87,47 @@ export class RecordReader {
 
   /* What walks find. */
 
-  storedDentry(directory: InodeNumber, [key, sealed]: StoredEntry): CachedDentry {
-    const plain = this.#unseal(key, sealed, "dentry record in directory", directory);
+  storedDentry(directory: InodeNumber, entry: StoredEntry): CachedDentry {
+    const plain = this.#open(entry, "dentry record in directory", directory);
     const { name, ino, type } = decodeDentry(directory, plain);
-    return new CachedDentry(name, ino, type, cookieOfDentryKey(key));
+    return new CachedDentry(name, ino, type, cookieOfDentryKey(entry[0]));
   }
 
-  storedExtentPage([key, sealed]: StoredEntry): ExtentPage {
-    const ino = inodeOfKey(key);
-    return decodeExtentPage(ino, 0, this.#unseal(key, sealed, "extent page of inode", ino));
+  storedExtentPage(entry: StoredEntry): ExtentPage {
+    const ino = inodeOfKey(entry[0]);
+    return decodeExtentPage(ino, 0, this.#open(entry, "extent page of inode", ino));
   }
 
-  storedChunk([key, sealed]: StoredEntry): { readonly id: ChunkId; readonly record: ChunkRecord } {
-    const id = chunkIdOfKey(key);
-    return { id, record: decodeChunk(this.#unseal(key, sealed, "chunk record", 0)) };
+  storedChunk(entry: StoredEntry): { readonly id: ChunkId; readonly record: ChunkRecord } {
+    const id = chunkIdOfKey(entry[0]);
+    return { id, record: decodeChunk(this.#open(entry, "chunk record", 0)) };
   }
 
-  storedPack([key, sealed]: StoredEntry): PackRecord {
-    const pack = packIdOfKey(key);
-    return decodePack(pack, this.#unseal(key, sealed, "pack record", 0));
+  storedPack(entry: StoredEntry): PackRecord {
+    const pack = packIdOfKey(entry[0]);
+    return decodePack(pack, this.#open(entry, "pack record", 0));
   }
 
-  storedInlineList([key, sealed]: StoredEntry): InlineList {
-    return decodeInlineList(listOfKey(key), this.#unseal(key, sealed, "inline list record", 0));
+  storedInlineList(entry: StoredEntry): InlineList {
+    return decodeInlineList(listOfKey(entry[0]), this.#open(entry, "inline list record", 0));
   }
 
-  storedOrphan([key, sealed]: StoredEntry): InodeNumber {
-    const ino = inodeOfKey(key);
-    checkOrphan(ino, this.#unseal(key, sealed, "orphan record", ino));
+  storedOrphan(entry: StoredEntry): InodeNumber {
+    const ino = inodeOfKey(entry[0]);
+    checkOrphan(ino, this.#open(entry, "orphan record", ino));
     return ino;
   }
 
   #get(key: Uint8Array, kind: string, ino: number): Uint8Array | undefined {
-    const sealed = this.#database.get(key);
-    const damage = this.#database.damage.ofRecord(key, sealed !== undefined);
-    if (damage !== undefined) throw damage;
-    return sealed && this.#unseal(key, sealed, kind, ino);
+    const entry = this.#database.find(key);
+    return entry && this.#open(entry, kind, ino);
   }
 
   /** @param ino - 0: the record has none. */
-  #unseal(key: Uint8Array, sealed: Uint8Array, kind: string, ino: number): Uint8Array {
+  #open([key, value, isPlain]: StoredEntry, kind: string, ino: number): Uint8Array {
+    if (isPlain === true) return value;
     try {
-      return this.#records.unseal(key, sealed);
+      return this.#records.unseal(key, value);
     } catch (error) {
       if (!isTcfsError(error, "TCFS_CORRUPT")) throw error;
       throw corrupt(ino === 0 ? kind : `${kind} ${String(ino)}`, "does not verify", { cause: error });

@@ -3,7 +3,7 @@ import { corrupt } from "../bytes.ts";
 import type { VolumeRecord } from "../format/records.ts";
 import type { Epoch, InodeNumber } from "../ids.ts";
 import type { Clock } from "../platform/clock.ts";
-import type { Database } from "./database.ts";
+import type { JournaledDatabase } from "./journaled-database.ts";
 import type { RecordReader } from "./record-reader.ts";
 
 /** Before and after every key. */
@@ -15,7 +15,7 @@ const FIRST_FREE_INODE = 2 as InodeNumber;
 
 /** @throws TcfsError `TCFS_CORRUPT` where there should be a volume record and is none, or none that verifies. */
 export async function openVolume(
-  database: Database,
+  database: JournaledDatabase,
   reader: RecordReader,
   options: { readonly createIfMissing: boolean; readonly clock: Clock },
 ): Promise<VolumeRecord> {
@@ -32,7 +32,7 @@ export async function openVolume(
   };
 }
 
-async function isEmpty(database: Database): Promise<boolean> {
-  for await (const entries of database.walk(EVERYTHING)) return entries.length === 0;
+async function isEmpty(database: JournaledDatabase): Promise<boolean> {
+  for await (const entries of database.walk(EVERYTHING)) if (entries.length > 0) return false;
   return true;
 }

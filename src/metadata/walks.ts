@@ -7,9 +7,10 @@ import { isTcfsError, type TcfsError } from "../errors.ts";
 import { allOfKind, dentriesOf, extentsOf, pageOfKey, type KeyRange } from "../format/record-keys.ts";
 import type { DirectoryEntryRecord, InodeRecord } from "../format/records.ts";
 import type { InodeNumber, Name } from "../ids.ts";
-import type { Database, StoredEntry } from "./database.ts";
+import type { StoredEntry } from "./database.ts";
 import type { CachedDentry, DirectoryCache } from "./directory-cache.ts";
 import type { LevelFrozenBatch } from "./frozen-batch.ts";
+import type { JournaledDatabase } from "./journaled-database.ts";
 import type { Layer } from "./layer.ts";
 import type { RecordReader } from "./record-reader.ts";
 
@@ -29,7 +30,7 @@ interface Walk<Key, Value> {
 }
 
 export interface WalkContext {
-  readonly database: Database;
+  readonly database: JournaledDatabase;
   readonly reader: RecordReader;
   readonly overlays: () => Overlays;
   readonly getInode: (ino: InodeNumber) => InodeRecord | undefined;
@@ -185,7 +186,7 @@ export async function listOrphans(context: WalkContext): Promise<InodeNumber[]> 
 }
 
 /** @throws TcfsError `TCFS_CORRUPT` if a walk of the range may have left something out. */
-export function requireIntact(database: Database, range: KeyRange): void {
+export function requireIntact(database: JournaledDatabase, range: KeyRange): void {
   const damage = database.damage.ofRange(range);
   if (damage !== undefined) throw damage;
 }

@@ -1,12 +1,12 @@
 /**
- * The machine's disk over node:fs. Every call runs on the thread pool; failures become `TcfsError` by errno.
+ * The machine's disk over node:fs. Every call but `writeSync` runs on the thread pool; failures become `TcfsError` by errno.
  * Space is not reserved ahead (node:fs has no fallocate): whoever needs reserved room writes zeros and syncs them.
  */
 import * as fs from "node:fs";
 import { dirname } from "node:path";
 
 import { TcfsError, type TcfsErrorCode } from "../errors.ts";
-import type { Disk, DiskFile, DiskSpace } from "./disk.ts";
+import type { Disk, DiskFile, DiskSpace, DurableFile } from "./disk.ts";
 
 const CODE_OF_ERRNO: Readonly<Record<string, TcfsErrorCode>> = {
   ENOSPC: "TCFS_STORE_FULL",
@@ -49,7 +49,7 @@ async function perform(action: string, path: string, run: (done: fs.NoParamCallb
   });
 }
 
-class NodeDiskFile implements DiskFile {
+class NodeDiskFile implements DiskFile, DurableFile {
   readonly #fd: number;
   readonly #path: string;
   #isClosed = false;
@@ -95,6 +95,24 @@ class NodeDiskFile implements DiskFile {
       if (first !== undefined && pieces.length === 1) fs.write(this.#fd, first, 0, first.length, position, done);
       else fs.writev(this.#fd, pieces.slice(0, MAX_GATHERED_PIECES), position, done);
     });
+  }
+
+  writeSync(bytes: Uint8Array, offset: number): void {
+    this.#assertOpen();
+    let written = 0;
+    while (written < bytes.length) {
+      const count = this.#writeOnceSync(bytes, written, offset + written);
+      if (count === 0) throw new TcfsError("TCFS_IO", `cannot write ${this.#path}: nothing was taken`);
+      written += count;
+    }
+  }
+
+  #writeOnceSync(bytes: Uint8Array, from: number, position: number): number {
+    try {
+      return fs.writeSync(this.#fd, bytes, from, bytes.length - from, position);
+    } catch (error) {
+      throw toTcfsError(error as NodeJS.ErrnoException, "write", this.#path);
+    }
   }
 
   async sync(): Promise<void> {
@@ -153,7 +171,7 @@ async function openFile(path: string, flags: number, action: string): Promise<No
   return new NodeDiskFile(fd, path);
 }
 
-const { O_RDONLY, O_RDWR, O_CREAT, O_EXCL, O_NOFOLLOW } = fs.constants;
+const { O_RDONLY, O_RDWR, O_CREAT, O_EXCL, O_NOFOLLOW, O_DSYNC } = fs.constants;
 
 export class NodeDisk implements Disk {
   create(path: string): Promise<DiskFile> {
@@ -162,6 +180,10 @@ export class NodeDisk implements Disk {
 
   open(path: string): Promise<DiskFile> {
     return openFile(path, O_RDONLY | O_NOFOLLOW, "open");
+  }
+
+  openDurable(path: string): Promise<DurableFile> {
+    return openFile(path, O_RDWR | O_DSYNC | O_NOFOLLOW, "open");
   }
 
   async readFile(path: string): Promise<Uint8Array | undefined> {

@@ -74,9 +74,12 @@ describe("a failing disk", () => {
     const [late] = await vault.put(noise("late", action === "sync" ? 1000 : 20_000_000));
     disk.fail(action, "TCFS_IO");
     const batch = vault.metadata.freeze();
-    await expect(vault.store.flushInto(batch)).rejects.toMatchObject({ code: "TCFS_IO" });
+    const flush = async (): Promise<void> => {
+      await vault.store.flushInto(batch);
+    };
+    await expect(flush()).rejects.toMatchObject({ code: "TCFS_IO" });
     expect(batch.recordCount).toBe(0);
-    await expect(vault.store.flushInto(batch)).rejects.toMatchObject({ code: "TCFS_IO" });
+    await expect(flush()).rejects.toMatchObject({ code: "TCFS_IO" });
     await expect(vault.put(noise("more", 1000))).rejects.toMatchObject({ code: "TCFS_IO" });
     if (action === "sync") expect(() => vault.store.read(late!.id, 0, 1)).toThrow(CORRUPT);
     expectSameBytes(await vault.get(early), noise("early", 1000));

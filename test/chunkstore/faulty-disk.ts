@@ -1,6 +1,6 @@
 /** A disk around another one that fails when told to, and notes in which order it was asked for what. */
 import { TcfsError, type TcfsErrorCode } from "../../src/errors.ts";
-import type { Disk, DiskFile, DiskSpace } from "../../src/platform/disk.ts";
+import type { Disk, DiskFile, DiskSpace, DurableFile } from "../../src/platform/disk.ts";
 
 export type DiskAction = "create" | "open" | "read" | "write" | "sync" | "syncDirectory" | "remove";
 
@@ -41,6 +41,10 @@ export class FaultyDisk implements Disk {
   async open(path: string): Promise<DiskFile> {
     await this.note("open");
     return new FaultyFile(this, await this.#disk.open(path));
+  }
+
+  openDurable(path: string): Promise<DurableFile> {
+    return this.#disk.openDurable(path);
   }
 
   readFile(path: string): Promise<Uint8Array | undefined> {

@@ -82,7 +82,7 @@ describe("frame numbers", () => {
     let failureCount = 0;
     for (let round = 0; round < 8; round++) {
       if (round % 2 === 1) disk.fail("write", round % 4 === 1 ? "TCFS_STORE_FULL" : "TCFS_IO", 2);
-      const calls = Array.from({ length: 4 }, (_, i) =>
+      const calls = Array.from({ length: 4 }, async (_, i) =>
         store.store([{ pieces: [noise(`${String(round)} ${String(i)}`, 150_000)], isFinal: true }], "pack"),
       );
       const outcomes = await Promise.allSettled(calls);

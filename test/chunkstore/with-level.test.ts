@@ -25,6 +25,8 @@ async function mount(directory: string): Promise<{
   const engine = openEngine({ vaultId: VAULT_ID, subkeys: SUBKEYS, chunking: DEFAULT_CHUNKING, sessionId });
   const metadata = await LevelMetadataStore.open({
     directory: join(directory, "meta"),
+    journalDirectory: join(directory, "journal"),
+    disk: new NodeDisk(),
     engine,
     clock: systemClock,
     createIfMissing: true,

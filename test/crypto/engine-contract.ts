@@ -393,7 +393,7 @@ function testClosing(open: (change?: Partial<EngineOptions>) => SealingEngine): 
     const engine = open();
     engine.close();
     engine.close();
-    await expect(engine.nameChunks([])).rejects.toEqual(CLOSED);
+    await expect((async () => engine.nameChunks([]))()).rejects.toEqual(CLOSED);
     expect(() => engine.packCipher(PACK_ID, PACK_KEY)).toThrow(CLOSED);
     expect(() => engine.namePrf(1 as never, "a" as never)).toThrow(CLOSED);
     expect(() => engine.records.seal([])).toThrow(CLOSED);

@@ -6,6 +6,7 @@ import { isTcfsError, type TcfsError } from "../../src/errors.ts";
 import { openLevel, type LevelDatabase, type OpenLevel } from "../../src/metadata/database.ts";
 import { LevelMetadataStore } from "../../src/metadata/level-metadata-store.ts";
 import { systemClock } from "../../src/platform/clock.ts";
+import { NodeDisk } from "../../src/platform/node-disk.ts";
 import { inode, makeInode, makeTemporaryDirectory, name, openTestEngine } from "./store-fixture.ts";
 
 const ROOT = inode(1);
@@ -28,10 +29,13 @@ interface Reports {
 function openStore(directory: string, reports?: Reports, openWith?: OpenLevel): Promise<LevelMetadataStore> {
   return LevelMetadataStore.open({
     directory: join(directory, "meta"),
+    journalDirectory: join(directory, "journal"),
+    disk: new NodeDisk(),
     engine,
     clock: systemClock,
     createIfMissing: true,
     cacheBytes: 4 * MIB,
+    journaledBytes: 0,
     onDamage: (error) => reports?.damage.push(error),
     onTornLog: (sentence) => reports?.torn.push(sentence),
     ...(openWith === undefined ? {} : { openLevel: openWith }),
@@ -56,7 +60,7 @@ async function makeKilled(): Promise<string> {
   const [origin, directory] = [await makeTemporaryDirectory(), await makeTemporaryDirectory()];
   const store = await openStore(origin);
   await commitBatches(store, BATCHES);
-  await cp(join(origin, "meta"), join(directory, "meta"), { recursive: true });
+  await cp(origin, directory, { recursive: true });
   await store.close();
   return directory;
 }

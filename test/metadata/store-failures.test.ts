@@ -4,12 +4,22 @@ import { Level } from "level";
 import { describe, expect, test } from "vitest";
 import type { TcfsError } from "../../src/errors.ts";
 import { inodeKey } from "../../src/format/record-keys.ts";
+import type { LevelMetadataStore, LevelMetadataStoreOptions } from "../../src/metadata/level-metadata-store.ts";
 import { FaultyLevel } from "./faulty-level.ts";
-import { inode, makeInode, makeTemporaryDirectory, name, openTestStore } from "./store-fixture.ts";
+import * as fixture from "./store-fixture.ts";
+import { inode, makeInode, makeTemporaryDirectory, name } from "./store-fixture.ts";
 
 const ROOT = inode(1);
 
 const withCode = (code: string): unknown => expect.objectContaining({ code });
+
+/** A store whose every commit goes past the journal, to LevelDB. */
+function openTestStore(
+  directory: string,
+  options: Partial<LevelMetadataStoreOptions> = {},
+): Promise<LevelMetadataStore> {
+  return fixture.openTestStore(directory, { journaledBytes: 0, ...options });
+}
 
 /** A closed store with some inodes and dentries in it. */
 async function makeStoredDirectory(entries: number): Promise<string> {

@@ -11,6 +11,7 @@ import type { InodeRecord } from "../../src/format/records.ts";
 import type { ChunkId, Epoch, InodeNumber, Name, PackId } from "../../src/ids.ts";
 import { LevelMetadataStore, type LevelMetadataStoreOptions } from "../../src/metadata/level-metadata-store.ts";
 import { systemClock } from "../../src/platform/clock.ts";
+import { NodeDisk } from "../../src/platform/node-disk.ts";
 
 const MIB = 1024 * 1024;
 
@@ -36,6 +37,8 @@ export async function openTestStore(
   const engine = openTestEngine();
   const store = await LevelMetadataStore.open({
     directory: join(directory, "meta"),
+    journalDirectory: join(directory, "journal"),
+    disk: new NodeDisk(),
     engine,
     clock: systemClock,
     createIfMissing: true,

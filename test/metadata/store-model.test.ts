@@ -8,6 +8,7 @@ import type { ExtentPage } from "../../src/format/records.ts";
 import type { FrozenBatch } from "../../src/metadata/metadata-store.ts";
 import { LevelMetadataStore } from "../../src/metadata/level-metadata-store.ts";
 import { systemClock } from "../../src/platform/clock.ts";
+import { NodeDisk } from "../../src/platform/node-disk.ts";
 import { chunkId, inode, makeInode, name, openTestEngine } from "./store-fixture.ts";
 
 /** What a store holds, plainly. */
@@ -45,6 +46,8 @@ class Run {
   async open(): Promise<void> {
     this.store = await LevelMetadataStore.open({
       directory: join(this.directory, "meta"),
+      journalDirectory: join(this.directory, "journal"),
+      disk: new NodeDisk(),
       engine: this.engine,
       clock: systemClock,
       createIfMissing: true,

@@ -120,7 +120,7 @@ test("deleting an inode deletes its attributes", async () => {
 
 test("a directory made in this session is listed and searched without the database", async () => {
   const store = await openTestStore(await makeTemporaryDirectory());
-  const get = vi.spyOn(store.database, "get");
+  const get = vi.spyOn(store.database, "find");
   store.putInode(makeInode(2, { parent: ROOT, mode: 0o40755 }));
   store.putDentry(inode(2), { name: name("b"), ino: inode(3), type: 8 });
   expect(store.getDentry(inode(2), name("missing"))).toBeUndefined();
@@ -136,7 +136,7 @@ test("a name asked twice is searched in the database once, found or not", async 
   await commitAll(first);
   await first.close();
   const store = await openTestStore(directory);
-  const get = vi.spyOn(store.database, "get");
+  const get = vi.spyOn(store.database, "find");
   for (let round = 0; round < 2; round++) {
     expect(store.getDentry(ROOT, name("there"))?.ino).toBe(2);
     expect(store.getDentry(ROOT, name("missing"))).toBeUndefined();

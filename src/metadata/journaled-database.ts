@@ -1,0 +1,225 @@
+/**
+ * The metadata database as the store sees it: a commit is durable once the journal has it, which is one quick write;
+ * the database follows in larger batches, in the background, so that a record which many commits change is stored once.
+ * What the database lacks is held in memory and laid over every read. Large commits go to the database at once.
+ *
+ * Order: a commit's record in the journal, flushed; then it counts. The database's volume record, written last, tells up
+ * to which commit it is whole, and only then may the journal write over these commits. After a crash the journal's later
+ * commits are laid over the database again.
+ */
+import type { RecordCipher } from "../crypto/engine.ts";
+import { decodeVolume } from "../format/inode-codec.ts";
+import { type RecordChange, changesBytes, encodeChanges } from "../format/journal-codec.ts";
+import { type KeyRange, singleKey } from "../format/record-keys.ts";
+import { type MaybePromise, andThen } from "../maybe-promise.ts";
+import type { Clock } from "../platform/clock.ts";
+import type { Disk } from "../platform/disk.ts";
+import { Database, type DatabaseOptions, type ScanVisitor, type SealedChange, type StoredEntry } from "./database.ts";
+import { Journal } from "./journal.ts";
+import type { KnownDamage } from "./known-damage.ts";
+import { PendingRecords } from "./pending-records.ts";
+
+/** One batch of the database while it follows; the requests between two of them do not wait for more. */
+const FOLLOWING_BATCH_RECORDS = 256;
+
+export interface JournaledDatabaseOptions extends DatabaseOptions {
+  readonly records: RecordCipher;
+  readonly disk: Disk;
+  /** Of the journal's files. */
+  readonly journalDirectory: string;
+  readonly clock: Clock;
+  /** A commit with more goes past the journal: it is worth a batch of its own. */
+  readonly journaledBytes: number;
+  /** The database could not follow; it tries again with a later commit, and the journal holds what it lacks. */
+  readonly onLag: (error: unknown) => void;
+}
+
+export class JournaledDatabase {
+  readonly #database: Database;
+  readonly #records: RecordCipher;
+  readonly #journal: Journal;
+  readonly #onLag: (error: unknown) => void;
+  readonly #journaledBytes: number;
+  readonly #pending = new PendingRecords();
+  /** The newest commit of the pending records. */
+  #pendingCommit = 0;
+  #following: Promise<void> | undefined;
+
+  private constructor(database: Database, journal: Journal, options: JournaledDatabaseOptions) {
+    this.#database = database;
+    this.#journal = journal;
+    this.#records = options.records;
+    this.#onLag = options.onLag;
+    this.#journaledBytes = options.journaledBytes;
+  }
+
+  /** @throws TcfsError `TCFS_VAULT_IN_USE`, `TCFS_CORRUPT`, `TCFS_STORE_FULL`, `TCFS_IO` */
+  static async open(options: JournaledDatabaseOptions): Promise<JournaledDatabase> {
+    const { disk, journalDirectory: directory, records, clock } = options;
+    const database = await Database.open(options);
+    try {
+      const storedCommit = readStoredCommit(database, records);
+      if (storedCommit === undefined && options.createIfMissing) await Journal.create({ disk, directory });
+      const { journal, commits } = await Journal.open({
+        disk,
+        directory,
+        records,
+        clock,
+        storedCommit: storedCommit ?? 0,
+        onTornTail: options.onTornLog,
+      });
+      const opened = new JournaledDatabase(database, journal, options);
+      for (const { commit, changes } of commits) opened.#add(commit, changes);
+      return opened;
+    } catch (error) {
+      await database.close();
+      throw error;
+    }
+  }
+
+  /** What is known to be damaged; {@link find} asks by itself. */
+  get damage(): KnownDamage {
+    return this.#database.damage;
+  }
+
+  /** Set while the database is closed and opened again; {@link find} throws meanwhile. Never rejects. */
+  get reopening(): Promise<void> | undefined {
+    return this.#database.reopening;
+  }
+
+  /**
+   * @returns The record, fresh or kept by nobody; undefined if there is none.
+   * @throws TcfsError `TCFS_IO` (also while reopening), `TCFS_CORRUPT`, `TCFS_CLOSED`
+   */
+  find(key: Uint8Array): StoredEntry | undefined {
+    const pending = this.#pending.find(key);
+    if (pending !== undefined) return pending.value && [key, pending.value, true];
+    const sealed = readIntact(this.#database, key);
+    return sealed && [key, sealed];
+  }
+
+  /**
+   * All or nothing, on the device when this returns or the promise resolves; one at a time. After a failure the same
+   * commit can be written again, and must be before any other.
+   * @param commit - One more than the last.
+   * @param changes - In plaintext, the volume record among them. Values are lent until settled, keys are kept.
+   * @throws TcfsError `TCFS_STORE_FULL`, `TCFS_IO`, `TCFS_CLOSED`
+   */
+  write(commit: number, changes: readonly RecordChange[]): MaybePromise<void> {
+    const plainBytes = changesBytes(changes);
+    if (plainBytes > this.#journaledBytes) return this.#writeThrough(commit, changes);
+    if (this.#journal.hasRoom(plainBytes)) return this.#append(commit, changes, plainBytes);
+    return this.#follow().then(() => {
+      if (!this.#journal.hasRoom(plainBytes)) throw new RangeError("the journal has no room for what it should take");
+      return this.#append(commit, changes, plainBytes);
+    });
+  }
+
+  /** As {@link Database.scan}, with what the database lacks. */
+  scan(range: KeyRange, options: { readonly values: boolean }, visitor: ScanVisitor): Promise<void> {
+    let overlay = this.#pending.over(range);
+    const merging: ScanVisitor = {
+      begin: () => {
+        overlay = this.#pending.over(range);
+        visitor.begin();
+      },
+      visit: (entries) => {
+        visitor.visit(overlay.merge(entries));
+      },
+    };
+    return this.#database.scan(range, options, merging).then(() => {
+      visitor.visit(overlay.rest());
+    });
+  }
+
+  /** As {@link Database.walk}, with what the database lacks at this moment. */
+  walk(range: KeyRange): AsyncIterable<readonly StoredEntry[]> {
+    const overlay = this.#pending.over(range);
+    const entries = this.#database.walk(range);
+    return (async function* merged() {
+      for await (const batch of entries) yield overlay.merge(batch);
+      yield overlay.rest();
+    })();
+  }
+
+  /** Bring the database up to date where that can be done, and let go. Idempotent. */
+  async close(): Promise<void> {
+    await this.#follow().catch(() => undefined); // told to onLag; the journal holds it
+    await this.#journal.close();
+    await this.#database.close();
+  }
+
+  #append(commit: number, changes: readonly RecordChange[], plainBytes: number): MaybePromise<void> {
+    const encoded = encodeChanges(changes, plainBytes);
+    return andThen(this.#journal.append(commit, encoded.plain), () => {
+      this.#add(commit, encoded.changes);
+      if (this.#journal.isOtherWaiting) this.#follow().catch(() => undefined); // told to onLag
+    });
+  }
+
+  #add(commit: number, changes: readonly RecordChange[]): void {
+    this.#pending.add(changes);
+    this.#pendingCommit = commit;
+  }
+
+  async #writeThrough(commit: number, changes: readonly RecordChange[]): Promise<void> {
+    await this.#follow();
+    await this.#database.write(this.#seal(changes));
+    this.#journal.noteStored(commit);
+  }
+
+  /** Bring the database up to the present commit. Runs once at a time. */
+  #follow(): Promise<void> {
+    this.#following ??= this.#storePending()
+      .catch((error: unknown) => {
+        this.#onLag(error);
+        throw error;
+      })
+      .finally(() => {
+        this.#following = undefined;
+      });
+    return this.#following;
+  }
+
+  /** In several batches: until the last one, with the volume record, the journal holds all of it. */
+  async #storePending(): Promise<void> {
+    if (this.#pending.isEmpty) return;
+    const commit = this.#pendingCommit;
+    const changes = volumeLast(this.#pending.leave());
+    for (let from = 0; from < changes.length; from += FOLLOWING_BATCH_RECORDS) {
+      await this.#database.write(this.#seal(changes.slice(from, from + FOLLOWING_BATCH_RECORDS)));
+    }
+    this.#pending.left();
+    this.#journal.noteStored(commit);
+  }
+
+  #seal(changes: readonly RecordChange[]): SealedChange[] {
+    const sealed = this.#records.seal(changes.filter(hasValue));
+    let next = 0;
+    return changes.map(({ key, value }) => ({ key, sealed: value === undefined ? undefined : sealed[next++] }));
+  }
+}
+
+/** @throws TcfsError `TCFS_CORRUPT` if the record lies where the database is damaged, and what {@link Database.get} throws. */
+function readIntact(database: Database, key: Uint8Array): Uint8Array | undefined {
+  const sealed = database.get(key);
+  const damage = database.damage.ofRecord(key, sealed !== undefined);
+  if (damage !== undefined) throw damage;
+  return sealed;
+}
+
+function readStoredCommit(database: Database, records: RecordCipher): number | undefined {
+  const key = singleKey("volume");
+  const sealed = readIntact(database, key);
+  return sealed && decodeVolume(records.unseal(key, sealed)).commit;
+}
+
+function volumeLast(changes: readonly RecordChange[]): RecordChange[] {
+  const [kind] = singleKey("volume");
+  const isVolume = ({ key }: RecordChange): boolean => key[0] === kind;
+  return [...changes.filter((change) => !isVolume(change)), ...changes.filter(isVolume)];
+}
+
+function hasValue(change: RecordChange): change is RecordChange & { readonly value: Uint8Array } {
+  return change.value !== undefined;
+}

@@ -1,0 +1,94 @@
+/**
+ * Records that are durable in the journal and not yet in the database, in plaintext, the newest of each: laid over every
+ * read of the database. Bounded by the journal's size.
+ */
+import { latin1Of } from "../bytes.ts";
+import type { RecordChange } from "../format/journal-codec.ts";
+import type { KeyRange } from "../format/record-keys.ts";
+import type { StoredEntry } from "./database.ts";
+
+type Changes = Map<string, RecordChange>;
+
+export class PendingRecords {
+  #newest: Changes = new Map();
+  /** Being written to the database, older than `newest`. */
+  #leaving: Changes = new Map();
+
+  get isEmpty(): boolean {
+    return this.#newest.size === 0 && this.#leaving.size === 0;
+  }
+
+  add(changes: readonly RecordChange[]): void {
+    for (const change of changes) this.#newest.set(latin1Of(change.key), change);
+  }
+
+  /** @returns The newest change of the record; undefined where the database has the word. */
+  find(key: Uint8Array): RecordChange | undefined {
+    if (this.isEmpty) return undefined;
+    const name = latin1Of(key);
+    return this.#newest.get(name) ?? this.#leaving.get(name);
+  }
+
+  /** Everything so far, to be written to the database; held here until {@link left}. What was begun before is in it. */
+  leave(): readonly RecordChange[] {
+    for (const [name, change] of this.#newest) this.#leaving.set(name, change);
+    this.#newest = new Map();
+    return [...this.#leaving.values()];
+  }
+
+  /** The database holds what {@link leave} gave. */
+  left(): void {
+    this.#leaving = new Map();
+  }
+
+  /** The present changes of a range, to lay over a walk that begins now. */
+  over(range: KeyRange): WalkOverlay {
+    const found: Changes = new Map();
+    for (const changes of [this.#leaving, this.#newest]) {
+      for (const [name, change] of changes) if (isWithin(change.key, range)) found.set(name, change);
+    }
+    return new WalkOverlay(found);
+  }
+}
+
+/** Merges changes into the entries of one walk, in the order of the keys. */
+export class WalkOverlay {
+  readonly #changes: Changes;
+  readonly #sorted: readonly RecordChange[];
+  #next = 0;
+
+  constructor(changes: Changes) {
+    this.#changes = changes;
+    this.#sorted = [...changes.values()].sort((left, right) => Buffer.compare(left.key, right.key));
+  }
+
+  /** @param entries - The walk's next ones. @returns Them as they are now, with what comes before the last of them. */
+  merge(entries: readonly StoredEntry[]): readonly StoredEntry[] {
+    if (this.#sorted.length === 0) return entries;
+    const merged: StoredEntry[] = [];
+    for (const entry of entries) {
+      this.#takeUntil(entry[0], merged);
+      if (!this.#changes.has(latin1Of(entry[0]))) merged.push(entry);
+    }
+    return merged;
+  }
+
+  /** What comes after the walk's last entry. */
+  rest(): readonly StoredEntry[] {
+    const merged: StoredEntry[] = [];
+    this.#takeUntil(undefined, merged);
+    return merged;
+  }
+
+  #takeUntil(key: Uint8Array | undefined, into: StoredEntry[]): void {
+    for (let change = this.#sorted[this.#next]; change !== undefined; change = this.#sorted[this.#next]) {
+      if (key !== undefined && Buffer.compare(change.key, key) > 0) return;
+      if (change.value !== undefined) into.push([change.key, change.value, true]);
+      this.#next += 1;
+    }
+  }
+}
+
+function isWithin(key: Uint8Array, { first, end }: KeyRange): boolean {
+  return Buffer.compare(key, first) >= 0 && Buffer.compare(key, end) < 0;
+}
