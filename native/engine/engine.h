@@ -110,9 +110,11 @@ typedef struct {
   const uint32_t *stored;
   size_t frame_count;
   size_t length;
+  /* Where each frame goes, as long as the frame; NULL: one after another. */
+  const byte_span *places;
 } frame_run;
 
-/* Open a run; `sealed` holds the sum of `stored`, `to` holds `run->length` bytes. */
+/* Open a run; `sealed` holds the sum of `stored`, `to` (unless there are places) `run->length` bytes. */
 engine_status unseal_run(const frame_cipher *cipher, frame_scratch *scratch, const frame_run *run,
                          const uint8_t *sealed, uint8_t *to);
 

@@ -120,11 +120,11 @@ engine_status unseal_run(const frame_cipher *cipher, frame_scratch *scratch, con
   size_t left = run->length;
   for (size_t i = 0; i < run->frame_count; i++) {
     size_t step = left < FRAME_BYTES ? left : FRAME_BYTES;
-    if (!unseal_frame(cipher, scratch, run->first_frame + i, sealed, run->stored[i], to, step)) {
+    uint8_t *place = run->places == NULL ? to + i * FRAME_BYTES : (uint8_t *)run->places[i].bytes;
+    if (!unseal_frame(cipher, scratch, run->first_frame + i, sealed, run->stored[i], place, step)) {
       return STATUS_CORRUPT(i);
     }
     sealed += run->stored[i];
-    to += step;
     left -= step;
   }
   return STATUS_OK;

@@ -304,24 +304,44 @@ static napi_value seal(napi_env env, napi_callback_info info) {
   return NULL;
 }
 
-/* (…, firstFrame, storedFrameBytes, output): arguments `at` to `at + 2`, consistent with one another. */
+/* (…, firstFrame, storedFrameBytes): arguments `at` and `at + 1`. */
 static bool read_run(napi_env env, const napi_value *at, const pack_handle *pack, job *work) {
   u32_span stored;
-  output_span output;
   frame_run *run = &work->opened;
   if (!read_count(env, at[0], &run->first_frame) || !read_u32s(env, at[1], &stored) ||
-      !read_output(env, at[2], &output) || !take_cipher(env, pack, false, work)) {
+      !take_cipher(env, pack, false, work)) {
     return false;
   }
   for (size_t i = 0; i < stored.count; i++) {
     if (stored.values[i] > STORED_FRAME_MAX_BYTES) return throw_bad_argument(env);
     work->sealed_bytes += stored.values[i];
   }
-  if (stored.count != (output.length + FRAME_BYTES - 1) / FRAME_BYTES) return throw_bad_argument(env);
   run->stored = stored.values;
   run->frame_count = stored.count;
-  run->length = output.length;
+  return true;
+}
+
+/* After read_run: all its frames go to one place. */
+static bool read_place(napi_env env, napi_value value, job *work) {
+  output_span output;
+  if (!read_output(env, value, &output)) return false;
+  if (work->opened.frame_count != (output.length + FRAME_BYTES - 1) / FRAME_BYTES) return throw_bad_argument(env);
+  work->opened.length = output.length;
   work->output = output.bytes;
+  return true;
+}
+
+/* After read_run: each of its frames has a place of its own, all but the last a whole frame long. */
+static bool read_places(napi_env env, napi_value value, job *work) {
+  frame_run *run = &work->opened;
+  if (!read_pieces(env, value, &work->pieces, &work->piece_count)) return false;
+  if (work->piece_count != run->frame_count) return throw_bad_argument(env);
+  for (size_t i = 0; i < work->piece_count; i++) {
+    size_t length = work->pieces[i].length;
+    if (length > FRAME_BYTES || (length < FRAME_BYTES && i + 1 < work->piece_count)) return throw_bad_argument(env);
+    run->length += length;
+  }
+  run->places = work->pieces;
   return true;
 }
 
@@ -337,7 +357,7 @@ static napi_value unseal(napi_env env, napi_callback_info info) {
   const pack_handle *pack = read_pack(env, values[0]);
   job *work = pack == NULL ? NULL : job_new();
   if (work == NULL) return NULL;
-  if (read_run(env, values + 1, pack, work)) {
+  if (read_run(env, values + 1, pack, work) && read_place(env, values[3], work)) {
     if (work->sealed_bytes == sealed.length) {
       work->sealed = sealed.bytes;
       work->run = run_unsealing;
@@ -349,7 +369,7 @@ static napi_value unseal(napi_env env, napi_callback_info info) {
   return NULL;
 }
 
-/* readFrames(pack, firstFrame, storedFrameBytes, output, fd, fileOffset, onPool): status; in place: cached only */
+/* readFrames(pack, firstFrame, storedFrameBytes, places, fd, fileOffset, onPool): status; in place: cached only */
 static napi_value read_frames(napi_env env, napi_callback_info info) {
   napi_value values[7];
   uint32_t fd;
@@ -362,7 +382,7 @@ static napi_value read_frames(napi_env env, napi_callback_info info) {
   const pack_handle *pack = read_pack(env, values[0]);
   job *work = pack == NULL ? NULL : job_new();
   if (work == NULL) return NULL;
-  if (read_run(env, values + 1, pack, work)) {
+  if (read_run(env, values + 1, pack, work) && read_places(env, values[3], work)) {
     work->fd = (int)fd;
     work->offset = (off_t)offset;
     work->run = on_pool ? run_reading : run_reading_cached;

@@ -1,15 +1,11 @@
-/**
- * Plaintext of frames in memory, bounded by bytes, least recently used first out (DESIGN §3). The cache owns its
- * memory and uses it again: allocating and collecting 64 KiB for each frame would cost as much as unsealing it.
- */
+/** Plaintext of frames in memory, bounded by bytes, least recently used first out (DESIGN §3). */
 import { LRUCache } from "lru-cache";
 
-import { type FrameCache, WHOLE_FRAME_BYTES, frameKey, unfilled } from "../chunkstore/frame-cache.ts";
+import { type FrameCache, frameKey } from "../chunkstore/frame-cache.ts";
+import type { Frame } from "../chunkstore/frame-memory.ts";
 
-/** What a cached frame costs beside its bytes: its key, links and typed-array header. */
+/** What a cached frame costs beside its bytes: its key, links, holder and typed-array header. */
 const ENTRY_OVERHEAD_BYTES = 256;
-/** Whole frames' memory kept for the next ones: as much as one batch of evictions. */
-const MAX_SPARE_FRAMES = 32;
 
 export interface LruFrameCacheOptions {
   /** Bound of the cached plaintext, overhead included; 0 caches nothing. */
@@ -17,21 +13,22 @@ export interface LruFrameCacheOptions {
 }
 
 export class LruFrameCache implements FrameCache {
-  readonly #frames: LRUCache<number, Uint8Array> | undefined;
-  readonly #spare: Uint8Array[] = [];
+  readonly #frames: LRUCache<number, Frame> | undefined;
+  readonly #limitBytes: number;
 
-  constructor(options: LruFrameCacheOptions) {
-    if (options.cacheBytes <= 0) return;
+  constructor({ cacheBytes }: LruFrameCacheOptions) {
+    this.#limitBytes = cacheBytes;
+    if (cacheBytes <= 0) return;
     this.#frames = new LRUCache({
-      maxSize: options.cacheBytes,
-      sizeCalculation: (frame) => frame.length + ENTRY_OVERHEAD_BYTES,
+      maxSize: cacheBytes,
+      sizeCalculation: (frame) => frame.bytes.length + ENTRY_OVERHEAD_BYTES,
       dispose: (frame) => {
-        this.giveBack(frame);
+        frame.release();
       },
     });
   }
 
-  get(packNumber: number, frame: number): Uint8Array | undefined {
+  get(packNumber: number, frame: number): Frame | undefined {
     return this.#frames?.get(frameKey(packNumber, frame));
   }
 
@@ -39,17 +36,14 @@ export class LruFrameCache implements FrameCache {
     return this.#frames?.has(frameKey(packNumber, frame)) ?? false;
   }
 
-  take(lengthBytes: number): Uint8Array {
-    const spare = lengthBytes === WHOLE_FRAME_BYTES ? this.#spare.pop() : undefined;
-    return spare ?? unfilled(lengthBytes);
-  }
-
-  giveBack(memory: Uint8Array): void {
-    if (memory.length === WHOLE_FRAME_BYTES && this.#spare.length < MAX_SPARE_FRAMES) this.#spare.push(memory);
-  }
-
-  set(packNumber: number, frame: number, plaintext: Uint8Array): void {
-    this.#frames?.set(frameKey(packNumber, frame), plaintext);
+  set(packNumber: number, frame: number, content: Frame): void {
+    const frames = this.#frames;
+    // What does not fit the cache drops, and releases, by itself: it would not have been held yet.
+    if (frames === undefined || content.bytes.length + ENTRY_OVERHEAD_BYTES > this.#limitBytes) return;
+    const key = frameKey(packNumber, frame);
+    if (frames.peek(key) === content) return;
+    content.hold();
+    frames.set(key, content);
   }
 
   delete(packNumber: number, frame: number): void {
@@ -62,6 +56,5 @@ export class LruFrameCache implements FrameCache {
 
   clear(): void {
     this.#frames?.clear();
-    this.#spare.length = 0;
   }
 }

@@ -6,6 +6,7 @@
 import type { ChunkInput } from "../crypto/engine.ts";
 import type { ChunkId } from "../ids.ts";
 import type { MaybePromise } from "../maybe-promise.ts";
+import type { BorrowedBytes } from "../borrowed-bytes.ts";
 import type { FrozenBatch } from "../metadata/metadata-store.ts";
 
 export interface StoredChunk {
@@ -44,10 +45,9 @@ export interface ChunkStore {
   store(inputs: readonly ChunkInput[], place: "inline" | "pack"): MaybePromise<StoredChunk[][]>;
   /**
    * Bytes of one chunk. Synchronous when cached or inline, a promise otherwise.
-   * The result is borrowed: read-only, valid until garbage collected (a view into the cache).
    * @throws TcfsError `TCFS_CORRUPT` if the chunk is missing or does not verify.
    */
-  read(id: ChunkId, offset: number, lengthBytes: number): Uint8Array | Promise<Uint8Array>;
+  read(id: ChunkId, offset: number, lengthBytes: number): MaybePromise<BorrowedBytes>;
   /** Keep a chunk alive through a running collection: it is about to be referenced from somewhere new. */
   retain(id: ChunkId): void;
   /** Tell that these bytes are likely to be read next; fetched in the background, bounded, never fails. */

@@ -3,6 +3,7 @@
  * records in bounded batches, empty packs that are mostly dead, and delete packs without a chunk. Whatever cannot be
  * read, or was touched since the collection began, is kept; a missing chunk that is referred to stops everything.
  */
+import { copyLoan } from "../borrowed-bytes.ts";
 import { join } from "node:path";
 
 import { TcfsError, isTcfsError } from "../errors.ts";
@@ -233,7 +234,7 @@ export class Collector {
   /** @returns Undefined where the chunk cannot be read: it stays, and its pack with it. */
   async #readToMove(record: PackedChunkRecord): Promise<Uint8Array | undefined> {
     try {
-      return await this.#options.frames.read(record, 0, record.lengthBytes);
+      return copyLoan(await this.#options.frames.read(record, 0, record.lengthBytes));
     } catch (error) {
       if (isTcfsError(error)) return undefined;
       throw error;

@@ -1,25 +1,30 @@
 /**
- * Reads ranges of packed chunks: which frames, from the cache or the pack, each fetched once however many ask.
- * Cached is what was prefetched, and frames of which a read took a part: their neighbours want the rest. A frame taken
- * whole is the reader's, which is the kernel's page cache: keeping it here as well would only push out others.
+ * Reads ranges of packed chunks: which frames, from the cache or the pack, each fetched once however many ask, and lent
+ * without a copy. Cached is what was prefetched, and frames of which a read took a part: their neighbours want the rest.
+ * A frame taken whole is the reader's, which is the kernel's page cache: keeping it here as well would only push out
+ * others.
  */
 import { FRAME_BYTES, type FrameRun } from "../crypto/engine.ts";
 import { isTcfsError } from "../errors.ts";
-import { type FrameCache, frameKey, unfilled } from "./frame-cache.ts";
+import type { MaybePromise } from "../maybe-promise.ts";
+import type { BorrowedBytes } from "../borrowed-bytes.ts";
+import { type FrameCache, frameKey } from "./frame-cache.ts";
+import { type Frame, FrameMemory } from "./frame-memory.ts";
 import type { PackedChunkRecord } from "./pack-format.ts";
 import type { PackReader, PackReaders } from "./pack-readers.ts";
 
 /** Frames that are worth unsealing on the calling thread when the page cache has them: less than a hop to the pool. */
 const SYNC_FRAMES = 2;
 /** Prefetches under way at once; more are dropped. */
-const MAX_PREFETCHES = 4;
+const MAX_PREFETCHES = 8;
+/** Frames of one hop to the pool: more go to several threads. */
+const FETCH_FRAMES = 8;
 
 /** Frames being fetched as one. */
 interface Fetch {
-  /** Index within the chunk. */
+  /** Index of the first within the chunk. */
   readonly first: number;
-  readonly count: number;
-  readonly plaintext: Uint8Array;
+  readonly frames: readonly Frame[];
   readonly done: Promise<void>;
 }
 
@@ -34,9 +39,16 @@ interface Span {
   readonly end: number;
 }
 
+/** Frames [from, from + count) of a chunk. */
+interface Gap {
+  readonly from: number;
+  count: number;
+}
+
 export class FrameReader {
   readonly #packs: PackReaders;
   readonly #cache: FrameCache;
+  readonly #memory = new FrameMemory();
   readonly #fetches = new Map<number, Fetch>();
   #prefetchCount = 0;
 
@@ -47,16 +59,16 @@ export class FrameReader {
 
   /**
    * @param offset - With `lengthBytes` inside the chunk; at least one byte.
-   * @returns Fresh memory; at once where cached or cheap.
+   * @returns At once where cached or cheap.
    * @throws TcfsError `TCFS_CORRUPT`, `TCFS_IO`.
    */
-  read(record: PackedChunkRecord, offset: number, lengthBytes: number): Uint8Array | Promise<Uint8Array> {
+  read(record: PackedChunkRecord, offset: number, lengthBytes: number): MaybePromise<BorrowedBytes> {
     const reader = this.#packs.acquire(record.pack);
     if (reader instanceof Promise) {
       return reader.then((opened) => this.#readLater(spanOf(opened, record, offset, lengthBytes)));
     }
     const span = spanOf(reader, record, offset, lengthBytes);
-    let now: Uint8Array | undefined;
+    let now: BorrowedBytes | undefined;
     try {
       now = this.#readNow(span);
     } catch (error) {
@@ -83,7 +95,7 @@ export class FrameReader {
     const reader = await this.#packs.acquire(record.pack);
     try {
       const span = spanOf(reader, record, offset, lengthBytes);
-      const fetches = this.#missing(span).map(([first, count]) => this.#fetch(span, first, count, true));
+      const fetches = this.#gaps(span).map((gap) => this.#fetch(span, gap, true));
       await Promise.all(fetches.map(({ done }) => done));
     } finally {
       this.#packs.release(reader);
@@ -91,124 +103,141 @@ export class FrameReader {
   }
 
   /** @returns Undefined where a hop to the pool is the way. */
-  #readNow(span: Span): Uint8Array | undefined {
-    const missing = this.#missing(span).reduce((sum, [, count]) => sum + count, 0);
+  #readNow(span: Span): BorrowedBytes | undefined {
+    const missing = this.#gaps(span).reduce((sum, { count }) => sum + count, 0);
     if (missing > SYNC_FRAMES) return undefined;
-    const output = unfilled(span.lengthBytes);
-    for (let frame = span.first; frame < span.end; frame++) {
-      if (!this.#copyNow(span, output, frame)) return undefined;
+    const frames: Frame[] = [];
+    try {
+      for (let index = span.first; index < span.end; index++) {
+        const frame = this.#frameNow(span, index);
+        if (frame === undefined) break;
+        frames.push(frame);
+      }
+    } catch (error) {
+      releaseAll(frames);
+      throw error;
     }
-    this.#dropTaken(span);
-    return output;
+    if (frames.length === span.end - span.first) return this.#lend(span, frames);
+    releaseAll(frames);
+    return undefined;
   }
 
-  /** @returns Whether the frame was cached, or in the page cache. */
-  #copyNow(span: Span, output: Uint8Array, frame: number): boolean {
-    const { reader, record } = span;
-    const number = record.firstFrame + frame;
+  /** @returns The frame, held, if it was cached or in the page cache. */
+  #frameNow({ reader, record }: Span, index: number): Frame | undefined {
+    const number = record.firstFrame + index;
     const cached = this.#cache.get(reader.number, number);
     if (cached !== undefined) {
-      copyFrame(span, output, frame, cached);
-      return true;
+      cached.hold();
+      return cached;
     }
-    if (this.#fetches.has(frameKey(reader.number, number))) return false;
-    const run = runOf(record, frame, 1);
-    const fileOffset = frameOffset(record, frame);
-    if (isTakenWhole(span, frame)) return reader.readSync(run, fileOffset, placeOf(span, output, frame));
-    const plaintext = this.#cache.take(run.lengthBytes);
+    if (this.#fetches.has(frameKey(reader.number, number))) return undefined;
+    const run = runOf(record, index, 1);
+    const frame = this.#memory.take(run.lengthBytes);
     let isRead = false;
     try {
-      isRead = reader.readSync(run, fileOffset, plaintext);
+      isRead = reader.readSync(run, frameOffset(record, index), [frame.bytes]);
     } finally {
-      if (!isRead) this.#cache.giveBack(plaintext);
+      if (!isRead) frame.release();
     }
-    if (!isRead) return false;
-    copyFrame(span, output, frame, plaintext);
-    this.#cache.set(reader.number, number, plaintext);
-    return true;
-  }
-
-  /** Prefetched frames that were taken whole have done their duty. */
-  #dropTaken(span: Span): void {
-    for (let frame = span.first; frame < span.end; frame++) {
-      if (isTakenWhole(span, frame)) this.#cache.delete(span.reader.number, span.record.firstFrame + frame);
-    }
+    return isRead ? frame : undefined;
   }
 
   /** Takes over the hold on the reader. */
-  async #readLater(span: Span): Promise<Uint8Array> {
+  async #readLater(span: Span): Promise<BorrowedBytes> {
+    const frames: Frame[] = [];
     try {
-      const missing = this.#missing(span);
-      const [whole] = missing;
-      if (whole !== undefined && whole[0] === span.first && whole[1] === span.end - span.first) {
-        const fetch = this.#fetch(span, span.first, whole[1], false);
-        await fetch.done;
-        const start = span.offset - span.first * FRAME_BYTES;
-        return fetch.plaintext.subarray(start, start + span.lengthBytes);
-      }
-      for (const [first, count] of missing) this.#fetch(span, first, count, false);
-      return await this.#assemble(span);
+      for (const gap of this.#gaps(span)) this.#fetch(span, gap, false);
+      const waits: Promise<void>[] = [];
+      for (let index = span.first; index < span.end; index++) frames.push(this.#frameLater(span, index, waits));
+      await this.#settle(span, frames, waits);
+      return this.#lend(span, frames);
+    } catch (error) {
+      releaseAll(frames);
+      throw error;
     } finally {
       this.#packs.release(span.reader);
     }
   }
 
-  /** Gather frames that are cached or on their way by now. */
-  async #assemble(span: Span): Promise<Uint8Array> {
-    const output = unfilled(span.lengthBytes);
-    const waiting: Promise<void>[] = [];
-    for (let frame = span.first; frame < span.end; frame++) {
-      const number = span.record.firstFrame + frame;
-      const cached = this.#cache.get(span.reader.number, number);
-      if (cached !== undefined) copyFrame(span, output, frame, cached);
-      else waiting.push(this.#copyFetched(span, output, frame, number));
-    }
-    await Promise.all(waiting);
-    this.#dropTaken(span);
-    return output;
+  /** @param waits - Gets what has to end before the frame is filled. @returns The frame, held. */
+  #frameLater({ reader, record }: Span, index: number, waits: Promise<void>[]): Frame {
+    const number = record.firstFrame + index;
+    const fetch = this.#fetches.get(frameKey(reader.number, number));
+    const frame = fetch?.frames[index - fetch.first] ?? this.#cache.get(reader.number, number);
+    if (frame === undefined) throw new RangeError("a frame is neither cached nor on its way");
+    frame.hold();
+    if (fetch !== undefined && waits.at(-1) !== fetch.done) waits.push(fetch.done);
+    return frame;
   }
 
-  /** A fetch of others may fail over a frame that nobody asks for here: then this one is fetched alone. */
-  async #copyFetched(span: Span, output: Uint8Array, frame: number, number: number): Promise<void> {
-    const key = frameKey(span.reader.number, number);
-    let fetch = this.#fetches.get(key) ?? this.#fetch(span, frame, 1, false);
-    try {
+  /** A fetch of others may fail over a frame that nobody asks for here: then those that are needed are fetched alone. */
+  async #settle(span: Span, frames: Frame[], waits: readonly Promise<void>[]): Promise<void> {
+    const outcomes = await Promise.allSettled(waits);
+    const failed = outcomes.find((outcome) => outcome.status === "rejected");
+    if (failed === undefined) return;
+    if (!isTcfsError(failed.reason) || frames.length === 1) throw failed.reason;
+    for (let at = 0; at < frames.length; at++) {
+      const index = span.first + at;
+      const fetch = this.#fetch(span, { from: index, count: 1 }, false);
+      const [frame] = fetch.frames;
+      if (frame === undefined) continue;
+      frame.hold();
+      frames[at]?.release();
+      frames[at] = frame;
       await fetch.done;
-    } catch (error) {
-      if (!isTcfsError(error) || fetch.count === 1) throw error;
-      fetch = this.#fetch(span, frame, 1, false);
-      await fetch.done;
     }
-    const start = (frame - fetch.first) * FRAME_BYTES;
-    copyFrame(span, output, frame, fetch.plaintext.subarray(start, start + FRAME_BYTES));
   }
 
-  /** @returns Runs [first, count) of the span's frames that are neither cached nor on their way. */
-  #missing(span: Span): [first: number, count: number][] {
-    const runs: [number, number][] = [];
-    for (let frame = span.first; frame < span.end; frame++) {
-      const number = span.record.firstFrame + frame;
-      const isThere =
-        this.#cache.has(span.reader.number, number) || this.#fetches.has(frameKey(span.reader.number, number));
-      if (isThere) continue;
-      const last = runs.at(-1);
-      if (last !== undefined && last[0] + last[1] === frame) last[1] += 1;
-      else runs.push([frame, 1]);
-    }
-    return runs;
-  }
-
-  /** Start fetching frames. The fetch holds the reader for itself: whoever asked may have gone before it is done. */
-  #fetch(span: Span, first: number, count: number, isPrefetch: boolean): Fetch {
-    const { reader, record } = span;
-    const run = runOf(record, first, count);
-    const plaintext = unfilled(run.lengthBytes);
-    reader.userCount += 1;
-    const done = reader.read(run, frameOffset(record, first), plaintext).then(() => {
-      this.#keep(span, fetch, isPrefetch);
+  /** Takes over the holds on the frames. */
+  #lend(span: Span, frames: readonly Frame[]): BorrowedBytes {
+    const { reader, record, offset, lengthBytes } = span;
+    const pieces = frames.map((frame, at) => {
+      const index = span.first + at;
+      const start = index * FRAME_BYTES;
+      const isWhole = start >= offset && start + frame.bytes.length <= offset + lengthBytes;
+      if (isWhole) {
+        this.#cache.delete(reader.number, record.firstFrame + index); // if it was prefetched, it has done its duty
+        return frame.bytes;
+      }
+      this.#cache.set(reader.number, record.firstFrame + index, frame);
+      return frame.bytes.subarray(Math.max(0, offset - start), offset + lengthBytes - start);
     });
-    const fetch: Fetch = { first, count, plaintext, done };
-    const base = record.firstFrame + first;
+    return {
+      pieces,
+      release: () => {
+        releaseAll(frames);
+      },
+    };
+  }
+
+  /** @returns The span's frames that are neither cached nor on their way, in runs fit for one hop. */
+  #gaps({ reader, record, first, end }: Span): Gap[] {
+    const gaps: Gap[] = [];
+    for (let index = first; index < end; index++) {
+      const number = record.firstFrame + index;
+      if (this.#cache.has(reader.number, number) || this.#fetches.has(frameKey(reader.number, number))) continue;
+      const last = gaps.at(-1);
+      const isNext = last !== undefined && last.from + last.count === index;
+      if (isNext && last.count < FETCH_FRAMES) last.count += 1;
+      else gaps.push({ from: index, count: 1 });
+    }
+    return gaps;
+  }
+
+  /**
+   * Start fetching frames. The fetch holds the reader and the frames for itself: whoever asked may have gone before it
+   * is done.
+   */
+  #fetch({ reader, record }: Span, { from, count }: Gap, isPrefetch: boolean): Fetch {
+    const run = runOf(record, from, count);
+    const frames = Array.from({ length: count }, (_, i) =>
+      this.#memory.take(Math.min(FRAME_BYTES, run.lengthBytes - i * FRAME_BYTES)),
+    );
+    reader.userCount += 1;
+    const places = frames.map(({ bytes }) => bytes);
+    const done = reader.read(run, frameOffset(record, from), places);
+    const fetch: Fetch = { first: from, frames, done };
+    const base = record.firstFrame + from;
     for (let i = 0; i < count; i++) this.#fetches.set(frameKey(reader.number, base + i), fetch);
     const forget = (): void => {
       this.#packs.release(reader);
@@ -216,34 +245,21 @@ export class FrameReader {
         const key = frameKey(reader.number, base + i);
         if (this.#fetches.get(key) === fetch) this.#fetches.delete(key);
       }
+      releaseAll(frames);
     };
-    done.then(forget, forget);
+    done.then(() => {
+      if (isPrefetch)
+        frames.forEach((frame, i) => {
+          this.#cache.set(reader.number, base + i, frame);
+        });
+      forget();
+    }, forget);
     return fetch;
   }
-
-  /** Cache copies: whoever waits for the fetch still reads its memory. */
-  #keep(span: Span, { first, count, plaintext }: Fetch, isPrefetch: boolean): void {
-    for (let i = 0; i < count; i++) {
-      const frame = first + i;
-      if (!isPrefetch && isTakenWhole(span, frame)) continue;
-      const bytes = plaintext.subarray(i * FRAME_BYTES, (i + 1) * FRAME_BYTES);
-      const own = this.#cache.take(bytes.length);
-      own.set(bytes);
-      this.#cache.set(span.reader.number, span.record.firstFrame + frame, own);
-    }
-  }
 }
 
-/** Whether the span has all of a frame's bytes. */
-function isTakenWhole({ record, offset, lengthBytes }: Span, frame: number): boolean {
-  const start = frame * FRAME_BYTES;
-  return start >= offset && Math.min(start + FRAME_BYTES, record.lengthBytes) <= offset + lengthBytes;
-}
-
-/** @returns The part of the span's output that is a frame taken whole. */
-function placeOf(span: Span, output: Uint8Array, frame: number): Uint8Array {
-  const start = frame * FRAME_BYTES - span.offset;
-  return output.subarray(start, Math.min(start + FRAME_BYTES, span.record.lengthBytes - span.offset));
+function releaseAll(frames: readonly Frame[]): void {
+  for (const frame of frames) frame.release();
 }
 
 function spanOf(reader: PackReader, record: PackedChunkRecord, offset: number, lengthBytes: number): Span {
@@ -266,12 +282,4 @@ function frameOffset(record: PackedChunkRecord, frame: number): number {
   let offset = record.packOffset;
   for (let i = 0; i < frame; i++) offset += record.storedFrameBytes[i] ?? 0;
   return offset;
-}
-
-/** Copy what a frame's plaintext has of the span to its place in the output. */
-function copyFrame(span: Span, output: Uint8Array, frame: number, plaintext: Uint8Array): void {
-  const frameStart = frame * FRAME_BYTES;
-  const from = Math.max(span.offset, frameStart);
-  const to = Math.min(span.offset + span.lengthBytes, frameStart + plaintext.length);
-  output.set(plaintext.subarray(from - frameStart, to - frameStart), from - span.offset);
 }

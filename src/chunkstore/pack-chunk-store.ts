@@ -13,6 +13,7 @@ import { type MaybePromise, andThen, isPromise, settled } from "../maybe-promise
 import type { FrozenBatch, MetadataStore } from "../metadata/metadata-store.ts";
 import type { Disk } from "../platform/disk.ts";
 import type { RandomSource } from "../platform/random.ts";
+import { type BorrowedBytes, lend } from "../borrowed-bytes.ts";
 import { ChunkLedger, type UncommittedChunk } from "./chunk-ledger.ts";
 import { type ChunkMove, ChunkMover, isSamePlace } from "./chunk-mover.ts";
 import type { ChunkStore, ChunkStoreStatistics, CollectionReport, StoredChunk } from "./chunk-store.ts";
@@ -38,7 +39,7 @@ const INLINE_MOVE_COUNT = 8192;
 /** Read descriptors kept open. */
 const MAX_OPEN_PACKS = 256;
 
-const NO_BYTES = new Uint8Array(0);
+const NOTHING = lend([]);
 
 export interface PackChunkStoreOptions {
   /** The vault's directory; packs are in `packs` below it. */
@@ -228,9 +229,9 @@ export class PackChunkStore implements ChunkStore, AsyncDisposable {
     return written;
   }
 
-  read(id: ChunkId, offset: number, lengthBytes: number): Uint8Array | Promise<Uint8Array> {
+  read(id: ChunkId, offset: number, lengthBytes: number): MaybePromise<BorrowedBytes> {
     if (this.#isClosed) throw new TcfsError("TCFS_CLOSED", "the chunk store is closed");
-    if (lengthBytes === 0) return NO_BYTES;
+    if (lengthBytes === 0) return NOTHING;
     const key = chunkIdKey(id);
     this.#touched.touchForRead(id);
     this.#ledger.rescue(key);
@@ -240,14 +241,14 @@ export class PackChunkStore implements ChunkStore, AsyncDisposable {
     if (record === undefined) throw missing(id);
     const chunkBytes = record.kind === "inline" ? record.content.length : record.lengthBytes;
     if (offset + lengthBytes > chunkBytes) throw new TcfsError("TCFS_CORRUPT", "an extent reaches beyond its chunk");
-    if (record.kind === "inline") return record.content.subarray(offset, offset + lengthBytes);
-    let result: Uint8Array | Promise<Uint8Array>;
+    if (record.kind === "inline") return lend([record.content.subarray(offset, offset + lengthBytes)]);
+    let result: MaybePromise<BorrowedBytes>;
     try {
       result = this.#frames.read(record, offset, lengthBytes);
     } catch (error) {
       return this.#readAgain(id, record, offset, lengthBytes, error);
     }
-    if (!(result instanceof Promise)) return result;
+    if (!isPromise(result)) return result;
     return this.#track(result.catch((error: unknown) => this.#readAgain(id, record, offset, lengthBytes, error)));
   }
 
@@ -258,7 +259,7 @@ export class PackChunkStore implements ChunkStore, AsyncDisposable {
     offset: number,
     lengthBytes: number,
     error: unknown,
-  ): Uint8Array | Promise<Uint8Array> {
+  ): MaybePromise<BorrowedBytes> {
     const key = chunkIdKey(id);
     const now = this.#ledger.uncommitted(key)?.record ?? this.#metadata.getChunk(id);
     if (now !== undefined && !isSamePlace(now, from)) return this.read(id, offset, lengthBytes);

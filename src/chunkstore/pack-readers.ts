@@ -2,7 +2,7 @@
  * Packs open for reading: a bounded number of descriptors, each with its pack's key. A pack in use is never closed
  * under its reader.
  */
-import type { FrameRun, PackCipher, SealingEngine } from "../crypto/engine.ts";
+import { FRAME_BYTES, type FrameRun, type PackCipher, type SealingEngine } from "../crypto/engine.ts";
 import type { PackKeyWrapper } from "../crypto/pack-key.ts";
 import { TcfsError, isTcfsError } from "../errors.ts";
 import type { PackId } from "../ids.ts";
@@ -49,31 +49,37 @@ export class PackReader {
 
   /**
    * Without a hop to the thread pool, where the engine can and the page cache holds the run.
-   * @returns Whether `output` was filled.
+   * @param places - Memory for each frame, as long as it.
+   * @returns Whether they were filled.
    * @throws TcfsError `TCFS_CORRUPT`.
    */
-  readSync(run: FrameRun, fileOffset: number, output: Uint8Array): boolean {
+  readSync(run: FrameRun, fileOffset: number, places: readonly Uint8Array[]): boolean {
     const { fd } = this.#file;
     if (fd === undefined || this.#cipher.readFramesSync === undefined) return false;
     try {
-      return this.#cipher.readFramesSync(fd, fileOffset, run, output);
+      return this.#cipher.readFramesSync(fd, fileOffset, run, places);
     } catch (error) {
       throw this.#named(error, run);
     }
   }
 
-  /** @throws TcfsError `TCFS_CORRUPT` naming pack and frames, `TCFS_IO`. */
-  async read(run: FrameRun, fileOffset: number, output: Uint8Array): Promise<void> {
+  /**
+   * @param places - Memory for each frame, as long as it; lent until settled.
+   * @throws TcfsError `TCFS_CORRUPT` naming pack and frames, `TCFS_IO`.
+   */
+  async read(run: FrameRun, fileOffset: number, places: readonly Uint8Array[]): Promise<void> {
     try {
       const { fd } = this.#file;
       if (fd !== undefined && this.#cipher.readFrames !== undefined) {
-        await this.#cipher.readFrames(fd, fileOffset, run, output);
+        await this.#cipher.readFrames(fd, fileOffset, run, places);
         return;
       }
       const sealed = new Uint8Array(sumBytes(run.storedFrameBytes));
       const filled = await this.#file.readInto(sealed, fileOffset);
       if (filled < sealed.length) throw new TcfsError("TCFS_CORRUPT", "the file ends early");
-      await this.#cipher.unseal(run, sealed, output);
+      const plain = new Uint8Array(run.lengthBytes);
+      await this.#cipher.unseal(run, sealed, plain);
+      framesOf(plain).forEach((frame, i) => places[i]?.set(frame));
     } catch (error) {
       throw this.#named(error, run);
     }
@@ -93,7 +99,7 @@ export class PackReader {
     if (footer === undefined) return undefined;
     const { indexOffset, indexLengthBytes: lengthBytes, storedFrameBytes } = footer;
     const index = new Uint8Array(lengthBytes);
-    await this.read({ firstFrame: INDEX_FIRST_FRAME, storedFrameBytes, lengthBytes }, indexOffset, index);
+    await this.read({ firstFrame: INDEX_FIRST_FRAME, storedFrameBytes, lengthBytes }, indexOffset, framesOf(index));
     return decodePackIndex(pack, index, indexOffset);
   }
 
@@ -225,6 +231,12 @@ export class PackReaders {
     this.#open.clear();
     await Promise.all(unused.map((reader) => reader.close()));
   }
+}
+
+/** @returns Views of `bytes`, a frame each. */
+function framesOf(bytes: Uint8Array): Uint8Array[] {
+  const count = Math.ceil(bytes.length / FRAME_BYTES);
+  return Array.from({ length: count }, (_, i) => bytes.subarray(i * FRAME_BYTES, (i + 1) * FRAME_BYTES));
 }
 
 function isEqual(left: Uint8Array, right: Uint8Array): boolean {

@@ -67,12 +67,12 @@ export interface EngineBinding {
     sealed: Uint8Array,
     onPool: boolean,
   ): Status;
-  /** Without `onPool` it reads only from the page cache, and its status is positive where that does not hold all. */
+  /** `places`: one for each frame. Without `onPool` it reads only from the page cache, and its status is positive where that does not hold all. */
   readFrames(
     pack: PackHandle,
     firstFrame: number,
     storedFrameBytes: Uint32Array,
-    output: Uint8Array,
+    places: readonly Uint8Array[],
     fd: number,
     fileOffset: number,
     onPool: boolean,

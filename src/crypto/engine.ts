@@ -94,14 +94,16 @@ export interface PackCipher {
   /**
    * Read from a descriptor and unseal in one hop, where the engine can; undefined otherwise.
    * @param fd - Borrowed until settled.
+   * @param places - Memory for each frame, exactly as long as it; undefined content on failure. Lent until settled.
+   * @throws TcfsError `TCFS_CORRUPT` as unseal, `TCFS_IO`.
    */
-  readonly readFrames?: (fd: number, fileOffset: number, run: FrameRun, output: Uint8Array) => Promise<void>;
+  readonly readFrames?: (fd: number, fileOffset: number, run: FrameRun, places: readonly Uint8Array[]) => Promise<void>;
   /**
    * The same at once and on the calling thread, if the page cache holds all of the run: false otherwise, then
-   * `output` is undefined and {@link readFrames} is the way. For runs of at most a few frames.
+   * the content of `places` is undefined and {@link readFrames} is the way. For runs of at most a few frames.
    * @throws TcfsError `TCFS_CORRUPT` as unseal.
    */
-  readonly readFramesSync?: (fd: number, fileOffset: number, run: FrameRun, output: Uint8Array) => boolean;
+  readonly readFramesSync?: (fd: number, fileOffset: number, run: FrameRun, places: readonly Uint8Array[]) => boolean;
   wipe(): void;
 }
 

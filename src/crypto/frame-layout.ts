@@ -60,10 +60,10 @@ export function describeSealed(chunks: readonly SealInput[], firstFrame: number,
 
 /**
  * @returns Stored bytes of the whole run.
- * @throws RangeError if `output` is not as long as the run; TcfsError `TCFS_CORRUPT` if the run cannot be one.
+ * @throws RangeError if the output is not as long as the run; TcfsError `TCFS_CORRUPT` if the run cannot be one.
  */
-export function checkRun(run: FrameRun, output: Uint8Array): number {
-  if (output.length !== run.lengthBytes) throw new RangeError("output has another length than the run");
+export function checkRun(run: FrameRun, outputBytes: number): number {
+  if (outputBytes !== run.lengthBytes) throw new RangeError("output has another length than the run");
   const stored = run.storedFrameBytes;
   if (stored.length !== frameCount(run.lengthBytes))
     throw corruptFrame(run.firstFrame, "the run has another frame count");
@@ -79,7 +79,7 @@ export function checkRun(run: FrameRun, output: Uint8Array): number {
 
 /** @throws As {@link checkRun}; also `TCFS_CORRUPT` if `sealed` is not exactly the run's bytes. */
 export function checkSealedRun(run: FrameRun, sealed: Uint8Array, output: Uint8Array): void {
-  if (checkRun(run, output) !== sealed.length) throw corruptFrame(run.firstFrame, "the run is truncated");
+  if (checkRun(run, output.length) !== sealed.length) throw corruptFrame(run.firstFrame, "the run is truncated");
 }
 
 export function corruptFrame(frameNumber: number, why = "it does not verify"): Error {

@@ -177,6 +177,12 @@ class NativeRecordCipher implements RecordCipher {
   }
 }
 
+function sumLengths(places: readonly Uint8Array[]): number {
+  let lengthBytes = 0;
+  for (const place of places) lengthBytes += place.length;
+  return lengthBytes;
+}
+
 function sumRecords(records: readonly PlainRecord[]): { keyBytes: number; outputBytes: number } {
   let keyBytes = 0;
   let outputBytes = 0;
@@ -260,20 +266,20 @@ class NativePackCipher implements PackCipher {
     checkStatus(status, run.firstFrame);
   }
 
-  async readFrames(fd: number, fileOffset: number, run: FrameRun, output: Uint8Array): Promise<void> {
+  async readFrames(fd: number, fileOffset: number, run: FrameRun, places: readonly Uint8Array[]): Promise<void> {
     const pack = this.#open();
-    checkRun(run, output);
+    checkRun(run, sumLengths(places));
     checkStatus(
-      await this.#binding.readFrames(pack, run.firstFrame, run.storedFrameBytes, output, fd, fileOffset, true),
+      await this.#binding.readFrames(pack, run.firstFrame, run.storedFrameBytes, places, fd, fileOffset, true),
       run.firstFrame,
     );
   }
 
-  readFramesSync(fd: number, fileOffset: number, run: FrameRun, output: Uint8Array): boolean {
+  readFramesSync(fd: number, fileOffset: number, run: FrameRun, places: readonly Uint8Array[]): boolean {
     const pack = this.#open();
-    checkRun(run, output);
+    checkRun(run, sumLengths(places));
     const { firstFrame, storedFrameBytes } = run;
-    const call = this.#binding.readFrames(pack, firstFrame, storedFrameBytes, output, fd, fileOffset, false);
+    const call = this.#binding.readFrames(pack, firstFrame, storedFrameBytes, places, fd, fileOffset, false);
     const status = call as number;
     if (status > 0) return false;
     checkStatus(status, run.firstFrame);

@@ -2,17 +2,18 @@
  * Reading and changing the bytes of regular files. Keeps `lengthBytes` and `allocatedBytes` of the inode true;
  * times and set-id bits are the caller's (attributes.ts).
  */
+import { type BorrowedBytes, joinLoans, lend, settleLoans } from "../borrowed-bytes.ts";
 import { copyOf } from "../bytes.ts";
 import type { ChunkStore } from "../chunkstore/chunk-store.ts";
 import { TcfsError } from "../errors.ts";
 import { EXTENT_PAGE_BYTES, type InodeRecord } from "../format/records.ts";
 import type { ChunkId } from "../ids.ts";
+import { type MaybePromise, isPromise } from "../maybe-promise.ts";
 import type { MetadataStore } from "../metadata/metadata-store.ts";
 import { DataSource, HOLE, type RunSource, ZERO } from "./dirty-runs.ts";
 import { type FileData, visitExtents } from "./file-data.ts";
 import type { FileTable } from "./file-table.ts";
 import { MAX_FILE_BYTES, MAX_SCANNED_PAGES, STREAM_BATCH_PAGES } from "./limits.ts";
-import type { ReadResult } from "./operations.ts";
 import { sealStream } from "./sealing.ts";
 
 const PAGE_BITS = BigInt(Math.log2(EXTENT_PAGE_BYTES));
@@ -117,22 +118,23 @@ export class Contents {
     else file.visit(page, start, end, visit);
   }
 
-  /** @returns Pieces in order; plain where everything is in memory. */
-  read(inode: InodeRecord, offset: bigint, lengthBytes: number): ReadResult | Promise<ReadResult> {
+  /** @returns Lent pieces in order; plain where everything is in memory. */
+  read(inode: InodeRecord, offset: bigint, lengthBytes: number): MaybePromise<BorrowedBytes> {
     const rest = inode.lengthBytes - offset;
-    if (rest <= 0n) return [];
+    if (rest <= 0n) return lend([]);
     const wanted = rest < BigInt(lengthBytes) ? Number(rest) : lengthBytes;
-    const pieces: (Uint8Array | ChunkPiece)[] = [];
-    forEachPage(offset, wanted, (page, start, end) => {
-      this.visit(inode, page, start, end, (from, to, source, sourceOffset) => {
-        addPiece(pieces, to - from, source, sourceOffset);
-      });
-    });
-    const results = pieces.map((piece) =>
-      piece instanceof Uint8Array ? piece : this.#chunks.read(piece.id, piece.offset, piece.lengthBytes),
-    );
-    if (results.every((result) => result instanceof Uint8Array)) return results;
-    return gather(pieces, results);
+    const pieces = this.#pieces(inode, offset, wanted);
+    const loans = pieces.map((piece) => (piece instanceof Uint8Array ? lend([piece]) : this.#borrow(piece)));
+    return areThere(loans) ? joinLoans(loans) : gather(pieces, loans);
+  }
+
+  /** A failure is a promise too: what was borrowed beside it has to be given back. */
+  #borrow({ id, offset, lengthBytes }: ChunkPiece): MaybePromise<BorrowedBytes> {
+    try {
+      return this.#chunks.read(id, offset, lengthBytes);
+    } catch (error) {
+      return Promise.reject(error as Error);
+    }
   }
 
   /** Ask for what a sequential reader wants next. */
@@ -140,11 +142,19 @@ export class Contents {
     const rest = inode.lengthBytes - offset;
     if (rest <= 0n) return;
     const wanted = rest < BigInt(lengthBytes) ? Number(rest) : lengthBytes;
-    forEachPage(offset, wanted, (page, start, end) => {
+    for (const piece of this.#pieces(inode, offset, wanted)) {
+      if (!(piece instanceof Uint8Array)) this.#chunks.prefetch(piece.id, piece.offset, piece.lengthBytes);
+    }
+  }
+
+  #pieces(inode: InodeRecord, offset: bigint, lengthBytes: number): (Uint8Array | ChunkPiece)[] {
+    const pieces: (Uint8Array | ChunkPiece)[] = [];
+    forEachPage(offset, lengthBytes, (page, start, end) => {
       this.visit(inode, page, start, end, (from, to, source, sourceOffset) => {
-        if (source instanceof Uint8Array) this.#chunks.prefetch(source, sourceOffset, to - from);
+        addPiece(pieces, to - from, source, sourceOffset);
       });
     });
+    return pieces;
   }
 
   /** Take written bytes: copied before this returns. */
@@ -355,17 +365,20 @@ export class Contents {
   }
 }
 
+function areThere(loans: readonly MaybePromise<BorrowedBytes>[]): loans is readonly BorrowedBytes[] {
+  return !loans.some(isPromise);
+}
+
 /** Memory of runs may be sealed and used anew before the last piece is here: copied before anything is awaited. */
-function gather(
+async function gather(
   pieces: readonly (Uint8Array | ChunkPiece)[],
-  results: readonly (Uint8Array | Promise<Uint8Array>)[],
-): Promise<Uint8Array[]> {
-  return Promise.all(
-    results.map((result, index) => {
-      if (result instanceof Promise) return result;
-      return Promise.resolve(result === pieces[index] ? copyOf(result) : result);
-    }),
-  );
+  loans: readonly MaybePromise<BorrowedBytes>[],
+): Promise<BorrowedBytes> {
+  const lasting = loans.map((loan, index) => {
+    const piece = pieces[index];
+    return piece instanceof Uint8Array ? lend([copyOf(piece)]) : loan;
+  });
+  return joinLoans(await settleLoans(lasting));
 }
 
 function clip(position: bigint, inode: InodeRecord, whence: "data" | "hole"): bigint | undefined {

@@ -2,13 +2,13 @@
  * Re-cuts what small synced writes left in pieces: once a file falls quiet, stretches of many short extents are read
  * and written anew as whole chunks. Contents, times and lengths stay as they are; a file that changes is left alone.
  */
+import { type BorrowedBytes, settleLoans } from "../borrowed-bytes.ts";
 import { EXTENT_PAGE_BYTES, type Extent, type ExtentPage, type InodeRecord } from "../format/records.ts";
 import { isZeroChunk } from "../format/zero-chunk.ts";
 import type { InodeNumber } from "../ids.ts";
 import type { MetadataStore } from "../metadata/metadata-store.ts";
 import type { Clock, Timer } from "../platform/clock.ts";
 import type { Contents } from "./contents.ts";
-import type { ReadResult } from "./operations.ts";
 import type { FileTable } from "./file-table.ts";
 
 /** An extent shorter than this counts as a piece. */
@@ -128,19 +128,22 @@ export class Defragmenter {
     const extents = metadata.getExtentPage(ino, page);
     const runs = pieceRuns(extents);
     const base = BigInt(page) * BigInt(EXTENT_PAGE_BYTES);
-    const read = async (run: PieceRun): Promise<ReadResult> =>
+    const read = async (run: PieceRun): Promise<BorrowedBytes> =>
       contents.read(inode, base + BigInt(run.start), run.lengthBytes);
-    const contentsOfRuns = await Promise.all(runs.map(read));
+    const loans = await settleLoans(runs.map(read));
     // From here to the end nothing else runs: a file with changes of its own in memory is left alone.
     const isUnchanged =
       !this.#isClosed &&
       files.find(ino) === undefined &&
       (metadata.getInode(ino)?.linkCount ?? 0) > 0 &&
       isSamePage(extents, metadata.getExtentPage(ino, page));
+    if (isUnchanged) {
+      runs.forEach((run, index) => {
+        this.#rewrite(inode, page, run.start, loans[index]?.pieces ?? []);
+      });
+    }
+    for (const { release } of loans) release();
     if (!isUnchanged) return 0;
-    runs.forEach((run, index) => {
-      this.#rewrite(inode, page, run.start, contentsOfRuns[index] ?? []);
-    });
     onChange();
     return runs.reduce((sum, run) => sum + run.lengthBytes, 0);
   }

@@ -3,6 +3,7 @@
  * `src/fuse` calls these. A method that returns plainly is answered at once; a promise is answered when it settles,
  * and does not hold up other requests. Failures are thrown (or rejected) as TcfsError.
  */
+import type { BorrowedBytes } from "../borrowed-bytes.ts";
 import type { InodeNumber, Name } from "../ids.ts";
 import type { MaybePromise } from "../maybe-promise.ts";
 import type { DiskSpace } from "../platform/disk.ts";
@@ -84,9 +85,6 @@ export interface FileSystemStatistics {
   readonly inodeCount: number;
 }
 
-/** Data in as many pieces as it lies in; borrowed until the reply is written, which happens before any other call. */
-export type ReadResult = readonly Uint8Array[];
-
 export interface FileSystemOperations {
   /** Find a name. Undefined is a negative entry (the kernel may cache it). Counts one kernel reference. */
   lookup(parent: InodeNumber, name: Name): MaybePromise<Attributes | undefined>;
@@ -114,7 +112,7 @@ export interface FileSystemOperations {
   ): MaybePromise<void>;
 
   /** At most `lengthBytes` from `offset`; fewer only at the end of the file. */
-  read(ino: InodeNumber, offset: bigint, lengthBytes: number, caller: Caller): MaybePromise<ReadResult>;
+  read(ino: InodeNumber, offset: bigint, lengthBytes: number, caller: Caller): MaybePromise<BorrowedBytes>;
   /** @param data - The kernel's buffer: lent until this returns (not until the promise settles). */
   write(
     ino: InodeNumber,

@@ -1,4 +1,5 @@
 /** The filesystem's operations: puts names, inodes, contents, xattrs and commits together for `src/fuse`. */
+import type { BorrowedBytes } from "../borrowed-bytes.ts";
 import { copyOf } from "../bytes.ts";
 import { TcfsError, isTcfsError } from "../errors.ts";
 import type { InodeRecord } from "../format/records.ts";
@@ -24,7 +25,6 @@ import type {
   FileSystemOperations,
   FileSystemStatistics,
   NodeRequest,
-  ReadResult,
   RenameFlags,
   TimeChange,
   XattrFlags,
@@ -228,7 +228,7 @@ export class VolumeOperations implements FileSystemOperations {
     return inode;
   }
 
-  read(ino: InodeNumber, offset: bigint, lengthBytes: number): MaybePromise<ReadResult> {
+  read(ino: InodeNumber, offset: bigint, lengthBytes: number): MaybePromise<BorrowedBytes> {
     const inode = this.#regular(ino);
     this.#noteAccess(inode);
     const result = this.#parts.contents.read(inode, offset, lengthBytes);

@@ -1,6 +1,7 @@
 /** Typed requests → the filesystem's operations → encoded replies; one answer each. */
 import { TcfsError } from "../errors.ts";
-import type { Attributes, FileSystemOperations, ReadResult } from "../fs/operations.ts";
+import { type BorrowedBytes, lend } from "../borrowed-bytes.ts";
+import type { Attributes, FileSystemOperations } from "../fs/operations.ts";
 import type { MaybePromise } from "../maybe-promise.ts";
 import type { Call } from "./call.ts";
 import type { Request, RequestKind } from "./decode.ts";
@@ -142,7 +143,7 @@ export class Dispatcher {
         replies.answer(call, operations.setAttributes(ino, request.changes, call), this.#encodeAttributes);
         return;
       case "readSymlink":
-        replies.answerPieces(call, operations.readSymlink(ino), (target) => [target]);
+        replies.answerBytes(call, operations.readSymlink(ino), (target) => lend([target]));
         return;
       case "statistics":
         replies.answer(call, operations.statistics(), encodeStatistics);
@@ -199,7 +200,7 @@ export class Dispatcher {
     const replies = this.#replies;
     switch (request.kind) {
       case "read":
-        replies.answerPieces(call, operations.read(ino, request.offset, request.lengthBytes, call), asPieces);
+        replies.answerBytes(call, operations.read(ino, request.offset, request.lengthBytes, call), asTheyAre);
         return;
       case "write":
         replies.answer(call, operations.write(ino, request.offset, request.data, request, call), encodeCount);
@@ -276,10 +277,10 @@ export class Dispatcher {
       this.#replies.answer(call, result, (reply, offset, value) => encodeCount(reply, offset, bytesOf(value).length));
       return;
     }
-    this.#replies.answerPieces(call, result, (value) => {
+    this.#replies.answerBytes(call, result, (value) => {
       const bytes = bytesOf(value);
       if (bytes.length > limitBytes) throw new TcfsError("TCFS_RANGE", "the caller's buffer is too small");
-      return [bytes];
+      return lend([bytes]);
     });
   }
 
@@ -291,11 +292,12 @@ export class Dispatcher {
     const done = this.#operations.readDirectory(call.header.ino, request.cookie, isPlus, (entry, attributes) =>
       packer.take(entry, attributes, isPlus),
     );
-    this.#replies.answerPieces(call, done, () => {
-      // The reply is written before this buffer can be taken again.
-      if (this.#spareBuffers.length < MAX_SPARE_DIRECTORY_BUFFERS) this.#spareBuffers.push(buffer);
-      return [buffer.bytes.subarray(0, packer.usedBytes)];
-    });
+    this.#replies.answerBytes(call, done, () => ({
+      pieces: [buffer.bytes.subarray(0, packer.usedBytes)],
+      release: () => {
+        if (this.#spareBuffers.length < MAX_SPARE_DIRECTORY_BUFFERS) this.#spareBuffers.push(buffer);
+      },
+    }));
   }
 }
 
@@ -315,8 +317,8 @@ type NameKind =
   | "removeDirectory"
   | "rename";
 
-function asPieces(pieces: ReadResult): ReadResult {
-  return pieces;
+function asTheyAre(bytes: BorrowedBytes): BorrowedBytes {
+  return bytes;
 }
 
 /** fuse_write_out and fuse_getxattr_out: size, padding. */

@@ -1,4 +1,5 @@
 /** Sends replies: header and payload in one message, exactly one for each call. Counts on the channel being synchronous. */
+import type { BorrowedBytes } from "../borrowed-bytes.ts";
 import { isTcfsError } from "../errors.ts";
 import { type MaybePromise, isPromise } from "../maybe-promise.ts";
 import type { Channel } from "./binding.ts";
@@ -46,14 +47,14 @@ export class Replies {
     });
   }
 
-  /** As {@link answer}, with a payload that lies elsewhere already. */
-  answerPieces<T>(call: Call, result: MaybePromise<T>, pieces: (value: T) => readonly Uint8Array[]): void {
+  /** As {@link answer}, with a payload that lies elsewhere already, and is given back once it is sent. */
+  answerBytes<T>(call: Call, result: MaybePromise<T>, bytesOf: (value: T) => BorrowedBytes): void {
     if (!isPromise(result)) {
-      this.#pieces(call, result, pieces);
+      this.#bytes(call, result, bytesOf);
       return;
     }
     this.#later(call, result, (value) => {
-      this.#pieces(call, value, pieces);
+      this.#bytes(call, value, bytesOf);
     });
   }
 
@@ -111,15 +112,16 @@ export class Replies {
     this.#send(call.header, lengthBytes, 0, undefined);
   }
 
-  #pieces<T>(call: Call, value: T, pieces: (value: T) => readonly Uint8Array[]): void {
+  #bytes<T>(call: Call, value: T, bytesOf: (value: T) => BorrowedBytes): void {
     let payload;
     try {
-      payload = pieces(value);
+      payload = bytesOf(value);
     } catch (error) {
       this.fail(call, error);
       return;
     }
-    this.#send(call.header, 0, 0, payload);
+    this.#send(call.header, 0, 0, payload.pieces);
+    payload.release();
   }
 
   /** fuse_out_header: len, error, unique. */

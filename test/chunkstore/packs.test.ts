@@ -12,7 +12,7 @@ import { PackKeyWrapper } from "../../src/crypto/pack-key.ts";
 import type { PackId } from "../../src/ids.ts";
 import { NodeDisk } from "../../src/platform/node-disk.ts";
 import { systemRandom } from "../../src/platform/random.ts";
-import { VAULT_ID, expectSameBytes, noise } from "../crypto/fixtures.ts";
+import { VAULT_ID, expectSameBytes, framesOf, noise } from "../crypto/fixtures.ts";
 import { FaultyDisk } from "./faulty-disk.ts";
 import { SUBKEYS, TestVault } from "./test-vault.ts";
 
@@ -113,7 +113,7 @@ describe("a finished pack", () => {
       for (const { id, record } of (await reader.readIndex(pack!)) ?? []) {
         rebuilt.set(Buffer.from(id).toString("hex"), record);
         const content = new Uint8Array(record.lengthBytes);
-        await reader.read(record, record.packOffset, content);
+        await reader.read(record, record.packOffset, framesOf(content));
         const [named] = await vault.engine.nameChunks([{ pieces: [content], isFinal: true }]);
         expectSameBytes(named![0]!.id, id);
       }

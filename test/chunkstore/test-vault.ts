@@ -1,4 +1,5 @@
 /** A vault's packs in a temporary directory, with metadata in memory: opened, committed to, crashed and opened again. */
+import { copyLoan } from "../../src/borrowed-bytes.ts";
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 
@@ -96,9 +97,14 @@ export class TestVault implements AsyncDisposable {
     return chunks ?? [];
   }
 
+  /** Part of one chunk: fresh memory. */
+  async read(id: ChunkId, offset: number, lengthBytes: number): Promise<Uint8Array> {
+    return copyLoan(await this.store.read(id, offset, lengthBytes));
+  }
+
   async get(chunks: readonly StoredChunk[]): Promise<Uint8Array> {
     const parts: Uint8Array[] = [];
-    for (const { id, lengthBytes } of chunks) parts.push(await this.store.read(id, 0, lengthBytes));
+    for (const { id, lengthBytes } of chunks) parts.push(await this.read(id, 0, lengthBytes));
     return Uint8Array.from(Buffer.concat(parts));
   }
 

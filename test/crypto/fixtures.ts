@@ -3,7 +3,13 @@ import { createCipheriv, createHash } from "node:crypto";
 import * as fc from "fast-check";
 import { expect } from "vitest";
 import { frameAad } from "../../src/crypto/aad.ts";
-import type { ChunkingParameters, EngineOptions, FrameRun, SealedChunk } from "../../src/crypto/engine.ts";
+import {
+  type ChunkingParameters,
+  type EngineOptions,
+  FRAME_BYTES,
+  type FrameRun,
+  type SealedChunk,
+} from "../../src/crypto/engine.ts";
 import { deriveSubkeys } from "../../src/crypto/subkeys.ts";
 import type { PackId } from "../../src/ids.ts";
 
@@ -104,4 +110,10 @@ export function zerosBlock(lengthBytes: number): Uint8Array {
 /** As `expect(actual).toEqual(expected)`, a hundred times faster on long arrays. */
 export function expectSameBytes(actual: Uint8Array, expected: Uint8Array): void {
   if (Buffer.compare(actual, expected) !== 0) expect(actual).toEqual(expected);
+}
+
+/** Views of `bytes`, a frame each: places to read a run into. */
+export function framesOf(bytes: Uint8Array): Uint8Array[] {
+  const count = Math.ceil(bytes.length / FRAME_BYTES);
+  return Array.from({ length: count }, (_, i) => bytes.subarray(i * FRAME_BYTES, (i + 1) * FRAME_BYTES));
 }

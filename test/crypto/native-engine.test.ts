@@ -7,7 +7,17 @@ import type { FrameRun, PackCipher, SealingEngine } from "../../src/crypto/engin
 import { FRAME_BYTES } from "../../src/crypto/engine.ts";
 import { openEngine } from "../../src/crypto/open-engine.ts";
 import { attempt } from "../support/run.ts";
-import { engineOptions, expectSameBytes, noise, PACK_ID, PACK_KEY, prose, storedBytes, wholeRun } from "./fixtures.ts";
+import {
+  engineOptions,
+  expectSameBytes,
+  framesOf,
+  noise,
+  PACK_ID,
+  PACK_KEY,
+  prose,
+  storedBytes,
+  wholeRun,
+} from "./fixtures.ts";
 
 const CORRUPT = expect.objectContaining({ code: "TCFS_CORRUPT" }) as Error;
 const SURVIVOR = join(import.meta.dirname, "native-survivor.mjs");
@@ -42,31 +52,31 @@ describe("reading frames from a descriptor", () => {
 
   test("reads and opens a run in one call", async () => {
     const output = new Uint8Array(plain.length);
-    await cipher.readFrames!(fd, OFFSET, run, output);
+    await cipher.readFrames!(fd, OFFSET, run, framesOf(output));
     expectSameBytes(output, plain);
   });
 
   test("reads at once what the page cache holds, and says so where it cannot", () => {
     const output = new Uint8Array(plain.length);
-    if (cipher.readFramesSync!(fd, OFFSET, run, output)) expectSameBytes(output, plain);
-    expect(cipher.readFramesSync!(fd, OFFSET + FRAME_BYTES, run, output)).toBe(false);
+    if (cipher.readFramesSync!(fd, OFFSET, run, framesOf(output))) expectSameBytes(output, plain);
+    expect(cipher.readFramesSync!(fd, OFFSET + FRAME_BYTES, run, framesOf(output))).toBe(false);
   });
 
   test("refuses another place, and a file that ends too soon", async () => {
     const output = new Uint8Array(plain.length);
-    await expect(cipher.readFrames!(fd, OFFSET - 1, run, output)).rejects.toEqual(CORRUPT);
-    await expect(cipher.readFrames!(fd, 2 ** 40, run, output)).rejects.toEqual(CORRUPT);
+    await expect(cipher.readFrames!(fd, OFFSET - 1, run, framesOf(output))).rejects.toEqual(CORRUPT);
+    await expect(cipher.readFrames!(fd, 2 ** 40, run, framesOf(output))).rejects.toEqual(CORRUPT);
     const short = join(directory, "short");
     writeFileSync(short, noise("short", 100_000));
     truncateSync(short, OFFSET + storedBytes(run) - 1);
     const shortFd = openSync(short, "r");
-    await expect(cipher.readFrames!(shortFd, OFFSET, run, output)).rejects.toEqual(CORRUPT);
+    await expect(cipher.readFrames!(shortFd, OFFSET, run, framesOf(output))).rejects.toEqual(CORRUPT);
     closeSync(shortFd);
   });
 
   test("reports a descriptor that cannot be read", async () => {
     const writeOnly = openSync(join(directory, "write-only"), "w");
-    const reading = cipher.readFrames!(writeOnly, 0, run, new Uint8Array(plain.length));
+    const reading = cipher.readFrames!(writeOnly, 0, run, framesOf(new Uint8Array(plain.length)));
     await expect(reading).rejects.toEqual(expect.objectContaining({ code: "TCFS_IO" }));
     closeSync(writeOnly);
   });

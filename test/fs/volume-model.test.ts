@@ -232,7 +232,7 @@ class Run {
         continue;
       }
       const attributes = await operations.getAttributes(ino);
-      const pieces = await operations.read(ino, 0n, Number(attributes.lengthBytes), caller);
+      const { pieces } = await operations.read(ino, 0n, Number(attributes.lengthBytes), caller);
       const content = Buffer.concat(pieces);
       expect(BigInt(content.length)).toBe(attributes.lengthBytes);
       const names = await operations.listXattrs(ino, caller);
