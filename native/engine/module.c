@@ -369,14 +369,15 @@ static napi_value unseal(napi_env env, napi_callback_info info) {
   return NULL;
 }
 
-/* readFrames(pack, firstFrame, storedFrameBytes, places, fd, fileOffset, onPool): status; in place: cached only */
+enum { READ_CACHED = 0, READ_WAITING = 1, READ_ON_POOL = 2 };
+
+/* readFrames(pack, firstFrame, storedFrameBytes, places, fd, fileOffset, where): status */
 static napi_value read_frames(napi_env env, napi_callback_info info) {
   napi_value values[7];
-  uint32_t fd;
+  uint32_t fd, where;
   uint64_t offset;
-  bool on_pool;
   if (!read_arguments(env, info, 7, values) || !read_u32(env, values[4], &fd) ||
-      !read_count(env, values[5], &offset) || !read_flag(env, values[6], &on_pool)) {
+      !read_count(env, values[5], &offset) || !read_u32(env, values[6], &where)) {
     return NULL;
   }
   const pack_handle *pack = read_pack(env, values[0]);
@@ -385,8 +386,8 @@ static napi_value read_frames(napi_env env, napi_callback_info info) {
   if (read_run(env, values + 1, pack, work) && read_places(env, values[3], work)) {
     work->fd = (int)fd;
     work->offset = (off_t)offset;
-    work->run = on_pool ? run_reading : run_reading_cached;
-    return job_start(env, work, on_pool, values, 4);
+    work->run = where == READ_CACHED ? run_reading_cached : run_reading;
+    return job_start(env, work, where == READ_ON_POOL, values, 4);
   }
   job_free(work);
   return NULL;

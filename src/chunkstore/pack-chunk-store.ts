@@ -11,6 +11,7 @@ import type { ChunkRecord } from "../format/records.ts";
 import type { ChunkId, ChunkIdKey } from "../ids.ts";
 import { type MaybePromise, andThen, isPromise, settled } from "../maybe-promise.ts";
 import type { FrozenBatch, MetadataStore } from "../metadata/metadata-store.ts";
+import type { Clock } from "../platform/clock.ts";
 import type { Disk } from "../platform/disk.ts";
 import type { RandomSource } from "../platform/random.ts";
 import { type BorrowedBytes, lend } from "../borrowed-bytes.ts";
@@ -50,6 +51,7 @@ export interface PackChunkStoreOptions {
   /** Borrowed: closed by its owner, after the store. */
   readonly metadata: MetadataStore;
   readonly random: RandomSource;
+  readonly clock: Clock;
   readonly vaultId: Uint8Array;
   /** Subkey `packs` (FORMAT.md §3); copied. */
   readonly packsSubkey: Uint8Array;
@@ -96,7 +98,7 @@ export class PackChunkStore implements ChunkStore, AsyncDisposable {
     this.#limits = { jobBytes, chunkCount: MAX_JOB_CHUNKS };
     const shared = { disk, directory, engine, vaultId, packKeys };
     this.#packs = new OpenPacks({ ...shared, random, packBytes, openPacks, maxJobs: MAX_SEAL_JOBS, jobBytes });
-    this.#readers = new PackReaders({ ...shared, maxOpen: MAX_OPEN_PACKS });
+    this.#readers = new PackReaders({ ...shared, clock: options.clock, maxOpen: MAX_OPEN_PACKS });
     this.#cache = options.frameCache;
     this.#frames = new FrameReader(this.#readers, this.#cache);
     this.#proofs = new PackProofs(this.#readers);

@@ -6,6 +6,8 @@ import { FRAME_BYTES, type FrameRun, type PackCipher, type SealingEngine } from 
 import type { PackKeyWrapper } from "../crypto/pack-key.ts";
 import { TcfsError, isTcfsError } from "../errors.ts";
 import type { PackId } from "../ids.ts";
+import type { Clock } from "../platform/clock.ts";
+import { DevicePace } from "../platform/device-pace.ts";
 import type { Disk, DiskFile } from "../platform/disk.ts";
 import { packPath } from "./open-packs.ts";
 import {
@@ -27,6 +29,7 @@ export interface PackReadersOptions {
   readonly engine: SealingEngine;
   readonly vaultId: Uint8Array;
   readonly packKeys: PackKeyWrapper;
+  readonly clock: Clock;
   /** Descriptors kept open; more only while all of them are in use. */
   readonly maxOpen: number;
 }
@@ -38,9 +41,11 @@ export class PackReader {
   readonly number: number;
   readonly #file: DiskFile;
   readonly #cipher: PackCipher;
+  readonly #pace: DevicePace;
   userCount = 0;
 
-  constructor(name: string, number: number, file: DiskFile, cipher: PackCipher) {
+  constructor(name: string, number: number, file: DiskFile, cipher: PackCipher, pace: DevicePace) {
+    this.#pace = pace;
     this.name = name;
     this.number = number;
     this.#file = file;
@@ -48,16 +53,17 @@ export class PackReader {
   }
 
   /**
-   * Without a hop to the thread pool, where the engine can and the page cache holds the run.
+   * Without a hop to the thread pool, where the engine can, and the page cache holds the run or the device is quick.
    * @param places - Memory for each frame, as long as it.
    * @returns Whether they were filled.
-   * @throws TcfsError `TCFS_CORRUPT`.
+   * @throws TcfsError `TCFS_CORRUPT`, `TCFS_IO`.
    */
   readSync(run: FrameRun, fileOffset: number, places: readonly Uint8Array[]): boolean {
     const { fd } = this.#file;
     if (fd === undefined || this.#cipher.readFramesSync === undefined) return false;
+    const read = this.#cipher.readFramesSync.bind(this.#cipher, fd, fileOffset, run, places);
     try {
-      return this.#cipher.readFramesSync(fd, fileOffset, run, places);
+      return read(false) || (this.#pace.admits() && this.#pace.measure(() => read(true)));
     } catch (error) {
       throw this.#named(error, run);
     }
@@ -122,6 +128,7 @@ export class PackReader {
 
 export class PackReaders {
   readonly #options: PackReadersOptions;
+  readonly #pace: DevicePace;
   /** In order of last use. */
   readonly #open = new Map<string, PackReader>();
   readonly #opening = new Map<string, Promise<void>>();
@@ -131,6 +138,7 @@ export class PackReaders {
 
   constructor(options: PackReadersOptions) {
     this.#options = options;
+    this.#pace = new DevicePace(options.clock);
   }
 
   /**
@@ -188,7 +196,7 @@ export class PackReaders {
       const packKey = packKeys.unwrap(pack, decoded.wrappedKey);
       const cipher = engine.packCipher(pack, packKey);
       packKey.fill(0);
-      const reader = new PackReader(name, this.#numberOf(name), file, cipher);
+      const reader = new PackReader(name, this.#numberOf(name), file, cipher, this.#pace);
       this.#open.set(name, reader);
       this.#evict(reader);
     } catch (error) {

@@ -165,6 +165,7 @@ async function openRooms(options: OpenVaultOptions, closers: Closer[]): Promise<
       engine,
       metadata,
       random: systemRandom,
+      clock: systemClock,
       vaultId,
       packsSubkey: subkeys.packs,
       frameCache: new LruFrameCache({ cacheBytes: CHUNK_CACHE_BYTES }),

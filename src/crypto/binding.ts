@@ -67,7 +67,10 @@ export interface EngineBinding {
     sealed: Uint8Array,
     onPool: boolean,
   ): Status;
-  /** `places`: one for each frame. Without `onPool` it reads only from the page cache, and its status is positive where that does not hold all. */
+  /**
+   * `places`: one for each frame. `where`: 0 at once, if the page cache holds all of it (status EAGAIN if not); 1 at once,
+   * waiting for the device; 2 on the pool.
+   */
   readFrames(
     pack: PackHandle,
     firstFrame: number,
@@ -75,7 +78,7 @@ export interface EngineBinding {
     places: readonly Uint8Array[],
     fd: number,
     fileOffset: number,
-    onPool: boolean,
+    where: 0 | 1 | 2,
   ): Status;
   /** Staging: `(key length u32, value length u32)` of each record, then their keys. `output`: the values in place. */
   sealRecords(engine: EngineHandle, output: Uint8Array, recordCount: number, firstCounter: number): number;

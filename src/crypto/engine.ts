@@ -99,11 +99,18 @@ export interface PackCipher {
    */
   readonly readFrames?: (fd: number, fileOffset: number, run: FrameRun, places: readonly Uint8Array[]) => Promise<void>;
   /**
-   * The same at once and on the calling thread, if the page cache holds all of the run: false otherwise, then
-   * the content of `places` is undefined and {@link readFrames} is the way. For runs of at most a few frames.
-   * @throws TcfsError `TCFS_CORRUPT` as unseal.
+   * The same at once and on the calling thread. For runs of at most a few frames.
+   * @param waits - Whether to wait for the device. If not, and the page cache does not hold all of the run: false, the
+   *   content of `places` is undefined, and {@link readFrames} is the way.
+   * @throws TcfsError `TCFS_CORRUPT` as unseal, `TCFS_IO`.
    */
-  readonly readFramesSync?: (fd: number, fileOffset: number, run: FrameRun, places: readonly Uint8Array[]) => boolean;
+  readonly readFramesSync?: (
+    fd: number,
+    fileOffset: number,
+    run: FrameRun,
+    places: readonly Uint8Array[],
+    waits: boolean,
+  ) => boolean;
   wipe(): void;
 }
 

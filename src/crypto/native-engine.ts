@@ -34,6 +34,10 @@ import { KEY_BYTES } from "./subkeys.ts";
 
 /** Below this much input a hop to the pool (about 30 µs) costs more than the work. */
 const SYNC_BELOW_BYTES = 32 * 1024;
+/* Where a descriptor is read: {@link EngineBinding.readFrames}. */
+const READ_CACHED = 0;
+const READ_WAITING = 1;
+const READ_ON_POOL = 2;
 const ID_BYTES = 32;
 const NAME_PRF_BYTES = 16;
 const RECORD_HEADER_BYTES = SESSION_ID_BYTES + 6;
@@ -270,18 +274,25 @@ class NativePackCipher implements PackCipher {
     const pack = this.#open();
     checkRun(run, sumLengths(places));
     checkStatus(
-      await this.#binding.readFrames(pack, run.firstFrame, run.storedFrameBytes, places, fd, fileOffset, true),
+      await this.#binding.readFrames(pack, run.firstFrame, run.storedFrameBytes, places, fd, fileOffset, READ_ON_POOL),
       run.firstFrame,
     );
   }
 
-  readFramesSync(fd: number, fileOffset: number, run: FrameRun, places: readonly Uint8Array[]): boolean {
+  readFramesSync(
+    fd: number,
+    fileOffset: number,
+    run: FrameRun,
+    places: readonly Uint8Array[],
+    waits: boolean,
+  ): boolean {
     const pack = this.#open();
     checkRun(run, sumLengths(places));
     const { firstFrame, storedFrameBytes } = run;
-    const call = this.#binding.readFrames(pack, firstFrame, storedFrameBytes, places, fd, fileOffset, false);
+    const where = waits ? READ_WAITING : READ_CACHED;
+    const call = this.#binding.readFrames(pack, firstFrame, storedFrameBytes, places, fd, fileOffset, where);
     const status = call as number;
-    if (status > 0) return false;
+    if (status > 0 && !waits) return false;
     checkStatus(status, run.firstFrame);
     return true;
   }

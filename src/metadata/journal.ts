@@ -19,8 +19,8 @@ import {
 } from "../format/journal-codec.ts";
 import type { MaybePromise } from "../maybe-promise.ts";
 import type { Clock } from "../platform/clock.ts";
+import { DevicePace } from "../platform/device-pace.ts";
 import type { Disk, DurableFile } from "../platform/disk.ts";
-import { WritePace } from "./write-pace.ts";
 
 const MIB = 1024 * 1024;
 export const JOURNAL_FILE_BYTES = 4 * MIB;
@@ -57,7 +57,7 @@ interface FoundRecord {
 export class Journal {
   readonly #records: RecordCipher;
   readonly #files: readonly JournalFile[];
-  readonly #pace: WritePace;
+  readonly #pace: DevicePace;
   /** Lent to one write at a time. */
   #buffer = new Uint8Array(16 * JOURNAL_BLOCK_BYTES);
   #active: number;
@@ -66,7 +66,7 @@ export class Journal {
 
   private constructor(options: JournalOptions, files: readonly JournalFile[], active: number, storedCommit: number) {
     this.#records = options.records;
-    this.#pace = new WritePace(options.clock);
+    this.#pace = new DevicePace(options.clock);
     this.#files = files;
     this.#active = active;
     this.#storedCommit = storedCommit;
@@ -146,8 +146,11 @@ export class Journal {
       active.endOffset += record.length;
       active.lastCommit = commit;
     };
-    const written = this.#pace.write(active.file, record, active.endOffset);
-    if (written !== undefined) return written.then(done);
+    const { file, endOffset } = active;
+    if (!this.#pace.admits()) return file.write([record], endOffset).then(done);
+    this.#pace.measure(() => {
+      file.writeSync(record, endOffset);
+    });
     done();
   }
 

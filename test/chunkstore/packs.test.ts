@@ -10,6 +10,7 @@ import { parsePackId } from "../../src/chunkstore/pack-format.ts";
 import { FRAME_BYTES, type PackCipher, type SealingEngine } from "../../src/crypto/engine.ts";
 import { PackKeyWrapper } from "../../src/crypto/pack-key.ts";
 import type { PackId } from "../../src/ids.ts";
+import { systemClock } from "../../src/platform/clock.ts";
 import { NodeDisk } from "../../src/platform/node-disk.ts";
 import { systemRandom } from "../../src/platform/random.ts";
 import { VAULT_ID, expectSameBytes, framesOf, noise } from "../crypto/fixtures.ts";
@@ -23,6 +24,7 @@ function openReaders(vault: TestVault, maxOpen = 4): PackReaders {
     engine: vault.engine,
     vaultId: VAULT_ID,
     packKeys: new PackKeyWrapper(SUBKEYS.packs, VAULT_ID, systemRandom),
+    clock: systemClock,
     maxOpen,
   });
 }
@@ -73,6 +75,7 @@ describe("frame numbers", () => {
       engine,
       metadata: vault.metadata.asStore(),
       random: systemRandom,
+      clock: systemClock,
       vaultId: VAULT_ID,
       packsSubkey: SUBKEYS.packs,
       frameCache: new LruFrameCache({ cacheBytes: 0 }),

@@ -12,6 +12,7 @@ import { PackChunkStore } from "../../src/chunkstore/pack-chunk-store.ts";
 import type { ExtentPage } from "../../src/format/records.ts";
 import type { ChunkId } from "../../src/ids.ts";
 import type { Disk } from "../../src/platform/disk.ts";
+import { systemClock } from "../../src/platform/clock.ts";
 import { NodeDisk } from "../../src/platform/node-disk.ts";
 import { systemRandom } from "../../src/platform/random.ts";
 import { VAULT_ID, noise } from "../crypto/fixtures.ts";
@@ -140,6 +141,7 @@ function openStore(
     engine,
     metadata: metadata.asStore(),
     random: systemRandom,
+    clock: systemClock,
     vaultId: VAULT_ID,
     packsSubkey: SUBKEYS.packs,
     frameCache: new LruFrameCache({ cacheBytes: options.cacheBytes ?? 4 * 1024 * 1024 }),

@@ -39,6 +39,7 @@ async function mount(directory: string): Promise<{
     engine,
     metadata,
     random: systemRandom,
+    clock: systemClock,
     vaultId: VAULT_ID,
     packsSubkey: SUBKEYS.packs,
     frameCache: new LruFrameCache({ cacheBytes: 1_000_000 }),

@@ -58,8 +58,15 @@ describe("reading frames from a descriptor", () => {
 
   test("reads at once what the page cache holds, and says so where it cannot", () => {
     const output = new Uint8Array(plain.length);
-    if (cipher.readFramesSync!(fd, OFFSET, run, framesOf(output))) expectSameBytes(output, plain);
-    expect(cipher.readFramesSync!(fd, OFFSET + FRAME_BYTES, run, framesOf(output))).toBe(false);
+    if (cipher.readFramesSync!(fd, OFFSET, run, framesOf(output), false)) expectSameBytes(output, plain);
+    expect(cipher.readFramesSync!(fd, OFFSET + FRAME_BYTES, run, framesOf(output), false)).toBe(false);
+  });
+
+  test("reads at once, waiting for the device, and refuses what is not the run", () => {
+    const output = new Uint8Array(plain.length);
+    expect(cipher.readFramesSync!(fd, OFFSET, run, framesOf(output), true)).toBe(true);
+    expectSameBytes(output, plain);
+    expect(() => cipher.readFramesSync!(fd, OFFSET + 1, run, framesOf(output), true)).toThrow(CORRUPT);
   });
 
   test("refuses another place, and a file that ends too soon", async () => {
