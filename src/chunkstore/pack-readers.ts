@@ -4,7 +4,7 @@
  */
 import { FRAME_BYTES, type FrameRun, type PackCipher, type SealingEngine } from "../crypto/engine.ts";
 import type { PackKeyWrapper } from "../crypto/pack-key.ts";
-import { TcfsError, isTcfsError } from "../errors.ts";
+import { TcfsError, type TcfsErrorCode } from "../errors.ts";
 import type { PackId } from "../ids.ts";
 import type { Disk, DiskFile } from "../platform/disk.ts";
 import { packPath } from "./open-packs.ts";
@@ -174,11 +174,9 @@ export class PackReaders {
 
   async #openPack(name: string, pack: PackId): Promise<void> {
     const { disk, directory, engine, vaultId, packKeys } = this.#options;
-    const file = await disk.open(packPath(directory, pack)).catch((error: unknown) => {
-      if (!isTcfsError(error, "TCFS_NO_ENTRY")) throw error;
-      throw new TcfsError("TCFS_CORRUPT", `pack ${name} is missing`, { cause: error });
-    });
+    let file: DiskFile | undefined;
     try {
+      file = await disk.open(packPath(directory, pack));
       const header = new Uint8Array(PACK_HEADER_BYTES);
       const filled = await file.readInto(header, 0);
       const decoded = decodePackHeader(header.subarray(0, filled));
@@ -192,9 +190,10 @@ export class PackReaders {
       this.#open.set(name, reader);
       this.#evict(reader);
     } catch (error) {
-      await file.close();
+      await file?.close();
       if (!(error instanceof TcfsError)) throw error;
-      throw new TcfsError(error.code, `pack ${name}: ${error.message}`, { cause: error });
+      const why = error.code === "TCFS_NO_ENTRY" ? "it is missing" : error.message;
+      throw new TcfsError(codeOfReader(error.code), `pack ${name}: ${why}`, { cause: error });
     }
   }
 
@@ -237,6 +236,22 @@ export class PackReaders {
 function framesOf(bytes: Uint8Array): Uint8Array[] {
   const count = Math.ceil(bytes.length / FRAME_BYTES);
   return Array.from({ length: count }, (_, i) => bytes.subarray(i * FRAME_BYTES, (i + 1) * FRAME_BYTES));
+}
+
+/** What is wrong with a pack's file is no answer to whoever reads a file of the vault: to him it is damage or bad I/O. */
+function codeOfReader(code: TcfsErrorCode): TcfsErrorCode {
+  switch (code) {
+    case "TCFS_CLOSED":
+      return code;
+    case "TCFS_CORRUPT":
+    case "TCFS_UNKNOWN_FORMAT":
+    case "TCFS_NO_ENTRY":
+    case "TCFS_NOT_DIRECTORY":
+    case "TCFS_IS_DIRECTORY":
+      return "TCFS_CORRUPT";
+    default:
+      return "TCFS_IO";
+  }
 }
 
 function isEqual(left: Uint8Array, right: Uint8Array): boolean {

@@ -71,7 +71,6 @@ describe("a directory on the machine's disk", () => {
     expect(await disk.list(join(directory.path, "none"))).toEqual([]);
   });
 
-
   test("replaces files whole, whatever an earlier crash left", async () => {
     await using directory = await temporaryDirectory("disk");
     const path = join(directory.path, "file");
