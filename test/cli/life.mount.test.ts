@@ -5,8 +5,12 @@ import { chmod, mkdir, open, readFile, readdir, rm, stat, symlink, writeFile } f
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { EXIT_CODE } from "../../src/cli/exit-codes.ts";
+import { daemonArguments, listDaemons } from "../../src/cli/mount-table.ts";
 import { eventually, run, sleep } from "../support/run.ts";
 import { COMMAND, CommandLine, mountLine } from "./fixtures.ts";
+
+/** A user that owns nothing here. */
+const NOBODY = 65534;
 
 /** Write without any fsync: only a flush on the way out keeps it. */
 async function leaveDirty(line: CommandLine, name: string): Promise<void> {
@@ -76,6 +80,23 @@ describe("a vault from somebody else", () => {
     await line.umount();
     expect(await readFile(target, "utf8")).toBe("mine");
   });
+});
+
+test("a process of another user that has a daemon's arguments is not believed", async () => {
+  const parameters = ["-e", "console.log('up'); setInterval(() => undefined, 1000)", "/tmp/cli/daemon.js"];
+  const child = spawn(process.execPath, [...parameters, ...daemonArguments("/some/vault", "/some/mount")], {
+    cwd: "/",
+    uid: NOBODY,
+    gid: NOBODY,
+  });
+  try {
+    await once(child.stdout, "data");
+    expect(await readFile(`/proc/${String(child.pid)}/cmdline`, "utf8")).toContain("--vault=/some/vault");
+    expect(listDaemons().filter(({ pid }) => pid === child.pid)).toEqual([]);
+  } finally {
+    child.kill("SIGKILL");
+  }
+  await once(child, "close");
 });
 
 describe("mount and umount", () => {
