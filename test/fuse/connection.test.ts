@@ -149,6 +149,13 @@ describe("Connection", () => {
     expect(channel.replies).toHaveLength(3);
   });
 
+  it("answers a read of a file in very many pieces", async () => {
+    operations.read = () => Array.from({ length: 3000 }, (_, index) => Uint8Array.of(index & 0xff));
+    const { error, payload } = await ask({ opcode: OPCODE.READ, body: fields(0n, 0n, 3000, 0, 0n, 0, 0) });
+    expect(error).toBe(0);
+    expect(payload).toEqual(Buffer.from(Array.from({ length: 3000 }, (_, index) => index & 0xff)));
+  });
+
   it("drops what has no header, and goes on", async () => {
     connection.receive(12);
     expect(channel.replies).toEqual([]);
