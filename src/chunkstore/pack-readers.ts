@@ -7,6 +7,7 @@ import type { PackKeyWrapper } from "../crypto/pack-key.ts";
 import { TcfsError, type TcfsErrorCode } from "../errors.ts";
 import type { PackId } from "../ids.ts";
 import type { Disk, DiskFile } from "../platform/disk.ts";
+import { FRAMES_PER_PACK } from "./frame-cache.ts";
 import { packPath } from "./open-packs.ts";
 import {
   MAX_FOOTER_BYTES,
@@ -19,6 +20,9 @@ import {
   formatPackId,
   sumBytes,
 } from "./pack-format.ts";
+
+/** 32 TiB of packs. */
+const MAX_PACK_NUMBERS = 2 ** 53 / FRAMES_PER_PACK;
 
 export interface PackReadersOptions {
   readonly disk: Disk;
@@ -201,6 +205,8 @@ export class PackReaders {
     const known = this.#numbers.get(name);
     if (known !== undefined) return known;
     const number = this.#numbers.size + 1;
+    // Beyond, keys of the frame cache would meet, and another frame's bytes be taken for these.
+    if (number >= MAX_PACK_NUMBERS) throw new TcfsError("TCFS_IO", "too many packs for one session: mount anew");
     this.#numbers.set(name, number);
     return number;
   }
