@@ -283,6 +283,15 @@ describe("a table", () => {
   });
 });
 
+test("a database whose log was lost is refused, and whole once it is back", async () => {
+  const directory = await makeTables();
+  const [log = ""] = (await readdir(join(directory, "meta"))).filter((file) => file.endsWith(".log"));
+  await rename(join(directory, "meta", log), join(directory, "log"));
+  await expect(openStore(directory)).rejects.toMatchObject({ code: "TCFS_CORRUPT" });
+  await rename(join(directory, "log"), join(directory, "meta", log));
+  await (await openStore(directory)).close();
+});
+
 test.for(["000999.ldb", "MANIFEST-000999", "LOG", ""])("a symlink in the place of meta/%s is refused", async (file) => {
   const directory = await makeTables();
   const path = join(directory, "meta", file);
