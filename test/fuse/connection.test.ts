@@ -1,6 +1,7 @@
 import { constants } from "node:os";
 import fc from "fast-check";
 import { beforeEach, describe, expect, it } from "vitest";
+import { lend } from "../../src/borrowed-bytes.ts";
 import { TcfsError } from "../../src/errors.ts";
 import { Connection } from "../../src/fuse/connection.ts";
 import { OPCODE } from "../../src/fuse/protocol.ts";
@@ -150,7 +151,7 @@ describe("Connection", () => {
   });
 
   it("answers a read of a file in very many pieces", async () => {
-    operations.read = () => Array.from({ length: 3000 }, (_, index) => Uint8Array.of(index & 0xff));
+    operations.read = () => lend(Array.from({ length: 3000 }, (_, index) => Uint8Array.of(index & 0xff)));
     const { error, payload } = await ask({ opcode: OPCODE.READ, body: fields(0n, 0n, 3000, 0, 0n, 0, 0) });
     expect(error).toBe(0);
     expect(payload).toEqual(Buffer.from(Array.from({ length: 3000 }, (_, index) => index & 0xff)));
