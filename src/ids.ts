@@ -12,7 +12,7 @@ export type Epoch = number & { readonly __brand: "Epoch" };
  */
 export type Name = string & { readonly __brand: "Name" };
 
-/** `BLAKE3-keyed(K_id, plaintext)`, 32 bytes (FORMAT.md §5). Never shared between vaults. */
+/** `BLAKE3-keyed(K_id, plaintext)`, 32 bytes (FORMAT.md §4.2). Never shared between vaults. */
 export type ChunkId = Uint8Array & { readonly __brand: "ChunkId" };
 
 /** A chunk id as a 32-character latin1 string: the key of maps. */

@@ -5,7 +5,7 @@
 import type { Frame } from "./frame-memory.ts";
 
 /** Frame numbers are u32; a session sees fewer than 2^21 packs. */
-const FRAMES_PER_PACK = 2 ** 32;
+export const FRAMES_PER_PACK = 2 ** 32;
 
 export interface FrameCache {
   /**

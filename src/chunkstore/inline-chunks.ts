@@ -6,6 +6,9 @@ import type { InlineList } from "../format/records.ts";
 import type { ChunkId, ChunkIdKey } from "../ids.ts";
 import { chunkIdKey } from "./pack-format.ts";
 
+/** Numbers are u32; one that commits a thousand times a second has used them all after fifty days, and begins anew. */
+const LAST_LIST = 0xffff_ffff;
+
 export class InlineChunks {
   /** By list number: its chunks that are still inline. */
   readonly #lists = new Map<number, Map<ChunkIdKey, ChunkId>>();
@@ -33,7 +36,7 @@ export class InlineChunks {
 
   /** Learn a list of the database. */
   add({ list, chunks }: InlineList): void {
-    this.#nextList = Math.max(this.#nextList, list + 1);
+    this.#nextList = list === LAST_LIST ? 1 : list + 1;
     const members = new Map<ChunkIdKey, ChunkId>();
     for (const id of chunks) {
       const key = chunkIdKey(id);
@@ -64,7 +67,7 @@ export class InlineChunks {
    */
   plan(added: readonly ChunkId[], removed: ReadonlySet<ChunkIdKey>): InlineList[] {
     const lists: InlineList[] = [];
-    if (added.length > 0) lists.push({ list: this.#nextList, chunks: added });
+    if (added.length > 0) lists.push({ list: this.#freeList(), chunks: added });
     for (const list of this.#emptied) lists.push({ list, chunks: [] });
     const touched = new Set<number>();
     for (const key of removed) {
@@ -76,6 +79,12 @@ export class InlineChunks {
       if ([...members.keys()].every((key) => removed.has(key))) lists.push({ list, chunks: [] });
     }
     return lists;
+  }
+
+  #freeList(): number {
+    let list = this.#nextList;
+    while (this.#lists.has(list) || this.#emptied.has(list)) list = list === LAST_LIST ? 1 : list + 1;
+    return list;
   }
 
   /** A batch with these lists and without these chunks is durable. */

@@ -2,6 +2,7 @@
  * The bytes of a pack file: header, sealed index, footer (FORMAT.md §5). Pure and keyless: the wrapped key and
  * the index's seal are opened elsewhere. Every length is checked before it is used.
  */
+import { KEY_EPOCH } from "../crypto/aad.ts";
 import { FRAME_BYTES, MAX_CHUNK_BYTES } from "../crypto/engine.ts";
 import { TcfsError } from "../errors.ts";
 import type { ChunkRecord } from "../format/records.ts";
@@ -97,7 +98,8 @@ export function encodePackHeader(header: PackHeader): Uint8Array {
 
 /**
  * @returns Fresh fields; the wrapped key is not yet authenticated.
- * @throws TcfsError `TCFS_CORRUPT` if truncated or not a pack, `TCFS_UNKNOWN_FORMAT` for another version or flag.
+ * @throws TcfsError `TCFS_CORRUPT` if truncated or not a pack, `TCFS_UNKNOWN_FORMAT` for another version, flag or key
+ *   epoch.
  */
 export function decodePackHeader(bytes: Uint8Array): PackHeader {
   if (bytes.length < PACK_HEADER_BYTES) throw corrupt("header is truncated");
@@ -108,10 +110,12 @@ export function decodePackHeader(bytes: Uint8Array): PackHeader {
   if (version !== FORMAT_VERSION || flags !== 0) {
     throw new TcfsError("TCFS_UNKNOWN_FORMAT", `pack has format version ${version}, flags ${flags}`);
   }
+  const keyEpoch = view.getUint32(12, true);
+  if (keyEpoch !== KEY_EPOCH) throw new TcfsError("TCFS_UNKNOWN_FORMAT", `pack has key epoch ${keyEpoch}`);
   const wrappedLength = view.getUint16(48, true);
   if (wrappedLength > PACK_HEADER_BYTES - WRAPPED_KEY_OFFSET) throw corrupt("header has an oversized wrapped key");
   return {
-    keyEpoch: view.getUint32(12, true),
+    keyEpoch,
     vaultId: bytes.slice(16, 32),
     pack: bytes.slice(32, 48) as PackId,
     wrappedKey: bytes.slice(WRAPPED_KEY_OFFSET, WRAPPED_KEY_OFFSET + wrappedLength),

@@ -4,11 +4,12 @@
  */
 import { FRAME_BYTES, type FrameRun, type PackCipher, type SealingEngine } from "../crypto/engine.ts";
 import type { PackKeyWrapper } from "../crypto/pack-key.ts";
-import { TcfsError, isTcfsError } from "../errors.ts";
+import { TcfsError, type TcfsErrorCode } from "../errors.ts";
 import type { PackId } from "../ids.ts";
 import type { Clock } from "../platform/clock.ts";
 import { DevicePace } from "../platform/device-pace.ts";
 import type { Disk, DiskFile } from "../platform/disk.ts";
+import { FRAMES_PER_PACK } from "./frame-cache.ts";
 import { packPath } from "./open-packs.ts";
 import {
   MAX_FOOTER_BYTES,
@@ -21,6 +22,9 @@ import {
   formatPackId,
   sumBytes,
 } from "./pack-format.ts";
+
+/** 32 TiB of packs. */
+const MAX_PACK_NUMBERS = 2 ** 53 / FRAMES_PER_PACK;
 
 export interface PackReadersOptions {
   readonly disk: Disk;
@@ -182,11 +186,9 @@ export class PackReaders {
 
   async #openPack(name: string, pack: PackId): Promise<void> {
     const { disk, directory, engine, vaultId, packKeys } = this.#options;
-    const file = await disk.open(packPath(directory, pack)).catch((error: unknown) => {
-      if (!isTcfsError(error, "TCFS_NO_ENTRY")) throw error;
-      throw new TcfsError("TCFS_CORRUPT", `pack ${name} is missing`, { cause: error });
-    });
+    let file: DiskFile | undefined;
     try {
+      file = await disk.open(packPath(directory, pack));
       const header = new Uint8Array(PACK_HEADER_BYTES);
       const filled = await file.readInto(header, 0);
       const decoded = decodePackHeader(header.subarray(0, filled));
@@ -200,9 +202,10 @@ export class PackReaders {
       this.#open.set(name, reader);
       this.#evict(reader);
     } catch (error) {
-      await file.close();
+      await file?.close();
       if (!(error instanceof TcfsError)) throw error;
-      throw new TcfsError(error.code, `pack ${name}: ${error.message}`, { cause: error });
+      const why = error.code === "TCFS_NO_ENTRY" ? "it is missing" : error.message;
+      throw new TcfsError(codeOfReader(error.code), `pack ${name}: ${why}`, { cause: error });
     }
   }
 
@@ -210,6 +213,8 @@ export class PackReaders {
     const known = this.#numbers.get(name);
     if (known !== undefined) return known;
     const number = this.#numbers.size + 1;
+    // Beyond, keys of the frame cache would meet, and another frame's bytes be taken for these.
+    if (number >= MAX_PACK_NUMBERS) throw new TcfsError("TCFS_IO", "too many packs for one session: mount anew");
     this.#numbers.set(name, number);
     return number;
   }
@@ -245,6 +250,22 @@ export class PackReaders {
 function framesOf(bytes: Uint8Array): Uint8Array[] {
   const count = Math.ceil(bytes.length / FRAME_BYTES);
   return Array.from({ length: count }, (_, i) => bytes.subarray(i * FRAME_BYTES, (i + 1) * FRAME_BYTES));
+}
+
+/** What is wrong with a pack's file is no answer to whoever reads a file of the vault: to him it is damage or bad I/O. */
+function codeOfReader(code: TcfsErrorCode): TcfsErrorCode {
+  switch (code) {
+    case "TCFS_CLOSED":
+      return code;
+    case "TCFS_CORRUPT":
+    case "TCFS_UNKNOWN_FORMAT":
+    case "TCFS_NO_ENTRY":
+    case "TCFS_NOT_DIRECTORY":
+    case "TCFS_IS_DIRECTORY":
+      return "TCFS_CORRUPT";
+    default:
+      return "TCFS_IO";
+  }
 }
 
 function isEqual(left: Uint8Array, right: Uint8Array): boolean {

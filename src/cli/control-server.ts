@@ -59,7 +59,10 @@ function serveConnection(socket: Socket, handle: ControlHandler, answers: Set<Pr
   socket.on("data", (text: string) => {
     const lines = (pending + text).split("\n");
     pending = lines.pop() ?? "";
-    if (pending.length > MAX_REQUEST_BYTES) socket.destroy();
+    if ([...lines, pending].some((line) => line.length > MAX_REQUEST_BYTES)) {
+      socket.destroy();
+      return;
+    }
     for (const line of lines) {
       const answer = answered.then(() => answerLine(socket, line, handle));
       answers.add(answer);

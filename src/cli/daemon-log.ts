@@ -1,5 +1,5 @@
 /** The daemon's log: one line per event, appended to `daemon.log`, which moves aside once it is long. */
-import { closeSync, fstatSync, openSync, renameSync, writeSync } from "node:fs";
+import { closeSync, constants, fstatSync, openSync, renameSync, writeSync } from "node:fs";
 import type { LogFields, Logger } from "../logger.ts";
 
 /** At this length the log becomes `daemon.log.1`, and the one before it goes. */
@@ -15,7 +15,7 @@ export interface DaemonLog extends Logger {
  * @param echo - Gets each line as well: standard error of a daemon in the foreground.
  */
 export function openDaemonLog(path: string, echo: (line: string) => void = () => undefined): DaemonLog {
-  let fd = openIfAny(path);
+  let fd = openLogFile(path);
   let lengthBytes = fd === undefined ? 0 : fstatSync(fd).size;
 
   const append = (level: string, event: string, fields: LogFields = {}): void => {
@@ -26,7 +26,8 @@ export function openDaemonLog(path: string, echo: (line: string) => void = () =>
       if (lengthBytes + line.length > MAX_LOG_BYTES && lengthBytes > 0) {
         renameSync(path, `${path}.1`);
         closeSync(fd);
-        fd = openSync(path, "a", 0o600);
+        fd = openLogFile(path);
+        if (fd === undefined) return;
         lengthBytes = 0;
       }
       lengthBytes += writeSync(fd, line);
@@ -60,12 +61,22 @@ export function formatLine(time: Date, level: string, event: string, fields: Log
   return `${line.slice(0, MAX_LINE_BYTES)}\n`;
 }
 
-function openIfAny(path: string): number | undefined {
+const { O_WRONLY, O_APPEND, O_CREAT, O_NOFOLLOW, O_NONBLOCK, O_NOCTTY } = constants;
+
+/**
+ * The log's descriptor, for appending. Whoever gives somebody a vault must not choose what is written to: a symlink is
+ * not followed, and a FIFO or a device not written to, nor waited for.
+ * @returns Undefined where there is no such file to be had.
+ */
+export function openLogFile(path: string): number | undefined {
   try {
-    return openSync(path, "a", 0o600);
+    const fd = openSync(path, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, 0o600);
+    if (fstatSync(fd).isFile()) return fd;
+    closeSync(fd);
   } catch {
-    return undefined;
+    // A disk that is full or read-only, or something else in its place.
   }
+  return undefined;
 }
 
 function formatValue(value: unknown): string {

@@ -54,9 +54,13 @@ async function run(): Promise<number> {
   }
 }
 
-/** Files for this user alone; no memory in a core dump, should one be made despite RLIMIT_CORE (docs/SECURITY.md). */
+/**
+ * Files for this user alone; no memory in a core dump, should one be made despite RLIMIT_CORE; and no debugger, which
+ * Node starts upon SIGUSR1, on a port that every user of the machine can reach (docs/SECURITY.md).
+ */
 function hardenProcess(): void {
   process.umask(0o077);
+  process.on("SIGUSR1", () => undefined);
   try {
     writeFileSync("/proc/self/coredump_filter", "0");
   } catch {

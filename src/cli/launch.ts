@@ -1,13 +1,14 @@
 /** Starts a daemon, hands it the vault key over a socket pair, and waits until the mount is ready. */
 import { spawn } from "node:child_process";
 import type { ChildProcess } from "node:child_process";
-import { existsSync, openSync, closeSync } from "node:fs";
+import { existsSync, closeSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import type { Socket } from "node:net";
 import { fileURLToPath } from "node:url";
 import type { SecretKey } from "../crypto/secret-key.ts";
 import { TcfsError } from "../errors.ts";
 import { readReply } from "./control-protocol.ts";
+import { openLogFile } from "./daemon-log.ts";
 import { LAUNCH_FD } from "./launch-protocol.ts";
 import type { LaunchRequest } from "./launch-protocol.ts";
 import { daemonArguments } from "./mount-table.ts";
@@ -54,8 +55,8 @@ function spawnDaemon(request: LaunchRequest, settings: Settings): ChildProcess {
   const prlimit = PRLIMIT_PATHS.find((path) => existsSync(path));
   const [program = process.execPath, ...parameters] =
     prlimit === undefined ? command : [prlimit, "--core=0:0", "--", ...command];
-  // What Node itself prints when it dies belongs into the log.
-  const errors = isForeground ? undefined : openLog(vault);
+  // What Node itself prints when it dies belongs into the log, if there is one to be had.
+  const errors = isForeground ? undefined : openLogFile(logPath(vault));
   try {
     return spawn(program, parameters, {
       cwd: "/",
@@ -65,15 +66,6 @@ function spawnDaemon(request: LaunchRequest, settings: Settings): ChildProcess {
     });
   } finally {
     if (errors !== undefined) closeSync(errors);
-  }
-}
-
-/** A disk that is full or read-only must not keep the daemon from telling what is wrong. */
-function openLog(vault: string): number | undefined {
-  try {
-    return openSync(logPath(vault), "a", 0o600);
-  } catch {
-    return undefined;
   }
 }
 

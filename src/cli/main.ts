@@ -13,6 +13,8 @@ const EPILOGUE =
 /** mount(8) calls its helper by the name `mount.tcfs`: then it is that, whatever the words. */
 const HELPER_NAME = /(^|\/)mount\.(fuse\.)?tcfs$/u;
 
+process.umask(0o077);
+process.on("SIGUSR1", () => undefined); // else Node opens a debugger's port, which every user can reach
 process.exitCode = await main(process.argv);
 
 async function main([, name = "", ...words]: readonly string[]): Promise<number> {

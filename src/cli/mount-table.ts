@@ -4,6 +4,8 @@ import { readFileSync, readdirSync } from "node:fs";
 export interface MountEntry {
   readonly mountPoint: string;
   readonly type: string;
+  /** Who mounted a FUSE filesystem; undefined for others. */
+  readonly userId: number | undefined;
 }
 
 export interface DaemonProcess {
@@ -35,19 +37,31 @@ export function parseMountInfo(text: string): MountEntry[] {
   return text.split("\n").flatMap((line) => {
     const [left = "", right = ""] = line.split(" - ", 2);
     const mountPoint = left.split(" ")[4];
-    const type = right.split(" ")[0];
+    const [type, , options] = right.split(" ");
     if (mountPoint === undefined || type === undefined || type === "") return [];
-    return [{ mountPoint: unescapeOctal(mountPoint), type }];
+    const userId = /(?:^|,)user_id=(\d+)/u.exec(options ?? "")?.[1];
+    return [{ mountPoint: unescapeOctal(mountPoint), type, userId: userId === undefined ? undefined : Number(userId) }];
   });
 }
 
-/** All running daemons that this user can see. */
+/** All running daemons that this user can see, and has reason to believe: arguments alone are anyone's to choose. */
 export function listDaemons(): DaemonProcess[] {
   return readdirSync("/proc").flatMap((entry) => {
     if (!/^\d+$/u.test(entry)) return [];
     const daemon = parseDaemonCommand(readIfAny(`/proc/${entry}/cmdline`));
-    return daemon === undefined ? [] : [{ pid: Number(entry), ...daemon }];
+    if (daemon === undefined || !isBelieved(entry, daemon.mountPoint)) return [];
+    return [{ pid: Number(entry), ...daemon }];
   });
+}
+
+/** Ours or root's; root believes whoever mounted what the process says it serves. */
+function isBelieved(pid: string, mountPoint: string): boolean {
+  // The real user: a set-id program runs as another, with arguments that its caller chose.
+  const owner = /^Uid:\s(\d+)/mu.exec(readIfAny(`/proc/${pid}/status`))?.[1];
+  if (owner === undefined) return false;
+  const user = Number(owner);
+  if (user === 0 || user === process.getuid?.()) return true;
+  return process.geteuid?.() === 0 && findMount(mountPoint)?.userId === user;
 }
 
 /** @returns Whether the process is still one of our daemons; one that ended and was not waited for is not. */

@@ -1,4 +1,4 @@
-/** Records of the chunk store (chunks, packs, totals, inline lists) ⇄ bytes (FORMAT.md §7.6). Pure. */
+/** Records of the chunk store (chunks, packs, totals, inline lists) ⇄ bytes (FORMAT.md §7.8–§7.11). Pure. */
 import { ByteReader, type ByteWriter } from "../bytes.ts";
 import type { ChunkId, Epoch, PackId } from "../ids.ts";
 import { MAX_CHUNK_REACH_BYTES } from "./extent-codec.ts";

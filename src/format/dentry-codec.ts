@@ -1,4 +1,4 @@
-/** Dentry and xattr records ⇄ bytes (FORMAT.md §7.3, §7.4). Pure. */
+/** Dentry and xattr records ⇄ bytes (FORMAT.md §7.4, §7.5). Pure. */
 import { ByteReader, type ByteWriter } from "../bytes.ts";
 import type { Epoch, InodeNumber, Name } from "../ids.ts";
 import { readEpoch } from "./inode-codec.ts";

@@ -1,4 +1,4 @@
-/** Extent pages ⇄ bytes (FORMAT.md §7.5): each chunk id once, then runs that point to it. Pure. */
+/** Extent pages ⇄ bytes (FORMAT.md §7.6): each chunk id once, then runs that point to it. Pure. */
 import { ByteReader, latin1Of, type ByteWriter } from "../bytes.ts";
 import type { ChunkId, Epoch, InodeNumber } from "../ids.ts";
 import { readEpoch } from "./inode-codec.ts";

@@ -1,4 +1,4 @@
-/** Inode, volume and orphan records ⇄ bytes (FORMAT.md §7.2, §7.7, §7.8). Pure. */
+/** Inode, volume and orphan records ⇄ bytes (FORMAT.md §7.2, §7.3, §7.7). Pure. */
 import { ByteReader, type ByteWriter } from "../bytes.ts";
 import type { Epoch, InodeNumber } from "../ids.ts";
 import type { Timestamp } from "../platform/clock.ts";

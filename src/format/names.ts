@@ -1,4 +1,4 @@
-/** What a stored file name may be (FORMAT.md §7.1). */
+/** What a stored file name may be (FORMAT.md §7.4). */
 import type { Name } from "../ids.ts";
 
 /** NAME_MAX of Linux. */

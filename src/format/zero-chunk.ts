@@ -1,4 +1,4 @@
-/** The chunk id that stands for allocated zeros in an extent: no chunk is stored under it (FORMAT.md §7). */
+/** The chunk id that stands for allocated zeros in an extent: no chunk is stored under it (FORMAT.md §7.6). */
 import type { ChunkId } from "../ids.ts";
 
 export const ZERO_CHUNK = new Uint8Array(32) as ChunkId;

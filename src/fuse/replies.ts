@@ -15,6 +15,9 @@ export interface FuseLogger {
   error(message: string, fields: Readonly<Record<string, unknown>>): void;
 }
 
+/** What the channel writes at once (native/fuse/module.c). */
+const MAX_PIECES = 1000;
+
 /** Puts a value into the reply at `offset`; returns the bytes used. May throw instead of answering. */
 export type Encode<T> = (reply: ReplyBuffer, offset: number, value: T) => number;
 
@@ -120,7 +123,9 @@ export class Replies {
       this.fail(call, error);
       return;
     }
-    this.#send(call.header, 0, 0, payload.pieces);
+    const { pieces: all } = payload;
+    // A file in very many pieces.
+    this.#send(call.header, 0, 0, all.length <= MAX_PIECES ? all : [Buffer.concat(all)]);
     payload.release();
   }
 

@@ -5,7 +5,7 @@
  * next recovery; after a failed flush it is read-only for good. Recovery reads the log, writes it as a new table
  * and flushes that, so nothing rests on a flush that failed.
  */
-import { readdir, stat, statfs } from "node:fs/promises";
+import { lstat, readdir, stat, statfs } from "node:fs/promises";
 import { join } from "node:path";
 import { Level } from "level";
 import { TcfsError, type TcfsErrorCode } from "../errors.ts";
@@ -93,6 +93,7 @@ export class Database {
     const { directory, createIfMissing } = options;
     let damage: KnownDamage | undefined;
     try {
+      await requirePlainFiles(directory);
       const torn = await checkLogs(directory);
       damage = await KnownDamage.find(directory, options.onDamage);
       const level = await options.openLevel(directory, createIfMissing);
@@ -236,6 +237,19 @@ export class Database {
   #unavailable(): TcfsError {
     if (this.#isClosed) return new TcfsError("TCFS_CLOSED", "the metadata database is closed");
     return new TcfsError("TCFS_IO", "the metadata database is being opened again after a failed write");
+  }
+}
+
+/**
+ * LevelDB writes through symlinks, cuts what they name to nothing, and waits for FIFOs: a vault from somebody else would
+ * choose which files.
+ */
+async function requirePlainFiles(directory: string): Promise<void> {
+  const self = await lstat(directory).catch(() => undefined);
+  if (self?.isSymbolicLink() === true) throw new TcfsError("TCFS_CORRUPT", "the metadata directory is a symbolic link");
+  for (const entry of self === undefined ? [] : await readdir(directory, { withFileTypes: true })) {
+    if (entry.isFile() || entry.isDirectory()) continue;
+    throw new TcfsError("TCFS_CORRUPT", `${entry.name} in the metadata directory is no regular file`);
   }
 }
 

@@ -29,7 +29,9 @@ interface LogRecord {
  * @throws TcfsError `TCFS_CORRUPT` if a batch is damaged or missing and a later one is there; what `node:fs` throws.
  */
 export async function checkLogs(directory: string): Promise<string[]> {
-  const names = (await namesOf(directory)).filter((name) => /^\d+\.log$/u.test(name));
+  const files = await namesOf(directory);
+  const names = files.filter((name) => /^\d+\.log$/u.test(name));
+  if (names.length === 0 && files.includes("CURRENT")) throw withoutLog();
   names.sort((left, right) => Number.parseInt(left, 10) - Number.parseInt(right, 10));
   const torn: string[] = [];
   let before: LogWalk | undefined;
@@ -46,6 +48,15 @@ export async function checkLogs(directory: string): Promise<string[]> {
     before = walk;
   }
   return torn;
+}
+
+/** LevelDB makes a log before it names it anywhere and takes the one before away after: there always is one. */
+function withoutLog(): TcfsError {
+  const why = "its log is missing (do your backups leave out *.log?): opening it would lose what was synced last";
+  return new TcfsError(
+    "TCFS_CORRUPT",
+    `the metadata is not complete: ${why}. Restore the file from a copy of the vault`,
+  );
 }
 
 async function namesOf(directory: string): Promise<string[]> {

@@ -51,7 +51,9 @@ export class RecordReader {
     return plain && decodeVolume(plain);
   }
 
+  /** @param ino - May be any number: file handles of NFS and open_by_handle_at(2) hold whatever their holder likes. */
   inode(ino: InodeNumber): InodeRecord | undefined {
+    if (!Number.isSafeInteger(ino)) return undefined;
     const plain = this.#get(inodeKey("inode", ino), "inode record", ino);
     return plain && decodeInode(ino, plain);
   }

@@ -60,6 +60,7 @@ async function checkBlocks(file: FileHandle, sizeBytes: number, signal: AbortSig
   if (!verifies(bytes, list, list.offset) || !verifies(bytes, index, list.offset)) return [ALL_KEYS];
   const filters = entriesOf(bytes, list, list.offset);
   const blocks = entriesOf(bytes, index, list.offset);
+  if ([...filters, ...blocks].some((block) => !(endOf(block) <= list.offset))) return [ALL_KEYS];
   for (const filter of filters) {
     const start = filter.offset;
     if (!verifies(await readAt(file, start, endOf(filter)), filter, start)) return [ALL_KEYS];

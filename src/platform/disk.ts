@@ -33,7 +33,7 @@ export interface DurableFile extends Pick<DiskFile, "readInto" | "write" | "leng
 export interface Disk {
   /** Create a new file, 0600; fails with `TCFS_EXISTS` if there is one. */
   create(path: string): Promise<DiskFile>;
-  /** Open an existing file for reading; `TCFS_NO_ENTRY` if there is none. */
+  /** Open an existing file for reading, never through a symlink; `TCFS_NO_ENTRY` if there is none. */
   open(path: string): Promise<DiskFile>;
   /** Open an existing file for durable writes; `TCFS_NO_ENTRY` if there is none. */
   openDurable(path: string): Promise<DurableFile>;
@@ -41,7 +41,7 @@ export interface Disk {
   readFile(path: string): Promise<Uint8Array | undefined>;
   /** Replace a file atomically and durably: temporary file, sync, rename, directory sync. Mode 0600. */
   replaceFile(path: string, content: Uint8Array): Promise<void>;
-  /** Names in a directory, without order; empty when there is no such directory. */
+  /** Names in a directory, without order; empty when there is no such directory, `TCFS_IO` if it is a symlink. */
   list(path: string): Promise<string[]>;
   /** Create a directory 0700 and its parents; durable once the parent is synced. */
   makeDirectory(path: string): Promise<void>;

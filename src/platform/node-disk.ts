@@ -171,15 +171,16 @@ async function openFile(path: string, flags: number, action: string): Promise<No
   return new NodeDiskFile(fd, path);
 }
 
-const { O_RDONLY, O_RDWR, O_CREAT, O_EXCL, O_NOFOLLOW, O_DSYNC } = fs.constants;
+const { O_RDONLY, O_RDWR, O_CREAT, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_DSYNC } = fs.constants;
 
 export class NodeDisk implements Disk {
   create(path: string): Promise<DiskFile> {
     return openFile(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, "create");
   }
 
+  /** O_NONBLOCK: a FIFO in the place of a file must not hold up a thread; it reads as an empty file. */
   open(path: string): Promise<DiskFile> {
-    return openFile(path, O_RDONLY | O_NOFOLLOW, "open");
+    return openFile(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, "open");
   }
 
   openDurable(path: string): Promise<DurableFile> {
@@ -226,6 +227,10 @@ export class NodeDisk implements Disk {
 
   async list(path: string): Promise<string[]> {
     try {
+      const stats = await call<fs.Stats>("list", path, (done) => {
+        fs.lstat(path, done);
+      });
+      if (stats.isSymbolicLink()) throw new TcfsError("TCFS_IO", `${path} is a symbolic link, which is not followed`);
       return await call<string[]>("list", path, (done) => {
         fs.readdir(path, done);
       });

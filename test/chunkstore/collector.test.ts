@@ -1,4 +1,5 @@
-import { stat } from "node:fs/promises";
+import { mkdir, rename, rm, stat, symlink } from "node:fs/promises";
+import { dirname, join } from "node:path";
 
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
@@ -103,6 +104,31 @@ describe("collection", () => {
     await expect(vault.collect()).rejects.toMatchObject({ code: "TCFS_CORRUPT" });
     expectSameBytes(await vault.get(chunks), noise("there", 1000));
   });
+
+  test.for(["packs", "a directory in it"])(
+    "never deletes another vault's packs through a symlink for %s",
+    async (what) => {
+      await using other = await TestVault.open();
+      await other.commit(new Map([[1, ids(await other.put(noise("theirs", 10_000)))]]));
+      await other.reopen();
+      const [theirs = ""] = await other.packFiles();
+      await using vault = await TestVault.open();
+      await vault.commit(new Map([[1, ids(await vault.put(noise("mine", 10_000)))]]));
+      await vault.reopen();
+      const packs = join(vault.path, "packs");
+      if (what === "packs") {
+        await rename(packs, join(vault.path, "moved"));
+        await symlink(join(other.path, "packs"), packs);
+      } else {
+        await mkdir(packs, { recursive: true });
+        const name = dirname(theirs).slice(-2);
+        await rm(join(packs, name), { recursive: true, force: true });
+        await symlink(dirname(theirs), join(packs, name));
+      }
+      await vault.collect().catch(() => undefined);
+      expect((await stat(theirs)).isFile()).toBe(true);
+    },
+  );
 
   test("stops when it is told to, and leaves the store whole", async () => {
     await using vault = await TestVault.open();

@@ -1,11 +1,14 @@
 /** What the chunk store does when the disk fails, and what is left after a crash. */
-import { readFile, stat, truncate, unlink, writeFile } from "node:fs/promises";
+import { mkdir, readFile, rename, rmdir, stat, symlink, truncate, unlink, writeFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
 
 import { describe, expect, test } from "vitest";
 
 import { FRAME_BYTES } from "../../src/crypto/engine.ts";
+import type { TcfsError } from "../../src/errors.ts";
 import { NodeDisk } from "../../src/platform/node-disk.ts";
 import { expectSameBytes, noise } from "../crypto/fixtures.ts";
+import { run } from "../support/run.ts";
 import { FaultyDisk } from "./faulty-disk.ts";
 import { TestVault } from "./test-vault.ts";
 
@@ -221,6 +224,48 @@ describe("a damaged pack", () => {
       expect((await vault.put(content)).every(({ isNew }) => isNew)).toBe(true);
       await vault.commit();
       expectSameBytes(await vault.get(chunks), content);
+    },
+  );
+
+  test("is refused whichever byte of its header is another, but for the zeros at its end", async () => {
+    await using vault = await TestVault.open({ openPacks: 1 });
+    const chunks = await vault.put(noise("every byte", 1000));
+    await vault.commit();
+    await vault.store.close();
+    const [path = ""] = await vault.packFiles();
+    const bytes = await readFile(path);
+    for (let at = 0; at < 50 + 72; at++) {
+      const flipped = Uint8Array.from(bytes);
+      flipped[at] = flipped[at]! ^ (1 << (at & 7));
+      await writeFile(path, flipped);
+      await vault.reopen();
+      await expect(vault.get(chunks), `byte ${at}`).rejects.toMatchObject({ code: "TCFS_CORRUPT" });
+    }
+    await writeFile(path, Buffer.concat([bytes.subarray(0, 50 + 72), Buffer.alloc(134, 1), bytes.subarray(256)]));
+    await vault.reopen();
+    expectSameBytes(await vault.get(chunks), noise("every byte", 1000));
+  });
+
+  test.for(["directory", "symlink", "FIFO", "file in the place of its directory"] as const)(
+    "that became a %s is an I/O error of the reader's, and of nothing else",
+    async (what) => {
+      await using vault = await TestVault.open({ openPacks: 1 });
+      const chunks = await vault.put(noise("another kind", 1000));
+      await vault.commit();
+      await vault.store.close();
+      const [path = ""] = await vault.packFiles();
+      const moved = join(vault.path, "moved");
+      await rename(path, moved);
+      if (what === "directory") await mkdir(path);
+      if (what === "symlink") await symlink(moved, path);
+      if (what === "FIFO") await run("mkfifo", [path]);
+      if (what === "file in the place of its directory") {
+        await rmdir(dirname(path));
+        await writeFile(dirname(path), "");
+      }
+      await vault.reopen();
+      const error: unknown = await vault.get(chunks).catch((reason: unknown) => reason);
+      expect(["TCFS_CORRUPT", "TCFS_IO"]).toContain((error as TcfsError).code);
     },
   );
 

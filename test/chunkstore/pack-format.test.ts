@@ -73,6 +73,7 @@ describe("the pack header", () => {
     for (const at of [8, 9, 10, 11]) {
       expect(() => decodePackHeader(change(at, 7))).toThrow(expect.objectContaining({ code: "TCFS_UNKNOWN_FORMAT" }));
     }
+    expect(() => decodePackHeader(change(12, 2))).toThrow(expect.objectContaining({ code: "TCFS_UNKNOWN_FORMAT" }));
     expect(() => decodePackHeader(change(49, 1))).toThrow(/oversized/);
   });
 

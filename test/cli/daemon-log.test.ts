@@ -1,7 +1,8 @@
-import { readFileSync, statSync } from "node:fs";
+import { closeSync, constants, openSync, readFileSync, readSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { MAX_LOG_BYTES, formatLine, openDaemonLog } from "../../src/cli/daemon-log.ts";
+import { run } from "../support/run.ts";
 import { temporaryDirectory } from "../support/temporary-directory.ts";
 
 const time = new Date(Date.UTC(2026, 10, 22, 1, 2, 3, 4));
@@ -37,6 +38,22 @@ describe("the log", () => {
     expect(statSync(path).size).toBeLessThanOrEqual(MAX_LOG_BYTES);
     expect(statSync(`${path}.1`).size).toBeLessThanOrEqual(MAX_LOG_BYTES);
   });
+});
+
+test.each(["symlink", "FIFO"])("a %s in the place of the log is not written to", async (what) => {
+  await using directory = await temporaryDirectory("log");
+  const path = join(directory.path, "daemon.log");
+  const target = join(directory.path, "somebody's file");
+  writeFileSync(target, "mine");
+  if (what === "symlink") symlinkSync(target, path);
+  else await run("mkfifo", [path]);
+  const end = openSync(path, constants.O_RDWR | constants.O_NONBLOCK); // a FIFO with two ends holds up nobody
+  const log = openDaemonLog(path);
+  log.error("nobody hears this");
+  log.close();
+  expect(readFileSync(target, "utf8")).toBe("mine");
+  if (what === "FIFO") expect(() => readSync(end, Buffer.alloc(10))).toThrow(/EAGAIN/u);
+  closeSync(end);
 });
 
 test("a log that cannot be opened is no reason to fail", async () => {

@@ -1,12 +1,16 @@
 /** A daemon's life as its user sees it: commands, signals, unmounts from outside, and what is on the disk after each. */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { open, readFile, readdir, stat, writeFile } from "node:fs/promises";
+import { chmod, mkdir, open, readFile, readdir, rm, stat, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { EXIT_CODE } from "../../src/cli/exit-codes.ts";
+import { daemonArguments, listDaemons } from "../../src/cli/mount-table.ts";
 import { eventually, run, sleep } from "../support/run.ts";
 import { COMMAND, CommandLine, mountLine } from "./fixtures.ts";
+
+/** A user that owns nothing here. */
+const NOBODY = 65534;
 
 /** Write without any fsync: only a flush on the way out keeps it. */
 async function leaveDirty(line: CommandLine, name: string): Promise<void> {
@@ -45,6 +49,54 @@ describe("init", () => {
     expect((await stat(file)).mode & 0o777).toBe(0o600);
     expect((await readFile(file, "utf8")).trim().split(" ")).toHaveLength(24);
   });
+});
+
+describe("what only its owner may read", () => {
+  test("is the whole vault, though its directory was there before, whichever command wrote to it", async () => {
+    await using line = await CommandLine.make({ isBare: true });
+    await mkdir(line.vault);
+    await chmod(line.vault, 0o755);
+    const umask = (words: readonly string[]): Promise<string> =>
+      run("sh", ["-c", 'umask 022; exec "$@"', "sh", process.execPath, COMMAND, ...words]);
+    await umask(["init", ...line.unlock]);
+    await umask(["gc", ...line.unlock]);
+    const names = await readdir(line.vault, { recursive: true });
+    expect(names).toContain("meta/CURRENT");
+    for (const name of [".", ...names]) expect((await stat(join(line.vault, name))).mode & 0o077, name).toBe(0);
+  });
+});
+
+describe("a vault from somebody else", () => {
+  test("does not choose what is written to", async () => {
+    await using line = await CommandLine.make();
+    const target = line.secretFile("target", "mine");
+    await rm(join(line.vault, "daemon.log"), { force: true });
+    for (const name of ["daemon.log", "control.sock", "vault.json.new"]) {
+      await rm(join(line.vault, name), { force: true });
+      await symlink(target, join(line.vault, name));
+    }
+    await line.mount();
+    await leaveDirty(line, "a");
+    await line.umount();
+    expect(await readFile(target, "utf8")).toBe("mine");
+  });
+});
+
+test("a process of another user that has a daemon's arguments is not believed", async () => {
+  const parameters = ["-e", "console.log('up'); setInterval(() => undefined, 1000)", "/tmp/cli/daemon.js"];
+  const child = spawn(process.execPath, [...parameters, ...daemonArguments("/some/vault", "/some/mount")], {
+    cwd: "/",
+    uid: NOBODY,
+    gid: NOBODY,
+  });
+  try {
+    await once(child.stdout, "data");
+    expect(await readFile(`/proc/${String(child.pid)}/cmdline`, "utf8")).toContain("--vault=/some/vault");
+    expect(listDaemons().filter(({ pid }) => pid === child.pid)).toEqual([]);
+  } finally {
+    child.kill("SIGKILL");
+  }
+  await once(child, "close");
 });
 
 describe("mount and umount", () => {
@@ -268,6 +320,28 @@ describe("secrets", () => {
     expect(line.log()).not.toContain("swordfish");
     expect(await readFile(`/proc/${pid}/limits`, "utf8")).toMatch(/Max core file size +0 +0/u);
     expect((await readFile(`/proc/${pid}/coredump_filter`, "utf8")).trim()).toBe("00000000");
+    await line.umount();
+  });
+
+  test("cannot be read with a debugger that a signal starts", async () => {
+    await using line = await CommandLine.make();
+    await line.mount();
+    process.kill(line.pid(), "SIGUSR1");
+    await leaveDirty(line, "a");
+    await sleep(500);
+    const sockets = await run("find", ["-L", `/proc/${line.pid()}/fd`, "-type", "s"]);
+    const inodes = await Promise.all(
+      sockets
+        .trim()
+        .split("\n")
+        .map(async (path) => (await stat(path)).ino),
+    );
+    const listening = (await readFile(`/proc/${line.pid()}/net/tcp`, "utf8"))
+      .split("\n")
+      .slice(1)
+      .map((row) => Number(row.trim().split(/\s+/u)[9]));
+    expect(listening.filter((ino) => inodes.includes(ino))).toEqual([]);
+    expect(line.log()).not.toContain("Debugger");
     await line.umount();
   });
 });

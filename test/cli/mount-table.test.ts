@@ -12,13 +12,13 @@ describe("the mount table", () => {
     const text = [
       "22 27 0:20 / /proc rw,nosuid shared:12 - proc proc rw",
       "90 27 0:45 / /mnt/my\\040vault\\134x rw,relatime - fuse.tcfs /v rw,user_id=0",
-      "91 27 0:46 / /mnt/b\u00fccher rw shared:1 master:2 - fuse.tcfs /v\\0402 rw",
+      "91 27 0:46 / /mnt/b\u00fccher rw shared:1 master:2 - fuse.tcfs /v\\0402 rw,user_id=1000,group_id=1000",
       "",
     ].join("\n");
     expect(parseMountInfo(text)).toEqual([
-      { mountPoint: "/proc", type: "proc" },
-      { mountPoint: "/mnt/my vault\\x", type: "fuse.tcfs" },
-      { mountPoint: "/mnt/b\u00fccher", type: "fuse.tcfs" },
+      { mountPoint: "/proc", type: "proc", userId: undefined },
+      { mountPoint: "/mnt/my vault\\x", type: "fuse.tcfs", userId: 0 },
+      { mountPoint: "/mnt/b\u00fccher", type: "fuse.tcfs", userId: 1000 },
     ]);
   });
 });

@@ -1,6 +1,7 @@
 import { constants } from "node:os";
 import fc from "fast-check";
 import { beforeEach, describe, expect, it } from "vitest";
+import { lend } from "../../src/borrowed-bytes.ts";
 import { TcfsError } from "../../src/errors.ts";
 import { Connection } from "../../src/fuse/connection.ts";
 import { OPCODE } from "../../src/fuse/protocol.ts";
@@ -147,6 +148,13 @@ describe("Connection", () => {
     channel.result = -ENOENT;
     send({ opcode: OPCODE.GETATTR, body: fields(0, 0, 0n) });
     expect(channel.replies).toHaveLength(3);
+  });
+
+  it("answers a read of a file in very many pieces", async () => {
+    operations.read = () => lend(Array.from({ length: 3000 }, (_, index) => Uint8Array.of(index & 0xff)));
+    const { error, payload } = await ask({ opcode: OPCODE.READ, body: fields(0n, 0n, 3000, 0, 0n, 0, 0) });
+    expect(error).toBe(0);
+    expect(payload).toEqual(Buffer.from(Array.from({ length: 3000 }, (_, index) => index & 0xff)));
   });
 
   it("drops what has no header, and goes on", async () => {

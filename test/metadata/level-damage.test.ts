@@ -1,4 +1,4 @@
-import { cp, open, readdir, readFile, rm, stat, truncate, writeFile } from "node:fs/promises";
+import { cp, open, readdir, readFile, rename, rm, stat, symlink, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
@@ -281,6 +281,30 @@ describe("a table", () => {
     expect(reports).toEqual(noReports());
     await store.close();
   });
+});
+
+test("a database whose log was lost is refused, and whole once it is back", async () => {
+  const directory = await makeTables();
+  const [log = ""] = (await readdir(join(directory, "meta"))).filter((file) => file.endsWith(".log"));
+  await rename(join(directory, "meta", log), join(directory, "log"));
+  await expect(openStore(directory)).rejects.toMatchObject({ code: "TCFS_CORRUPT" });
+  await rename(join(directory, "log"), join(directory, "meta", log));
+  await (await openStore(directory)).close();
+});
+
+test.for(["000999.ldb", "MANIFEST-000999", "LOG", ""])("a symlink in the place of meta/%s is refused", async (file) => {
+  const directory = await makeTables();
+  const path = join(directory, "meta", file);
+  const target = join(directory, "somebody's");
+  if (file === "") await rename(path, target);
+  else {
+    await writeFile(target, "mine");
+    await rm(path, { force: true });
+    await symlink(target, path);
+  }
+  if (file === "") await symlink(target, join(directory, "meta"));
+  await expect(openStore(directory)).rejects.toMatchObject({ code: "TCFS_CORRUPT" });
+  if (file !== "") expect(await readFile(target, "utf8")).toBe("mine");
 });
 
 test("a directory with fewer entries than its inode counts is not listed", async () => {

@@ -22,6 +22,7 @@ function extent(start: number, lengthBytes: number, seed: number): Extent {
 test("a new store has no inode and counts from 2", async () => {
   const store = await openTestStore(await makeTemporaryDirectory());
   expect(store.getInode(ROOT)).toBeUndefined();
+  expect(store.getInode(inode(2 ** 60))).toBeUndefined();
   expect(store.volume).toMatchObject({ nextInode: 2, inodeCount: 0, epoch: 1, commit: 0 });
   expect(await store.listOrphans()).toEqual([]);
 });

@@ -1,10 +1,11 @@
-import { stat, symlink, writeFile } from "node:fs/promises";
+import { mkdir, stat, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 
 import { describe, expect, test } from "vitest";
 
 import { NodeDisk } from "../../src/platform/node-disk.ts";
 import { expectSameBytes, noise } from "../crypto/fixtures.ts";
+import { run } from "../support/run.ts";
 import { temporaryDirectory } from "../support/temporary-directory.ts";
 
 const disk = new NodeDisk();
@@ -50,7 +51,26 @@ describe("a file on the machine's disk", () => {
   });
 });
 
+test("a FIFO in the place of a file holds up nobody", async () => {
+  await using directory = await temporaryDirectory("disk");
+  const path = join(directory.path, "fifo");
+  await run("mkfifo", [path]);
+  const file = await disk.open(path);
+  const read = file.readInto(new Uint8Array(10), 0).catch((error: unknown) => error);
+  expect([0, expect.objectContaining({ code: "TCFS_IO" })]).toContainEqual(await read);
+  await file.close();
+});
+
 describe("a directory on the machine's disk", () => {
+  test("is not listed through a symlink", async () => {
+    await using directory = await temporaryDirectory("disk");
+    await mkdir(join(directory.path, "real"));
+    await symlink(join(directory.path, "real"), join(directory.path, "link"));
+    await expect(disk.list(join(directory.path, "link"))).rejects.toMatchObject({ code: "TCFS_IO" });
+    expect(await disk.list(join(directory.path, "real"))).toEqual([]);
+    expect(await disk.list(join(directory.path, "none"))).toEqual([]);
+  });
+
   test("replaces files whole, whatever an earlier crash left", async () => {
     await using directory = await temporaryDirectory("disk");
     const path = join(directory.path, "file");

@@ -1,5 +1,5 @@
 /** `tcfs init`: a new vault. The header is written last, so that what has one is whole. */
-import { rm } from "node:fs/promises";
+import { chmod, rm } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import { DEFAULT_CHUNKING } from "../../crypto/engine.ts";
 import { TcfsError } from "../../errors.ts";
@@ -35,7 +35,6 @@ export async function runInit(parameters: InitArguments, settings: Settings): Pr
  * @throws TcfsError `TCFS_VAULT_EXISTS`; `TCFS_USAGE` if the directory holds something else, or no passphrase is to be had.
  */
 export async function createVault(parameters: InitArguments, settings: Settings): Promise<UnlockedVault> {
-  process.umask(0o077);
   const directory = await vaultDirectory(parameters, settings);
   const disk = new NodeDisk();
   await refuseOccupied(disk, directory);
@@ -69,6 +68,7 @@ async function makeDurable(disk: Disk, directory: string, made: NewVault, recove
   if (recoveryFile !== undefined) await writeSecretFile(resolve(recoveryFile), `${recoveryWords}\n`);
   try {
     await disk.makeDirectory(directory);
+    await chmod(directory, 0o700).catch(() => undefined); // one that was there; some filesystems have no modes
     const vault = await OpenVault.open({
       directory,
       header,
