@@ -216,7 +216,9 @@ static size_t input_bytes(const job *work, size_t first_piece, size_t input) {
   return total;
 }
 
-static bool read_naming(napi_env env, const napi_value *values, const engine_handle *engine, job *work) {
+static bool read_naming(napi_env env, const napi_value *values, job *work) {
+  const engine_handle *engine = read_engine(env, values[0]);
+  if (engine == NULL) return false;
   byte_span finals;
   output_span ids;
   u32_span lengths, counts;
@@ -244,17 +246,27 @@ static bool read_naming(napi_env env, const napi_value *values, const engine_han
   return true;
 }
 
-/* nameChunks(engine, pieces, pieceCounts, finals, ids, lengths, chunkCounts, onPool): status */
-static napi_value name_chunks(napi_env env, napi_callback_info info) {
-  napi_value values[8];
+/* Reads a call's arguments into a job that borrows them. Throws and returns false when one is not what it must be. */
+typedef bool (*job_reader)(napi_env env, const napi_value *values, job *work);
+
+/* A call whose last argument tells whether to run on the pool; all before it may be borrowed. */
+static napi_value start_call(napi_env env, napi_callback_info info, size_t count, job_reader read) {
+  napi_value values[ARGUMENTS_MAX];
   bool on_pool;
-  if (!read_arguments(env, info, 8, values) || !read_flag(env, values[7], &on_pool)) return NULL;
-  const engine_handle *engine = read_engine(env, values[0]);
-  job *work = engine == NULL ? NULL : job_new();
-  if (work == NULL) return NULL;
-  if (read_naming(env, values, engine, work)) return job_start(env, work, on_pool, values, 7);
+  if (!read_arguments(env, info, count, values) || !read_flag(env, values[count - 1], &on_pool)) return NULL;
+  job *work = job_new();
+  if (work == NULL) {
+    napi_throw_error(env, NULL, "no memory for a job");
+    return NULL;
+  }
+  if (read(env, values, work)) return job_start(env, work, on_pool, values, count - 1);
   job_free(work);
   return NULL;
+}
+
+/* nameChunks(engine, pieces, pieceCounts, finals, ids, lengths, chunkCounts, onPool): status */
+static napi_value name_chunks(napi_env env, napi_callback_info info) {
+  return start_call(env, info, 8, read_naming);
 }
 
 static bool take_cipher(napi_env env, const pack_handle *pack, bool seals, job *work) {
@@ -265,7 +277,9 @@ static bool take_cipher(napi_env env, const pack_handle *pack, bool seals, job *
   return false;
 }
 
-static bool read_sealing(napi_env env, const napi_value *values, const pack_handle *pack, job *work) {
+static bool read_sealing(napi_env env, const napi_value *values, job *work) {
+  const pack_handle *pack = read_pack(env, values[0]);
+  if (pack == NULL) return false;
   u32_span lengths, stored;
   output_span output;
   if (!read_inputs(env, values + 1, work) || !read_u32s(env, values[3], &lengths) ||
@@ -293,15 +307,7 @@ static bool read_sealing(napi_env env, const napi_value *values, const pack_hand
 
 /* seal(pack, pieces, pieceCounts, chunkLengths, firstFrame, output, storedFrameBytes, onPool): status */
 static napi_value seal(napi_env env, napi_callback_info info) {
-  napi_value values[8];
-  bool on_pool;
-  if (!read_arguments(env, info, 8, values) || !read_flag(env, values[7], &on_pool)) return NULL;
-  const pack_handle *pack = read_pack(env, values[0]);
-  job *work = pack == NULL ? NULL : job_new();
-  if (work == NULL) return NULL;
-  if (read_sealing(env, values, pack, work)) return job_start(env, work, on_pool, values, 7);
-  job_free(work);
-  return NULL;
+  return start_call(env, info, 8, read_sealing);
 }
 
 /* (…, firstFrame, storedFrameBytes): arguments `at` and `at + 1`. */
@@ -345,28 +351,22 @@ static bool read_places(napi_env env, napi_value value, job *work) {
   return true;
 }
 
+static bool read_unsealing(napi_env env, const napi_value *values, job *work) {
+  byte_span sealed;
+  const pack_handle *pack = read_pack(env, values[0]);
+  if (pack == NULL || !read_bytes(env, values[4], &sealed) || !read_run(env, values + 1, pack, work) ||
+      !read_place(env, values[3], work)) {
+    return false;
+  }
+  if (work->sealed_bytes != sealed.length) return throw_bad_argument(env);
+  work->sealed = sealed.bytes;
+  work->run = run_unsealing;
+  return true;
+}
+
 /* unseal(pack, firstFrame, storedFrameBytes, output, sealed, onPool): status */
 static napi_value unseal(napi_env env, napi_callback_info info) {
-  napi_value values[6];
-  byte_span sealed;
-  bool on_pool;
-  if (!read_arguments(env, info, 6, values) || !read_bytes(env, values[4], &sealed) ||
-      !read_flag(env, values[5], &on_pool)) {
-    return NULL;
-  }
-  const pack_handle *pack = read_pack(env, values[0]);
-  job *work = pack == NULL ? NULL : job_new();
-  if (work == NULL) return NULL;
-  if (read_run(env, values + 1, pack, work) && read_place(env, values[3], work)) {
-    if (work->sealed_bytes == sealed.length) {
-      work->sealed = sealed.bytes;
-      work->run = run_unsealing;
-      return job_start(env, work, on_pool, values, 5);
-    }
-    throw_bad_argument(env);
-  }
-  job_free(work);
-  return NULL;
+  return start_call(env, info, 6, read_unsealing);
 }
 
 enum { READ_CACHED = 0, READ_WAITING = 1, READ_ON_POOL = 2 };
