@@ -3,7 +3,7 @@
  * It knows nothing of files. New chunks can be read at once; they become durable with the commit that
  * `flushInto` fills.
  */
-import type { ChunkInput } from "../crypto/engine.ts";
+import type { ChunkInput, NamedChunk } from "../crypto/engine.ts";
 import type { ChunkId } from "../ids.ts";
 import type { MaybePromise } from "../maybe-promise.ts";
 import type { BorrowedBytes } from "../borrowed-bytes.ts";
@@ -35,14 +35,21 @@ export interface CollectionReport {
 }
 
 export interface ChunkStore {
+  /** Cut each input by content and name the pieces: the first half of {@link store}. @param inputs - Lent until settled. */
+  name(inputs: readonly ChunkInput[]): MaybePromise<NamedChunk[][]>;
   /**
    * Cut each input by content, name the pieces, and store those not yet known; at once where that is little work.
    * @param inputs - Lent until settled.
+   * @param named - What {@link name} said of them, where it was asked before.
    * @param place - `inline`: in the metadata commit, for little data (one device flush). `pack`: otherwise.
    * @returns For each input its chunks in order. What a non-final input leaves over is not stored.
    * @throws TcfsError `TCFS_STORE_FULL`, `TCFS_IO`. Nothing is lost: the caller still has the plaintext.
    */
-  store(inputs: readonly ChunkInput[], place: "inline" | "pack"): MaybePromise<StoredChunk[][]>;
+  store(
+    inputs: readonly ChunkInput[],
+    place: "inline" | "pack",
+    named?: readonly (readonly NamedChunk[])[],
+  ): MaybePromise<StoredChunk[][]>;
   /**
    * Bytes of one chunk. Synchronous when cached or inline, a promise otherwise.
    * @throws TcfsError `TCFS_CORRUPT` if the chunk is missing or does not verify.

@@ -4,7 +4,7 @@
  */
 import { join } from "node:path";
 
-import { type ChunkInput, MAX_CHUNK_BYTES, type SealingEngine } from "../crypto/engine.ts";
+import { type ChunkInput, MAX_CHUNK_BYTES, type NamedChunk, type SealingEngine } from "../crypto/engine.ts";
 import { PackKeyWrapper } from "../crypto/pack-key.ts";
 import { TcfsError, isTcfsError } from "../errors.ts";
 import type { ChunkRecord } from "../format/records.ts";
@@ -122,11 +122,20 @@ export class PackChunkStore implements ChunkStore, AsyncDisposable {
     return new PackChunkStore(options, await ChunkLedger.open(options.metadata));
   }
 
-  store(inputs: readonly ChunkInput[], place: "inline" | "pack"): MaybePromise<StoredChunk[][]> {
+  name(inputs: readonly ChunkInput[]): MaybePromise<NamedChunk[][]> {
     this.#assertWritable();
-    const stored = andThen(this.#engine.nameChunks(inputs), (named) => {
+    const named = this.#engine.nameChunks(inputs);
+    return isPromise(named) ? this.#track(named) : named;
+  }
+
+  store(
+    inputs: readonly ChunkInput[],
+    place: "inline" | "pack",
+    named: MaybePromise<readonly (readonly NamedChunk[])[]> = this.name(inputs),
+  ): MaybePromise<StoredChunk[][]> {
+    const stored = andThen(named, (chunksOf) => {
       this.#assertWritable();
-      const wanted = cutInputs(inputs, named);
+      const wanted = cutInputs(inputs, chunksOf);
       const chunks = wanted.flat();
       const records = chunks.map((chunk) => this.#lookUp(chunk));
       const doubtful = records.filter((record) => record?.kind === "packed" && !this.#proofs.isProven(record));

@@ -10,7 +10,7 @@ export interface WantedChunk extends ChunkToPack {
 }
 
 /** @returns For each input its chunks; what a non-final input leaves over is in none. */
-export function cutInputs(inputs: readonly ChunkInput[], named: readonly NamedChunk[][]): WantedChunk[][] {
+export function cutInputs(inputs: readonly ChunkInput[], named: readonly (readonly NamedChunk[])[]): WantedChunk[][] {
   return inputs.map((input, i) => cutInput(input, named[i] ?? []));
 }
 

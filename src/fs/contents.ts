@@ -13,8 +13,8 @@ import type { MetadataStore } from "../metadata/metadata-store.ts";
 import { DataSource, HOLE, type RunSource, ZERO } from "./dirty-runs.ts";
 import { type FileData, visitExtents } from "./file-data.ts";
 import type { FileTable } from "./file-table.ts";
-import { MAX_FILE_BYTES, MAX_SCANNED_PAGES, STREAM_BATCH_PAGES } from "./limits.ts";
-import { sealStream } from "./sealing.ts";
+import { MAX_FILE_BYTES, MAX_SCANNED_PAGES } from "./limits.ts";
+import { StreamSealer } from "./stream-sealer.ts";
 
 const PAGE_BITS = BigInt(Math.log2(EXTENT_PAGE_BYTES));
 const PAGE_MASK = BigInt(EXTENT_PAGE_BYTES - 1);
@@ -96,13 +96,13 @@ export class Contents {
   readonly #files: FileTable;
   readonly #metadata: MetadataStore;
   readonly #chunks: ChunkStore;
-  readonly #onSealed: () => void;
+  readonly #sealer: StreamSealer;
 
   constructor(options: ContentsOptions) {
     this.#files = options.files;
     this.#metadata = options.metadata;
     this.#chunks = options.chunks;
-    this.#onSealed = options.onSealed;
+    this.#sealer = new StreamSealer(options.chunks, options.onSealed);
   }
 
   /** Visit what a range of one page of a file holds; the newest layer wins. */
@@ -166,19 +166,12 @@ export class Contents {
       if (occupied > 0) this.#files.noteReleased(occupied);
       file.write(page, start, data.subarray(done, done + (end - start)));
       this.#occupy(inode, end - start - occupied);
-      if (end === EXTENT_PAGE_BYTES && file.noteStream(page, STREAM_BATCH_PAGES)) this.#sealStream(file);
+      if (end !== EXTENT_PAGE_BYTES) return;
+      file.noteStream(page);
+      this.#sealer.consider(file);
     });
     const end = offset + BigInt(data.length);
     if (end > inode.lengthBytes) inode.lengthBytes = end;
-  }
-
-  #sealStream(file: FileData): void {
-    file.sealing = sealStream(file, this.#chunks).then(() => {
-      file.sealing = undefined;
-      const { stream } = file;
-      if (stream !== undefined && stream.fullUntil - stream.page >= STREAM_BATCH_PAGES) this.#sealStream(file);
-      this.#onSealed();
-    });
   }
 
   #occupy(inode: InodeRecord, bytes: number): void {

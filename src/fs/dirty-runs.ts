@@ -4,12 +4,13 @@
  */
 import type { ChunkId } from "../ids.ts";
 
-/** Memory that holds written bytes. Not written to while an engine reads it (`isBusy`). */
+/** Memory that holds written bytes. Not written to while an engine reads it. */
 export class DataSource {
   readonly bytes: Uint8Array;
   /** Bytes handed out so far, from the front. */
   usedBytes: number;
-  isBusy = false;
+  /** How many calls of an engine read it. */
+  busyCount = 0;
   /** Belongs to one page of one file and goes back to a pool. */
   readonly isPooled: boolean;
   /** In the pool: nobody's. */
@@ -19,6 +20,10 @@ export class DataSource {
     this.isPooled = isPooled;
     this.bytes = new Uint8Array(Buffer.allocUnsafeSlow(capacityBytes).buffer);
     this.usedBytes = 0;
+  }
+
+  get isBusy(): boolean {
+    return this.busyCount > 0;
   }
 }
 

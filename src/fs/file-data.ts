@@ -22,6 +22,8 @@ export interface StreamProgress {
   rest: number;
   /** Pages before this one, from `page` on, are full. */
   fullUntil: number;
+  /** Whether the next cuts are being looked for. */
+  isNaming: boolean;
 }
 
 export class FileData {
@@ -31,8 +33,8 @@ export class FileData {
   stream: StreamProgress | undefined;
   /** Whether extents may be stored under this inode: a file that never was committed needs no look-ups. */
   mayBeStored: boolean;
-  /** The eager sealing under way, if any; never rejects. */
-  sealing: Promise<void> | undefined;
+  /** The eager sealings under way; they never reject. */
+  readonly sealings = new Set<Promise<void>>();
   readonly #metadata: MetadataStore;
   readonly #memory: WriteMemory;
   readonly #ledger: HeldBytes;
@@ -47,7 +49,7 @@ export class FileData {
   }
 
   get isClean(): boolean {
-    return this.live.isEmpty && this.frozen === undefined && this.sealing === undefined;
+    return this.live.isEmpty && this.frozen === undefined && this.sealings.size === 0;
   }
 
   /** Visit what a range of one page holds, in order, holes included; the newest layer wins. */
@@ -137,12 +139,11 @@ export class FileData {
     return { source, offset: 0 };
   }
 
-  /** Note that a page's end was written; @returns whether enough full pages wait to be sealed. */
-  noteStream(page: number, batchPages: number): boolean {
-    if (!isHeldThroughout(this.live.pages.get(page))) return false;
+  /** Note that a page's end was written: it is the stream's next full one, or the first of another stream. */
+  noteStream(page: number): void {
+    if (!isHeldThroughout(this.live.pages.get(page))) return;
     if (this.stream?.fullUntil === page) this.stream.fullUntil = page + 1;
-    else this.stream = { page, rest: 0, fullUntil: page + 1 };
-    return this.stream.fullUntil - this.stream.page >= batchPages && this.sealing === undefined;
+    else this.stream = { page, rest: 0, fullUntil: page + 1, isNaming: false };
   }
 
   /** A source was sealed or copied: back to the pool with it, unless a run of its page still refers to it. */

@@ -22,6 +22,9 @@ export const INLINE_COMMIT_BYTES = 128 * 1024;
 /** Full pages that make an eager sealing batch. */
 export const STREAM_BATCH_PAGES = (4 * 1024 * 1024) / EXTENT_PAGE_BYTES;
 
+/** Eager sealing batches of one file that are under way at once: one is named while others are sealed and written. */
+export const STREAM_BATCHES_IN_FLIGHT = 3;
+
 /** Bytes handed to the chunk store in one call of a commit. */
 export const SEAL_BATCH_BYTES = 8 * 1024 * 1024;
 

@@ -1,21 +1,12 @@
-/**
- * From changed bytes in memory to chunks: gathers contiguous runs, hands them to the chunk store, and turns the runs
- * into references to what was stored. Used by the committer (frozen generation) and for streams while they are written.
- */
-import type { ChunkStore, StoredChunk } from "../chunkstore/chunk-store.ts";
+/** Seals a frozen generation: gathers its contiguous runs and hands them to the chunk store. */
+import type { ChunkStore } from "../chunkstore/chunk-store.ts";
 import { EXTENT_PAGE_BYTES } from "../format/records.ts";
 import { type MaybePromise, andThen } from "../maybe-promise.ts";
 import { DataSource, type Run } from "./dirty-runs.ts";
 import type { FileData } from "./file-data.ts";
 import { SEALS_IN_FLIGHT, SEAL_BATCH_BYTES } from "./limits.ts";
 import type { Overlay, Segment } from "./overlay.ts";
-
-/** Contiguous bytes of one file that are held in memory. */
-interface Stretch {
-  readonly file: FileData;
-  readonly segments: Segment[];
-  lengthBytes: number;
-}
+import { type Stretch, convert, pieceOf, release } from "./stretch.ts";
 
 function isContinuation(last: Segment | undefined, page: number, run: Run): boolean {
   if (last === undefined) return false;
@@ -51,46 +42,6 @@ function stretchesOf(file: FileData, overlay: Overlay): Stretch[] {
   return stretches;
 }
 
-function pieceOf(segment: Segment): Uint8Array {
-  return segment.source.bytes.subarray(segment.sourceOffset, segment.sourceOffset + (segment.end - segment.start));
-}
-
-/** Replace a stretch's runs, in whichever generation they are by now, by runs of its chunks. */
-function convert(stretch: Stretch, chunks: readonly StoredChunk[]): void {
-  let index = 0;
-  let chunkOffset = 0;
-  for (const segment of stretch.segments) {
-    const runs: Run[] = [];
-    let position = segment.start;
-    while (position < segment.end) {
-      const chunk = chunks[index];
-      if (chunk === undefined) break;
-      const take = Math.min(segment.end - position, chunk.lengthBytes - chunkOffset);
-      runs.push({ start: position, end: position + take, source: chunk.id, sourceOffset: chunkOffset });
-      position += take;
-      chunkOffset += take;
-      if (chunkOffset === chunk.lengthBytes) {
-        index++;
-        chunkOffset = 0;
-      }
-    }
-    if (runs.length > 0) {
-      stretch.file.live.convert(segment, runs);
-      stretch.file.frozen?.convert(segment, runs);
-    }
-    if (index === chunks.length) return;
-  }
-}
-
-/** Give memory back that no run refers to any more. */
-function release(stretch: Stretch): void {
-  let last: DataSource | undefined;
-  for (const { page, source } of stretch.segments) {
-    if (source !== last) stretch.file.release(page, source);
-    last = source;
-  }
-}
-
 function batchesOf(stretches: readonly Stretch[]): Stretch[][] {
   const batches: Stretch[][] = [];
   let current: Stretch[] = [];
@@ -118,7 +69,7 @@ export function sealFrozen(
   chunks: ChunkStore,
   inlineLimitBytes: number,
 ): MaybePromise<void> {
-  const sealing = files.flatMap((file) => file.sealing ?? []);
+  const sealing = files.flatMap((file) => [...file.sealings]);
   if (sealing.length === 0) return sealStretches(files, chunks, inlineLimitBytes);
   return Promise.all(sealing).then(() => sealFrozen(files, chunks, inlineLimitBytes));
 }
@@ -152,45 +103,4 @@ function sealBatch(batch: readonly Stretch[], chunks: ChunkStore, place: "inline
       release(stretch);
     });
   });
-}
-
-/**
- * Seal the full pages of a stream that is still being written, up to the last content-defined cut.
- * What fails stays in memory and is tried again, and reported, by the next commit.
- * @returns Never rejects; settles when the runs are converted.
- */
-export async function sealStream(file: FileData, chunks: ChunkStore): Promise<void> {
-  const stream = file.stream;
-  if (stream === undefined) return;
-  const stretch: Stretch = { file, segments: [], lengthBytes: 0 };
-  for (let page = stream.page; page < stream.fullUntil; page++) {
-    const from = page === stream.page ? stream.rest : 0;
-    for (const run of file.live.pages.get(page) ?? []) {
-      if (run.end <= from) continue;
-      if (!(run.source instanceof DataSource)) {
-        file.stream = undefined;
-        return;
-      }
-      const start = Math.max(run.start, from);
-      const sourceOffset = run.sourceOffset + (start - run.start);
-      stretch.segments.push({ page, start, end: run.end, source: run.source, sourceOffset });
-      stretch.lengthBytes += run.end - start;
-    }
-  }
-  for (const segment of stretch.segments) segment.source.isBusy = true;
-  try {
-    const [stored = []] = await chunks.store([{ pieces: stretch.segments.map(pieceOf), isFinal: false }], "pack");
-    convert(stretch, stored);
-    const consumed = stored.reduce((sum, chunk) => sum + chunk.lengthBytes, 0);
-    if (file.stream === stream) {
-      const position = stream.rest + consumed;
-      stream.page += Math.floor(position / EXTENT_PAGE_BYTES);
-      stream.rest = position % EXTENT_PAGE_BYTES;
-    }
-  } catch {
-    file.stream = undefined;
-  } finally {
-    for (const segment of stretch.segments) segment.source.isBusy = false;
-    release(stretch);
-  }
 }
