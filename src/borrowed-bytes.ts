@@ -1,10 +1,10 @@
 /** Bytes lent to a reader. */
 import type { MaybePromise } from "./maybe-promise.ts";
 
-/** Read-only pieces in order, the borrower's until {@link BorrowedBytes.release}, to be called once. */
+/** Read-only pieces in order, the borrower's until `release`, to be called once. */
 export interface BorrowedBytes {
   readonly pieces: readonly Uint8Array[];
-  release(): void;
+  readonly release: () => void;
 }
 
 const KEEP = (): void => undefined;
@@ -28,7 +28,7 @@ export function joinLoans(loans: readonly BorrowedBytes[]): BorrowedBytes {
 
 /** Wait for all. @throws The first failure, once everything else is given back. */
 export async function settleLoans(loans: readonly MaybePromise<BorrowedBytes>[]): Promise<BorrowedBytes[]> {
-  const outcomes = await Promise.allSettled(loans);
+  const outcomes = await Promise.allSettled(loans.map((loan) => Promise.resolve(loan)));
   const lent = outcomes.flatMap((outcome) => (outcome.status === "fulfilled" ? outcome.value : []));
   const failed = outcomes.find((outcome) => outcome.status === "rejected");
   if (failed === undefined) return lent;

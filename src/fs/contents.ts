@@ -133,7 +133,7 @@ export class Contents {
     try {
       return this.#chunks.read(id, offset, lengthBytes);
     } catch (error) {
-      return Promise.reject(error as Error);
+      return Promise.reject(error);
     }
   }
 
