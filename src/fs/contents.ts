@@ -124,17 +124,15 @@ export class Contents {
     if (rest <= 0n) return lend([]);
     const wanted = rest < BigInt(lengthBytes) ? Number(rest) : lengthBytes;
     const pieces = this.#pieces(inode, offset, wanted);
-    const loans = pieces.map((piece) => (piece instanceof Uint8Array ? lend([piece]) : this.#borrow(piece)));
+    const loans = pieces.map((piece) => {
+      if (piece instanceof Uint8Array) return lend([piece]);
+      try {
+        return this.#chunks.read(piece.id, piece.offset, piece.lengthBytes);
+      } catch (error) {
+        return rejected(error); // what is borrowed beside it has to be given back
+      }
+    });
     return areThere(loans) ? joinLoans(loans) : gather(pieces, loans);
-  }
-
-  /** A failure is a promise too: what was borrowed beside it has to be given back. */
-  #borrow({ id, offset, lengthBytes }: ChunkPiece): MaybePromise<BorrowedBytes> {
-    try {
-      return this.#chunks.read(id, offset, lengthBytes);
-    } catch (error) {
-      return Promise.reject(error);
-    }
   }
 
   /** Ask for what a sequential reader wants next. */
@@ -356,6 +354,11 @@ export class Contents {
     });
     return found;
   }
+}
+
+async function rejected(error: unknown): Promise<BorrowedBytes> {
+  await Promise.resolve();
+  throw error;
 }
 
 function areThere(loans: readonly MaybePromise<BorrowedBytes>[]): loans is readonly BorrowedBytes[] {
