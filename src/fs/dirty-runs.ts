@@ -9,7 +9,8 @@ export class DataSource {
   readonly bytes: Uint8Array;
   /** Bytes handed out so far, from the front. */
   usedBytes: number;
-  isBusy = false;
+  /** Engines that read it: small runs of several files share one source. */
+  #readerCount = 0;
   /** Belongs to one page of one file and goes back to a pool. */
   readonly isPooled: boolean;
   /** In the pool: nobody's. */
@@ -19,6 +20,19 @@ export class DataSource {
     this.isPooled = isPooled;
     this.bytes = new Uint8Array(Buffer.allocUnsafeSlow(capacityBytes).buffer);
     this.usedBytes = 0;
+  }
+
+  get isBusy(): boolean {
+    return this.#readerCount > 0;
+  }
+
+  /** An engine begins to read it; to be followed by one {@link letGo}. */
+  hold(): void {
+    this.#readerCount += 1;
+  }
+
+  letGo(): void {
+    this.#readerCount -= 1;
   }
 }
 
