@@ -7,7 +7,7 @@ import { copyOf } from "../bytes.ts";
 import type { ChunkStore } from "../chunkstore/chunk-store.ts";
 import { TcfsError } from "../errors.ts";
 import { EXTENT_PAGE_BYTES, type InodeRecord } from "../format/records.ts";
-import type { ChunkId } from "../ids.ts";
+import type { ChunkId, InodeNumber } from "../ids.ts";
 import { type MaybePromise, isPromise } from "../maybe-promise.ts";
 import type { MetadataStore } from "../metadata/metadata-store.ts";
 import { DataSource, HOLE, type RunSource, ZERO } from "./dirty-runs.ts";
@@ -58,6 +58,14 @@ function forEachPage(
     page++;
     start = 0;
   }
+}
+
+/**
+ * Bytes that a write to a range of a page replaces; none past the end. A page's first change reads what is stored of it
+ * even so: a page that cannot be read must fail its writer, not the commit of all.
+ */
+function replacedBytes(file: FileData, page: number, start: number, end: number, isBeyondEnd: boolean): number {
+  return isBeyondEnd && file.live.pages.has(page) ? 0 : file.occupiedBytes(page, start, end);
 }
 
 /** One read of a chunk, put together from adjacent extents. */
@@ -162,7 +170,7 @@ export class Contents {
     const file = this.#files.open(inode);
     const isBeyondEnd = offset >= inode.lengthBytes;
     forEachPage(offset, data.length, (page, start, end, done) => {
-      const occupied = isBeyondEnd ? 0 : file.occupiedBytes(page, start, end);
+      const occupied = replacedBytes(file, page, start, end, isBeyondEnd);
       if (occupied > 0) this.#files.noteReleased(occupied);
       file.write(page, start, data.subarray(done, done + (end - start)));
       this.#occupy(inode, end - start - occupied);
@@ -195,10 +203,19 @@ export class Contents {
     }
     if (lengthBytes > 0n && endPageOf(inode.lengthBytes) - pageOf(lengthBytes) > MAX_SCANNED_PAGES) {
       return this.#storedPages(inode, lengthBytes, inode.lengthBytes).then((pages) => {
-        if (lengthBytes < inode.lengthBytes) this.#cut(inode, lengthBytes, pages);
+        const present = this.#present(inode.ino);
+        if (lengthBytes < present.lengthBytes) this.#cut(present, lengthBytes, pages);
+        this.#metadata.putInode(present);
       });
     }
     this.#cut(inode, lengthBytes, undefined);
+  }
+
+  /** After an await: the record may have left the cache and come back as another object. Put it in the same step. */
+  #present(ino: InodeNumber): InodeRecord {
+    const inode = this.#metadata.getInode(ino);
+    if (inode === undefined) throw new TcfsError("TCFS_STALE", `inode ${ino} does not exist`);
+    return inode;
   }
 
   #cut(inode: InodeRecord, lengthBytes: bigint, pages: readonly number[] | undefined): void {
@@ -237,7 +254,9 @@ export class Contents {
     const end = offset + lengthBytes;
     if (endPageOf(end) - pageOf(offset) > MAX_SCANNED_PAGES) {
       return this.#storedPages(inode, offset, end).then((pages) => {
-        this.#punchPages(inode, offset, end, pages);
+        const present = this.#present(inode.ino);
+        this.#punchPages(present, offset, end, pages);
+        this.#metadata.putInode(present);
       });
     }
     this.punchSmall(inode, offset, lengthBytes);
@@ -318,7 +337,7 @@ export class Contents {
   ): void {
     const isPlaced = piece.source instanceof Uint8Array;
     forEachPage(offset, piece.lengthBytes, (page, start, end, done) => {
-      const occupied = offset >= to.lengthBytes ? 0 : target.occupiedBytes(page, start, end);
+      const occupied = replacedBytes(target, page, start, end, offset >= to.lengthBytes);
       target.live.replace(page, start, end, piece.source, isPlaced ? piece.sourceOffset + done : 0);
       this.#occupy(to, (piece.source === HOLE ? 0 : end - start) - occupied);
     });
