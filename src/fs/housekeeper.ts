@@ -59,8 +59,8 @@ export class Housekeeper {
 
   /** Little synced writes ride in the metadata: move them to packs. */
   async #tidy(): Promise<void> {
-    const { chunks, barrier } = this.#options;
-    if (this.#stop.signal.aborted || chunks.statistics().inlineBytes === 0) return;
+    const { chunks, barrier, space } = this.#options;
+    if (this.#stop.signal.aborted || !space.isAmple || chunks.statistics().inlineBytes === 0) return;
     await chunks.migrateInline();
     if (chunks.isDirty) await barrier();
   }

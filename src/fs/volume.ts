@@ -88,7 +88,9 @@ export class Volume {
     const onChange = (): void => {
       committer.noteChange();
     };
-    const defragmenter = new Defragmenter({ files, metadata, contents, clock, onChange });
+    const hasRoom = (): boolean =>
+      space.isAmple && !committer.isOverfull && (committer.failure ?? committer.stall) === undefined;
+    const defragmenter = new Defragmenter({ files, metadata, contents, clock, hasRoom, onChange });
     const onOutcome = (error: unknown): void => {
       space.noteCommit();
       if (error === undefined) housekeeper.consider();

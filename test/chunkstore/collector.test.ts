@@ -122,6 +122,21 @@ describe("collection", () => {
     expectSameBytes(await vault.get(kept), noise("kept", 10_000));
   });
 
+  test("moves nothing into the room that commits need, and gives back dead packs all the same", async () => {
+    const disk = new FaultyDisk(new NodeDisk());
+    await using vault = await TestVault.open({ disk, packBytes: 100_000, openPacks: 1 });
+    await vault.commit(new Map([[1, ids(await vault.put(noise("kept", 10_000)))]]));
+    for (let i = 0; i < 20; i++) await vault.commit(new Map([[2, ids(await vault.put(noise(String(i), 30_000)))]]));
+    await vault.commit(new Map([[2, []]]));
+    await vault.reopen();
+    disk.availableBytes = 16 * 1024 * 1024;
+    const { freedBytes, rewrittenBytes } = await vault.collect();
+    expect(rewrittenBytes).toBe(0);
+    expect(freedBytes).toBeGreaterThan(400_000);
+    disk.availableBytes = undefined;
+    expect((await vault.collect()).rewrittenBytes).toBe(10_000);
+  });
+
   test("collects nothing when a chunk that a file refers to is missing", async () => {
     await using vault = await TestVault.open();
     const chunks = await vault.put(noise("there", 1000));
