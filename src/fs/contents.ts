@@ -169,15 +169,22 @@ export class Contents {
   write(inode: InodeRecord, offset: bigint, data: Uint8Array): void {
     const file = this.#files.open(inode);
     const isBeyondEnd = offset >= inode.lengthBytes;
-    forEachPage(offset, data.length, (page, start, end, done) => {
+    let writtenBytes = 0;
+    const writePage = (page: number, start: number, end: number, done: number): void => {
       const occupied = replacedBytes(file, page, start, end, isBeyondEnd);
       if (occupied > 0) this.#files.noteReleased(occupied);
       file.write(page, start, data.subarray(done, done + (end - start)));
       this.#occupy(inode, end - start - occupied);
+      writtenBytes = done + (end - start);
       if (end === EXTENT_PAGE_BYTES && file.noteStream(page, STREAM_BATCH_PAGES)) this.#sealStream(file);
-    });
-    const end = offset + BigInt(data.length);
-    if (end > inode.lengthBytes) inode.lengthBytes = end;
+    };
+    try {
+      forEachPage(offset, data.length, writePage);
+    } finally {
+      const end = offset + BigInt(writtenBytes);
+      if (writtenBytes > 0 && end > inode.lengthBytes) inode.lengthBytes = end;
+      if (writtenBytes < data.length) this.#metadata.putInode(inode); // a page that cannot be read: the rest is written
+    }
   }
 
   #sealStream(file: FileData): void {
@@ -226,11 +233,13 @@ export class Contents {
     if (lengthBytes === 0n) {
       this.#occupy(inode, -inode.allocatedBytes);
     } else {
+      let cutBytes = 0; // taken off at once, and only if every page can be read
       const each = (number: number): void => {
-        this.#occupy(inode, -file.occupiedBytes(number, number === page ? rest : 0, EXTENT_PAGE_BYTES));
+        cutBytes += file.occupiedBytes(number, number === page ? rest : 0, EXTENT_PAGE_BYTES);
       };
       if (pages !== undefined) pages.forEach(each);
       else for (let number = page; number < endPage; number++) each(number);
+      this.#occupy(inode, -cutBytes);
     }
     file.live.cut(page, rest, endPage);
     file.stream = undefined;

@@ -10,12 +10,13 @@ const caller = { uid: 0, gid: 0, pid: 1, onInterrupt: (): void => undefined };
 const bad = "bad" as Name;
 const good = "good" as Name;
 
-/** From now on the records that a store reads by this method for `ino` do not verify. */
-function damage(method: "getExtentPage" | "getInode", ino: InodeNumber): void {
+/** From now on the records that a store reads by this method for `ino` (and page) do not verify. */
+function damage(method: "getExtentPage" | "getInode", ino: InodeNumber, page?: number): void {
   const prototype = LevelMetadataStore.prototype as unknown as Record<string, (...args: unknown[]) => unknown>;
   const original = prototype[method];
   vi.spyOn(prototype, method).mockImplementation(function (this: unknown, ...args: unknown[]) {
-    if (args[0] === ino) throw new TcfsError("TCFS_CORRUPT", "made to be damaged");
+    if (args[0] === ino && (page === undefined || args[1] === page))
+      throw new TcfsError("TCFS_CORRUPT", "made to be damaged");
     return original?.apply(this, args);
   });
 }
@@ -79,6 +80,35 @@ describe("a file whose extents are damaged", () => {
     await vault.volume.operations.syncAll();
     await vault.crash();
     expect(await contentOf(vault, good)).toBe("goodg");
+  });
+});
+
+describe("a file of which one page is damaged", () => {
+  it("still has its allocated bytes after a truncate that failed", async () => {
+    await using vault = await TestVault.create();
+    const ino = await make(vault, bad, 1024 * KIB);
+    await vault.reopen();
+    damage("getExtentPage", ino, 2);
+    const { operations } = vault.volume;
+    for (let i = 0; i < 3; i++) expect(() => operations.setAttributes(ino, { lengthBytes: 1n }, caller)).toThrow();
+    expect(await operations.getAttributes(ino)).toMatchObject({ allocatedBytes: 1024n * 1024n });
+  });
+
+  it("has no bytes past its end after a write that failed midway", async () => {
+    await using vault = await TestVault.create();
+    const ino = await make(vault, bad, 100);
+    await vault.reopen();
+    damage("getExtentPage", ino, 1);
+    await expect(write(vault, ino, 50, Buffer.alloc(512 * KIB, "w"))).rejects.toMatchObject({ code: "TCFS_CORRUPT" });
+    vi.restoreAllMocks();
+    await vault.volume.operations.syncAll();
+    await vault.crash();
+    const { lengthBytes, allocatedBytes } = await vault.volume.operations.getAttributes(ino);
+    expect(allocatedBytes, "what is allocated lies before the end").toBeLessThanOrEqual(lengthBytes);
+    const grown = await vault.volume.operations.setAttributes(ino, { lengthBytes: 512n * 1024n }, caller);
+    const content = Buffer.concat(await vault.volume.operations.read(ino, 0n, 512 * KIB, caller));
+    expect(grown.lengthBytes).toBe(512n * 1024n);
+    expect(content.subarray(Number(lengthBytes)).every((byte) => byte === 0)).toBe(true);
   });
 });
 
