@@ -108,7 +108,7 @@ describe("sealFrozen", () => {
     }
     const frozen = files.freeze();
     let isSettled = false;
-    const sealing = sealFrozen(frozen.files, chunks.asStore(), 0).finally(() => {
+    const sealing = Promise.resolve(sealFrozen(frozen.files, chunks.asStore(), 0)).finally(() => {
       isSettled = true;
     });
     sealing.catch(() => undefined);
