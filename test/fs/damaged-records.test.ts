@@ -37,7 +37,10 @@ async function contentOf(vault: TestVault, name: Name): Promise<string> {
   const { operations } = vault.volume;
   const found = await operations.lookup(ROOT_INODE, name);
   if (found === undefined) return "missing";
-  return Buffer.concat(await operations.read(found.ino, 0n, Number(found.lengthBytes), caller)).toString();
+  const loan = await operations.read(found.ino, 0n, Number(found.lengthBytes), caller);
+  const content = Buffer.concat(loan.pieces).toString();
+  loan.release();
+  return content;
 }
 
 afterEach(() => {
@@ -106,7 +109,9 @@ describe("a file of which one page is damaged", () => {
     const { lengthBytes, allocatedBytes } = await vault.volume.operations.getAttributes(ino);
     expect(allocatedBytes, "what is allocated lies before the end").toBeLessThanOrEqual(lengthBytes);
     const grown = await vault.volume.operations.setAttributes(ino, { lengthBytes: 512n * 1024n }, caller);
-    const content = Buffer.concat(await vault.volume.operations.read(ino, 0n, 512 * KIB, caller));
+    const loan = await vault.volume.operations.read(ino, 0n, 512 * KIB, caller);
+    const content = Buffer.concat(loan.pieces);
+    loan.release();
     expect(grown.lengthBytes).toBe(512n * 1024n);
     expect(content.subarray(Number(lengthBytes)).every((byte) => byte === 0)).toBe(true);
   });

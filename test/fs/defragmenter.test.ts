@@ -1,5 +1,6 @@
 import { setTimeout } from "node:timers/promises";
 import { describe, expect, it } from "vitest";
+import type { BorrowedBytes } from "../../src/borrowed-bytes.ts";
 import type { Extent, ExtentPage } from "../../src/format/records.ts";
 import type { Contents } from "../../src/fs/contents.ts";
 import { Defragmenter, pieceRuns } from "../../src/fs/defragmenter.ts";
@@ -45,9 +46,9 @@ async function recut(later: ExtentPage, hasRoom = true): Promise<boolean> {
   const inode = blankInode(ino, 1 as Epoch, { seconds: 0, nanoseconds: 0 }, owner);
   let page = pieces(20);
   const metadata = { getInode: () => inode, getExtentPage: () => page } as unknown as MetadataStore;
-  const read = (_inode: unknown, _offset: bigint, lengthBytes: number): Promise<Uint8Array[]> => {
+  const read = (_inode: unknown, _offset: bigint, lengthBytes: number): Promise<BorrowedBytes> => {
     page = [...later];
-    return Promise.resolve([new Uint8Array(lengthBytes)]);
+    return Promise.resolve({ pieces: [new Uint8Array(lengthBytes)], release: () => undefined });
   };
   const files = new FileTable(metadata);
   let nowMs = 0;

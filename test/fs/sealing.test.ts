@@ -66,9 +66,9 @@ function newFile(ino: number): InodeRecord {
 }
 
 function bytesAt(contents: Contents, inode: InodeRecord, lengthBytes: number): Buffer {
-  const pieces = contents.read(inode, 0n, lengthBytes);
-  if (pieces instanceof Promise) throw new RangeError("not in memory");
-  return Buffer.concat(pieces);
+  const loan = contents.read(inode, 0n, lengthBytes);
+  if (loan instanceof Promise) throw new RangeError("not in memory");
+  return Buffer.concat(loan.pieces);
 }
 
 describe("sealStream", () => {
