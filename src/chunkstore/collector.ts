@@ -31,6 +31,8 @@ const DOOMED_PER_BATCH = 4096;
 const MOVE_BYTES = 8 * 1024 * 1024;
 /** Moved content after which a commit makes the new places durable. */
 const MOVED_PER_BATCH_BYTES = 64 * 1024 * 1024;
+/** Room on the disk that moving leaves alone: without it no commit could make the moves durable, nor free anything. */
+const UNTOUCHED_BYTES = 24 * 1024 * 1024;
 /** Below this share of live bytes a pack is worth emptying. */
 const LIVE_SHARE = 0.5;
 
@@ -222,8 +224,11 @@ export class Collector {
 
   /** @returns False where there is no room to move into: then only packs without live chunks give theirs back. */
   async #move(moves: readonly ChunkMove[]): Promise<boolean> {
+    const { disk, directory, mover } = this.#options;
     try {
-      await this.#options.mover.move(moves);
+      const { availableBytes } = await disk.space(directory);
+      if (availableBytes < UNTOUCHED_BYTES + MOVE_BYTES) return false;
+      await mover.move(moves);
       return true;
     } catch (error) {
       if (isTcfsError(error, "TCFS_STORE_FULL")) return false;

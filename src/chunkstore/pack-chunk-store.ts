@@ -197,6 +197,7 @@ export class PackChunkStore implements ChunkStore, AsyncDisposable {
   #isThere(key: ChunkIdKey, record: ChunkRecord | undefined, waiting: Promise<void>[]): boolean {
     const uncommitted = this.#ledger.uncommitted(key);
     if (uncommitted !== undefined) {
+      this.#ledger.rescue(key); // condemned while it was moved: the next batch would delete what this one writes
       if (uncommitted.written !== undefined) waiting.push(uncommitted.written);
       return true;
     }

@@ -130,6 +130,7 @@ export class Committer {
   /** Commit what there is and stop the clockwork. */
   async close(): Promise<void> {
     try {
+      await this.#running; // one that fails would take a next one with it untried
       if (this.#failure === undefined) await this.commit();
     } finally {
       this.#timer?.cancel();

@@ -7,7 +7,7 @@ import { copyOf } from "../bytes.ts";
 import type { ChunkStore } from "../chunkstore/chunk-store.ts";
 import { TcfsError } from "../errors.ts";
 import { EXTENT_PAGE_BYTES, type InodeRecord } from "../format/records.ts";
-import type { ChunkId } from "../ids.ts";
+import type { ChunkId, InodeNumber } from "../ids.ts";
 import { type MaybePromise, isPromise } from "../maybe-promise.ts";
 import type { MetadataStore } from "../metadata/metadata-store.ts";
 import { DataSource, HOLE, type RunSource, ZERO } from "./dirty-runs.ts";
@@ -58,6 +58,14 @@ function forEachPage(
     page++;
     start = 0;
   }
+}
+
+/**
+ * Bytes that a write to a range of a page replaces; none past the end. A page's first change reads what is stored of it
+ * even so: a page that cannot be read must fail its writer, not the commit of all.
+ */
+function replacedBytes(file: FileData, page: number, start: number, end: number, isBeyondEnd: boolean): number {
+  return isBeyondEnd && file.live.pages.has(page) ? 0 : file.occupiedBytes(page, start, end);
 }
 
 /** One read of a chunk, put together from adjacent extents. */
@@ -159,17 +167,24 @@ export class Contents {
   write(inode: InodeRecord, offset: bigint, data: Uint8Array): void {
     const file = this.#files.open(inode);
     const isBeyondEnd = offset >= inode.lengthBytes;
-    forEachPage(offset, data.length, (page, start, end, done) => {
-      const occupied = isBeyondEnd ? 0 : file.occupiedBytes(page, start, end);
+    let writtenBytes = 0;
+    const writePage = (page: number, start: number, end: number, done: number): void => {
+      const occupied = replacedBytes(file, page, start, end, isBeyondEnd);
       if (occupied > 0) this.#files.noteReleased(occupied);
       file.write(page, start, data.subarray(done, done + (end - start)));
       this.#occupy(inode, end - start - occupied);
+      writtenBytes = done + (end - start);
       if (end !== EXTENT_PAGE_BYTES) return;
       file.noteStream(page);
       this.#sealer.consider(file);
-    });
-    const end = offset + BigInt(data.length);
-    if (end > inode.lengthBytes) inode.lengthBytes = end;
+    };
+    try {
+      forEachPage(offset, data.length, writePage);
+    } finally {
+      const end = offset + BigInt(writtenBytes);
+      if (writtenBytes > 0 && end > inode.lengthBytes) inode.lengthBytes = end;
+      if (writtenBytes < data.length) this.#metadata.putInode(inode); // a page that cannot be read: the rest is written
+    }
   }
 
   #occupy(inode: InodeRecord, bytes: number): void {
@@ -186,10 +201,19 @@ export class Contents {
     }
     if (lengthBytes > 0n && endPageOf(inode.lengthBytes) - pageOf(lengthBytes) > MAX_SCANNED_PAGES) {
       return this.#storedPages(inode, lengthBytes, inode.lengthBytes).then((pages) => {
-        if (lengthBytes < inode.lengthBytes) this.#cut(inode, lengthBytes, pages);
+        const present = this.#present(inode.ino);
+        if (lengthBytes < present.lengthBytes) this.#cut(present, lengthBytes, pages);
+        this.#metadata.putInode(present);
       });
     }
     this.#cut(inode, lengthBytes, undefined);
+  }
+
+  /** After an await: the record may have left the cache and come back as another object. Put it in the same step. */
+  #present(ino: InodeNumber): InodeRecord {
+    const inode = this.#metadata.getInode(ino);
+    if (inode === undefined) throw new TcfsError("TCFS_STALE", `inode ${ino} does not exist`);
+    return inode;
   }
 
   #cut(inode: InodeRecord, lengthBytes: bigint, pages: readonly number[] | undefined): void {
@@ -200,11 +224,13 @@ export class Contents {
     if (lengthBytes === 0n) {
       this.#occupy(inode, -inode.allocatedBytes);
     } else {
+      let cutBytes = 0; // taken off at once, and only if every page can be read
       const each = (number: number): void => {
-        this.#occupy(inode, -file.occupiedBytes(number, number === page ? rest : 0, EXTENT_PAGE_BYTES));
+        cutBytes += file.occupiedBytes(number, number === page ? rest : 0, EXTENT_PAGE_BYTES);
       };
       if (pages !== undefined) pages.forEach(each);
       else for (let number = page; number < endPage; number++) each(number);
+      this.#occupy(inode, -cutBytes);
     }
     file.live.cut(page, rest, endPage);
     file.stream = undefined;
@@ -228,7 +254,9 @@ export class Contents {
     const end = offset + lengthBytes;
     if (endPageOf(end) - pageOf(offset) > MAX_SCANNED_PAGES) {
       return this.#storedPages(inode, offset, end).then((pages) => {
-        this.#punchPages(inode, offset, end, pages);
+        const present = this.#present(inode.ino);
+        this.#punchPages(present, offset, end, pages);
+        this.#metadata.putInode(present);
       });
     }
     this.punchSmall(inode, offset, lengthBytes);
@@ -309,7 +337,7 @@ export class Contents {
   ): void {
     const isPlaced = piece.source instanceof Uint8Array;
     forEachPage(offset, piece.lengthBytes, (page, start, end, done) => {
-      const occupied = offset >= to.lengthBytes ? 0 : target.occupiedBytes(page, start, end);
+      const occupied = replacedBytes(target, page, start, end, offset >= to.lengthBytes);
       target.live.replace(page, start, end, piece.source, isPlaced ? piece.sourceOffset + done : 0);
       this.#occupy(to, (piece.source === HOLE ? 0 : end - start) - occupied);
     });

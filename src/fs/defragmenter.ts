@@ -56,6 +56,8 @@ export interface DefragmenterOptions {
   readonly metadata: MetadataStore;
   readonly contents: Contents;
   readonly clock: Clock;
+  /** Whether there is room for what can wait: on the disk and in memory. */
+  readonly hasRoom: () => boolean;
   /** Changes wait for a commit. */
   readonly onChange: () => void;
 }
@@ -110,7 +112,7 @@ export class Defragmenter {
     let bytes = 0;
     const now = this.#options.clock.monotonicMs();
     for (const [key, { ino, page, sinceMs }] of this.#candidates) {
-      if (bytes >= MAX_PASS_BYTES || this.#isClosed) return;
+      if (bytes >= MAX_PASS_BYTES || this.#isClosed || !this.#options.hasRoom()) return;
       if (now - sinceMs < QUIET_MS || this.#options.files.find(ino) !== undefined) continue;
       this.#candidates.delete(key);
       try {
@@ -159,7 +161,14 @@ export class Defragmenter {
 }
 
 function isSamePage(a: ExtentPage, b: ExtentPage): boolean {
+  return a.length === b.length && a.every((extent, index) => isSameExtent(extent, b[index] as Extent));
+}
+
+function isSameExtent(a: Extent, b: Extent): boolean {
   return (
-    a.length === b.length && a.every((extent, index) => Buffer.compare(extent.chunk, (b[index] as Extent).chunk) === 0)
+    a.start === b.start &&
+    a.lengthBytes === b.lengthBytes &&
+    a.chunkOffset === b.chunkOffset &&
+    Buffer.compare(a.chunk, b.chunk) === 0
   );
 }

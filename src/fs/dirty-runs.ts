@@ -9,8 +9,8 @@ export class DataSource {
   readonly bytes: Uint8Array;
   /** Bytes handed out so far, from the front. */
   usedBytes: number;
-  /** How many calls of an engine read it. */
-  busyCount = 0;
+  /** Engines that read it: small runs of several files share one source. */
+  #readerCount = 0;
   /** Belongs to one page of one file and goes back to a pool. */
   readonly isPooled: boolean;
   /** In the pool: nobody's. */
@@ -23,7 +23,16 @@ export class DataSource {
   }
 
   get isBusy(): boolean {
-    return this.busyCount > 0;
+    return this.#readerCount > 0;
+  }
+
+  /** An engine begins to read it; to be followed by one {@link letGo}. */
+  hold(): void {
+    this.#readerCount += 1;
+  }
+
+  letGo(): void {
+    this.#readerCount -= 1;
   }
 }
 

@@ -1,4 +1,5 @@
 /** From a frozen generation, all of it sealed, to the extent pages that a commit stores (FORMAT.md §7). */
+import { isTcfsError } from "../errors.ts";
 import { EXTENT_PAGE_BYTES, type Extent, type ExtentPage } from "../format/records.ts";
 import { ZERO_CHUNK } from "../format/zero-chunk.ts";
 import type { ChunkId, InodeNumber } from "../ids.ts";
@@ -69,7 +70,17 @@ function removePages(
   }
   for (let page = from; page < to; page++) {
     if (except?.pages.has(page) === true) continue;
-    if (metadata.getExtentPage(ino, page).length > 0) batch.putExtentPage(ino, page, []);
+    if (mayHold(metadata, ino, page)) batch.putExtentPage(ino, page, []);
+  }
+}
+
+/** A page that does not verify is removed as one that holds something. */
+function mayHold(metadata: MetadataStore, ino: InodeNumber, page: number): boolean {
+  try {
+    return metadata.getExtentPage(ino, page).length > 0;
+  } catch (error) {
+    if (isTcfsError(error, "TCFS_CORRUPT")) return true;
+    throw error;
   }
 }
 

@@ -34,6 +34,7 @@ export class Housekeeper {
   #running: Promise<CollectionReport> | undefined;
   #lastMs = -Infinity;
   #quiet: Timer | undefined;
+  #tidying: Promise<void> | undefined;
 
   constructor(options: HousekeeperOptions) {
     this.#options = options;
@@ -44,7 +45,7 @@ export class Housekeeper {
     const { clock, onFailure } = this.#options;
     this.#quiet?.cancel();
     this.#quiet = clock.after(QUIET_MS, () => {
-      this.#tidy().catch(onFailure);
+      this.#tidying = this.#tidy().catch(onFailure);
     });
     if (this.#isWorthwhile()) this.makeRoom();
   }
@@ -52,17 +53,21 @@ export class Housekeeper {
   /** Collect in the background, unless one runs or has just run: worthwhile, or something was refused for lack of room. */
   makeRoom(): void {
     const { clock, onFailure } = this.#options;
-    if (this.#running !== undefined || this.#stop.signal.aborted) return;
+    if (this.#running !== undefined || this.#isStopped()) return;
     if (clock.monotonicMs() - this.#lastMs < PAUSE_MS) return;
     this.collect(this.#stop.signal).catch(onFailure);
   }
 
   /** Little synced writes ride in the metadata: move them to packs. */
   async #tidy(): Promise<void> {
-    const { chunks, barrier } = this.#options;
-    if (this.#stop.signal.aborted || chunks.statistics().inlineBytes === 0) return;
+    const { chunks, barrier, space } = this.#options;
+    if (this.#isStopped() || !space.isAmple || chunks.statistics().inlineBytes === 0) return;
     await chunks.migrateInline();
-    if (chunks.isDirty) await barrier();
+    if (chunks.isDirty && !this.#isStopped()) await barrier();
+  }
+
+  #isStopped(): boolean {
+    return this.#stop.signal.aborted;
   }
 
   #isWorthwhile(): boolean {
@@ -94,6 +99,7 @@ export class Housekeeper {
   async close(): Promise<void> {
     this.#stop.abort();
     this.#quiet?.cancel();
+    await this.#tidying;
     await this.#running?.catch(() => undefined);
   }
 }

@@ -61,7 +61,7 @@ function batchesOf(stretches: readonly Stretch[]): Stretch[][] {
 
 /**
  * Store everything that the files' frozen generations hold in memory; at once where that is little.
- * Can be called again after a failure: what was stored by then is not stored twice.
+ * Can be called again after a failure: what was stored by then is not stored twice, and no memory is lent any more.
  * @param inlineLimitBytes - Up to this much in all goes into the metadata batch.
  */
 export function sealFrozen(
@@ -90,9 +90,19 @@ function sealStretches(files: readonly FileData[], chunks: ChunkStore, inlineLim
   if (first === undefined) return;
   if (queue.length === 1) return sealBatch(first, chunks, place);
   const worker = async (): Promise<void> => {
-    for (let batch = queue.shift(); batch !== undefined; batch = queue.shift()) await sealBatch(batch, chunks, place);
+    try {
+      for (let batch = queue.shift(); batch !== undefined; batch = queue.shift()) await sealBatch(batch, chunks, place);
+    } catch (error) {
+      queue.length = 0;
+      throw error;
+    }
   };
-  return Promise.all(Array.from({ length: Math.min(SEALS_IN_FLIGHT, queue.length) }, worker)).then(() => undefined);
+  return allEnded(Array.from({ length: Math.min(SEALS_IN_FLIGHT, queue.length) }, worker));
+}
+
+/** A failure is told once nothing is under way any more. */
+async function allEnded(workers: readonly Promise<void>[]): Promise<void> {
+  for (const outcome of await Promise.allSettled(workers)) if (outcome.status === "rejected") throw outcome.reason;
 }
 
 function sealBatch(batch: readonly Stretch[], chunks: ChunkStore, place: "inline" | "pack"): MaybePromise<void> {

@@ -57,6 +57,11 @@ export class SpaceGuard {
     };
   }
 
+  /** Whether there is more than what writes and commits need at once: work that can wait may take some. */
+  get isAmple(): boolean {
+    return this.#fits(RECHECK_BYTES);
+  }
+
   /** A commit is done: ask the disk, unless it was asked just now and has plenty. */
   noteCommit(): void {
     const now = this.#clock.monotonicMs();

@@ -39,7 +39,7 @@ export class StreamSealer {
 
   /** What fails stays in memory and is tried again, and reported, by the next commit. Never rejects. */
   async #seal(file: FileData, stream: StreamProgress, stretch: Stretch): Promise<void> {
-    for (const { source } of stretch.segments) source.busyCount += 1;
+    for (const { source } of stretch.segments) source.hold();
     stream.isNaming = true;
     try {
       const inputs = [{ pieces: stretch.segments.map(pieceOf), isFinal: false }];
@@ -51,7 +51,7 @@ export class StreamSealer {
     } catch {
       if (file.stream === stream) file.stream = undefined;
     } finally {
-      for (const { source } of stretch.segments) source.busyCount -= 1;
+      for (const { source } of stretch.segments) source.letGo();
       release(stretch);
     }
   }

@@ -270,9 +270,9 @@ export class VolumeOperations implements FileSystemOperations {
   #writeNow(ino: InodeNumber, offset: bigint, data: Uint8Array, clearSetId: boolean): void {
     const { contents, inodes, xattrs, committer } = this.#parts;
     const inode = this.#regular(ino);
+    xattrs.dropCapabilities(inode); // first: xattrs that do not verify must fail before anything has changed
     contents.write(inode, offset, data);
     if (clearSetId) this.#clearSetId(inode);
-    xattrs.dropCapabilities(inode);
     inodes.touchContents(inode);
     committer.noteChange();
   }

@@ -3,6 +3,7 @@
  * `close` makes everything acknowledged durable.
  */
 import type { ChunkStore, CollectionReport } from "../chunkstore/chunk-store.ts";
+import { isTcfsError } from "../errors.ts";
 import { ROOT_INODE } from "../ids.ts";
 import type { MetadataStore } from "../metadata/metadata-store.ts";
 import type { Clock } from "../platform/clock.ts";
@@ -87,7 +88,9 @@ export class Volume {
     const onChange = (): void => {
       committer.noteChange();
     };
-    const defragmenter = new Defragmenter({ files, metadata, contents, clock, onChange });
+    const hasRoom = (): boolean =>
+      space.isAmple && !committer.isOverfull && (committer.failure ?? committer.stall) === undefined;
+    const defragmenter = new Defragmenter({ files, metadata, contents, clock, hasRoom, onChange });
     const onOutcome = (error: unknown): void => {
       space.noteCommit();
       if (error === undefined) housekeeper.consider();
@@ -123,12 +126,17 @@ export class Volume {
     metadata.volume.inodeCount++;
   }
 
+  /** One that does not verify stays, and takes its room: no reason not to mount, or to lose what others wrote. */
   async #clearOrphans(): Promise<void> {
     const { metadata, inodes } = this.#parts;
     for (const ino of await metadata.listOrphans()) {
-      const inode = metadata.getInode(ino);
-      if (inode === undefined) metadata.removeOrphan(ino);
-      else inodes.remove(inode);
+      try {
+        const inode = metadata.getInode(ino);
+        if (inode === undefined) metadata.removeOrphan(ino);
+        else inodes.remove(inode);
+      } catch (error) {
+        if (!isTcfsError(error, "TCFS_CORRUPT")) throw error;
+      }
     }
   }
 
@@ -159,7 +167,10 @@ export class Volume {
     this.#background.defragmenter.close();
     await this.#background.housekeeper.close();
     if (this.#parts.isReadOnly) return;
-    if (this.#parts.committer.failure === undefined) await this.#clearOrphans();
-    await this.#parts.committer.close();
+    try {
+      if (this.#parts.committer.failure === undefined) await this.#clearOrphans();
+    } finally {
+      await this.#parts.committer.close();
+    }
   }
 }

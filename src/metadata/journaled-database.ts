@@ -109,7 +109,7 @@ export class JournaledDatabase {
     const plainBytes = changesBytes(changes);
     if (plainBytes > this.#journaledBytes) return this.#writeThrough(commit, changes);
     if (this.#journal.hasRoom(plainBytes)) return this.#append(commit, changes, plainBytes);
-    return this.#follow().then(() => {
+    return this.#followAll().then(() => {
       if (!this.#journal.hasRoom(plainBytes)) throw new RangeError("the journal has no room for what it should take");
       return this.#append(commit, changes, plainBytes);
     });
@@ -144,7 +144,7 @@ export class JournaledDatabase {
 
   /** Bring the database up to date where that can be done, and let go. Idempotent. */
   async close(): Promise<void> {
-    await this.#follow().catch(() => undefined); // told to onLag; the journal holds it
+    await this.#followAll().catch(() => undefined); // told to onLag; the journal holds it
     await this.#journal.close();
     await this.#database.close();
   }
@@ -163,12 +163,12 @@ export class JournaledDatabase {
   }
 
   async #writeThrough(commit: number, changes: readonly RecordChange[]): Promise<void> {
-    await this.#follow();
+    await this.#followAll();
     await this.#database.write(this.#seal(changes));
     this.#journal.noteStored(commit);
   }
 
-  /** Bring the database up to the present commit. Runs once at a time. */
+  /** Bring the database up to the commit that is the present one when this begins. Runs once at a time. */
   #follow(): Promise<void> {
     this.#following ??= this.#storePending()
       .catch((error: unknown) => {
@@ -179,6 +179,11 @@ export class JournaledDatabase {
         this.#following = undefined;
       });
     return this.#following;
+  }
+
+  /** Until nothing is pending: what is under way may have begun before the last commit. */
+  async #followAll(): Promise<void> {
+    while (!this.#pending.isEmpty) await this.#follow();
   }
 
   /** In several batches: until the last one, with the volume record, the journal holds all of it. */

@@ -76,6 +76,34 @@ describe("collection", () => {
     expect(() => vault.store.read(dead![0]!.id, 0, 1)).toThrow();
   });
 
+  test("keeps a dead chunk that is found again while the batch that moves it is written", async () => {
+    await using vault = await TestVault.open();
+    const chunks = await vault.put(noise("moved", 1000), "inline");
+    await vault.commit(new Map([[1, ids(chunks)]]));
+    await vault.commit(new Map([[1, []]]));
+    await vault.reopen(); // forgets what was touched
+    const { metadata, store } = vault;
+    const walk = metadata.chunks.bind(metadata);
+    let walks = 0;
+    metadata.chunks = async function* () {
+      const isSweep = ++walks === 2;
+      if (!isSweep) yield* walk();
+      if (!isSweep) return;
+      const records = [...metadata.durable.chunks.values()];
+      await store.migrateInline();
+      const batch = metadata.freeze();
+      await store.flushInto(batch);
+      yield* records; // the collection condemns it
+      await vault.put(noise("moved", 1000));
+      await batch.commit();
+      store.committed();
+    };
+    await vault.collect();
+    await vault.commit(new Map([[2, ids(chunks)]]));
+    expect(walks).toBe(2);
+    expectSameBytes(await vault.get(chunks), noise("moved", 1000));
+  });
+
   test("gives back dead packs even where there is no room to move live chunks", async () => {
     const disk = new FaultyDisk(new NodeDisk());
     await using vault = await TestVault.open({ disk, packBytes: 100_000, openPacks: 1 });
@@ -92,6 +120,21 @@ describe("collection", () => {
     disk.heal();
     expect((await vault.collect()).rewrittenBytes).toBe(10_000);
     expectSameBytes(await vault.get(kept), noise("kept", 10_000));
+  });
+
+  test("moves nothing into the room that commits need, and gives back dead packs all the same", async () => {
+    const disk = new FaultyDisk(new NodeDisk());
+    await using vault = await TestVault.open({ disk, packBytes: 100_000, openPacks: 1 });
+    await vault.commit(new Map([[1, ids(await vault.put(noise("kept", 10_000)))]]));
+    for (let i = 0; i < 20; i++) await vault.commit(new Map([[2, ids(await vault.put(noise(String(i), 30_000)))]]));
+    await vault.commit(new Map([[2, []]]));
+    await vault.reopen();
+    disk.availableBytes = 16 * 1024 * 1024;
+    const { freedBytes, rewrittenBytes } = await vault.collect();
+    expect(rewrittenBytes).toBe(0);
+    expect(freedBytes).toBeGreaterThan(400_000);
+    disk.availableBytes = undefined;
+    expect((await vault.collect()).rewrittenBytes).toBe(10_000);
   });
 
   test("collects nothing when a chunk that a file refers to is missing", async () => {

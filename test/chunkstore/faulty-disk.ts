@@ -9,6 +9,8 @@ export class FaultyDisk implements Disk {
   readonly events: DiskAction[] = [];
   /** How often each action still fails, and how. */
   readonly #faults = new Map<DiskAction, { code: TcfsErrorCode; count: number }>();
+  /** What {@link space} says instead of the truth. */
+  availableBytes: number | undefined;
   /** Called before each action; may wait. */
   before: (action: DiskAction) => Promise<void> | void = () => undefined;
 
@@ -73,8 +75,9 @@ export class FaultyDisk implements Disk {
     await this.#disk.syncDirectory(path);
   }
 
-  space(path: string): Promise<DiskSpace> {
-    return this.#disk.space(path);
+  async space(path: string): Promise<DiskSpace> {
+    const space = await this.#disk.space(path);
+    return { ...space, availableBytes: this.availableBytes ?? space.availableBytes };
   }
 }
 

@@ -1,7 +1,14 @@
+import { setTimeout } from "node:timers/promises";
 import { describe, expect, it } from "vitest";
-import type { Extent } from "../../src/format/records.ts";
-import { pieceRuns } from "../../src/fs/defragmenter.ts";
-import type { ChunkId } from "../../src/ids.ts";
+import type { BorrowedBytes } from "../../src/borrowed-bytes.ts";
+import type { Extent, ExtentPage } from "../../src/format/records.ts";
+import type { Contents } from "../../src/fs/contents.ts";
+import { Defragmenter, pieceRuns } from "../../src/fs/defragmenter.ts";
+import { FileTable } from "../../src/fs/file-table.ts";
+import { blankInode } from "../../src/fs/inodes.ts";
+import type { ChunkId, Epoch, InodeNumber } from "../../src/ids.ts";
+import type { MetadataStore } from "../../src/metadata/metadata-store.ts";
+import type { Clock } from "../../src/platform/clock.ts";
 
 const chunk = new Uint8Array(32).fill(1) as ChunkId;
 const piece = (start: number, lengthBytes: number): Extent => ({ start, lengthBytes, chunk, chunkOffset: 0 });
@@ -29,5 +36,61 @@ describe("pieceRuns", () => {
       { start: 300_000, lengthBytes: 65_536 },
       { start: 400_000, lengthBytes: 65_536 },
     ]);
+  });
+});
+
+/** One fragmented page, and what is stored under it by the time its pieces were read. */
+async function recut(later: ExtentPage, hasRoom = true): Promise<boolean> {
+  const ino = 2 as InodeNumber;
+  const owner = { mode: 0o100644, uid: 0, gid: 0 };
+  const inode = blankInode(ino, 1 as Epoch, { seconds: 0, nanoseconds: 0 }, owner);
+  let page = pieces(20);
+  const metadata = { getInode: () => inode, getExtentPage: () => page } as unknown as MetadataStore;
+  const read = (_inode: unknown, _offset: bigint, lengthBytes: number): Promise<BorrowedBytes> => {
+    page = [...later];
+    return Promise.resolve({ pieces: [new Uint8Array(lengthBytes)], release: () => undefined });
+  };
+  const files = new FileTable(metadata);
+  let nowMs = 0;
+  let pass = (): void => undefined;
+  const after = (_ms: number, action: () => void): { cancel: () => void } => {
+    pass = action;
+    return { cancel: () => undefined };
+  };
+  const clock = { monotonicMs: () => nowMs, after } as unknown as Clock;
+  const contents = { read } as unknown as Contents;
+  const defragmenter = new Defragmenter({
+    files,
+    metadata,
+    contents,
+    clock,
+    hasRoom: () => hasRoom,
+    onChange: () => undefined,
+  });
+  defragmenter.note(ino, 0, page);
+  nowMs = 10_000;
+  pass();
+  await setTimeout(1);
+  defragmenter.close();
+  return files.find(ino) !== undefined;
+}
+
+describe("Defragmenter", () => {
+  it("writes the pieces of a quiet page anew", async () => {
+    expect(await recut(pieces(20))).toBe(true);
+  });
+
+  it("leaves a page alone that was cut while its pieces were read", async () => {
+    const cut = [...pieces(19), piece(19 * 4096, 100)];
+    expect(await recut(cut)).toBe(false);
+  });
+
+  it("leaves a page alone whose pieces changed places within their chunk", async () => {
+    const moved = pieces(20).map((extent, index) => ({ ...extent, chunkOffset: index }));
+    expect(await recut(moved)).toBe(false);
+  });
+
+  it("takes no room that is kept for commits", async () => {
+    expect(await recut(pieces(20), false)).toBe(false);
   });
 });
