@@ -88,6 +88,7 @@ export type Request =
   | { readonly kind: "listXattrs"; readonly lengthBytes: number }
   | { readonly kind: "interrupt"; readonly uniqueLow: number; readonly uniqueHigh: number }
   | { readonly kind: "allocate"; readonly mode: number; readonly offset: bigint; readonly lengthBytes: bigint }
+  /** `offset` as the caller gave it: it may be negative. */
   | { readonly kind: "seek"; readonly offset: bigint; readonly whence: "data" | "hole" }
   | {
       readonly kind: "copyRange";
@@ -347,12 +348,12 @@ function decodeFallocate(buffer: RequestBuffer): Request {
   };
 }
 
-/** fuse_lseek_in: fh, offset, whence, padding. The kernel asks for holes and data only. */
+/** fuse_lseek_in: fh, offset, whence, padding. The kernel asks for holes and data only, and checks no offset itself. */
 function decodeLseek(buffer: RequestBuffer): Request {
   buffer.expect(20);
   const whence = buffer.u32(16);
   if (whence !== SEEK_DATA && whence !== SEEK_HOLE) throw new TcfsError("TCFS_INVALID", "lseek whence is unknown");
-  return { kind: "seek", offset: offsetAt(buffer, 8), whence: whence === SEEK_DATA ? "data" : "hole" };
+  return { kind: "seek", offset: BigInt.asIntN(64, buffer.u64(8)), whence: whence === SEEK_DATA ? "data" : "hole" };
 }
 
 /** fuse_copy_file_range_in: fh_in, off_in, nodeid_out, fh_out, off_out, len, flags. */
