@@ -12,6 +12,7 @@ import {
   SEEK_HOLE,
   SETATTR,
   SETXATTR_ACL_KILL_SGID,
+  WRITE_CACHE,
   WRITE_KILL_SUIDGID,
   XATTR_CREATE,
   XATTR_REPLACE,
@@ -62,7 +63,8 @@ export type Request =
     }
   /** The header's inode is the directory that gets the name. */
   | { readonly kind: "link"; readonly ino: InodeNumber; readonly name: Name }
-  | { readonly kind: "read"; readonly offset: bigint; readonly lengthBytes: number }
+  /** `isDirect`: past the page cache (O_DIRECT). */
+  | { readonly kind: "read"; readonly offset: bigint; readonly lengthBytes: number; readonly isDirect: boolean }
   /** `data` is a view. */
   | {
       readonly kind: "write";
@@ -70,6 +72,7 @@ export type Request =
       readonly data: Uint8Array;
       readonly clearSetId: boolean;
       readonly sync: boolean;
+      readonly isDirect: boolean;
     }
   | {
       readonly kind: "readDirectory";
@@ -172,10 +175,11 @@ const DECODERS: ReadonlyMap<number, Decoder> = new Map<number, Decoder>([
   [OPCODE.COPY_FILE_RANGE_64, (buffer) => decodeCopyRange(buffer, true)],
 ]);
 
-/** fuse_read_in: fh, offset, size, read_flags, lock_owner, flags. */
+/** fuse_read_in: fh, offset, size, read_flags, lock_owner, flags, padding. */
 function decodeRead(buffer: RequestBuffer): Request {
-  buffer.expect(24);
-  return { kind: "read", offset: offsetAt(buffer, 8), lengthBytes: buffer.u32(16) };
+  buffer.expect(40);
+  const isDirect = (buffer.u32(32) & constants.O_DIRECT) !== 0;
+  return { kind: "read", offset: offsetAt(buffer, 8), lengthBytes: buffer.u32(16), isDirect };
 }
 
 /**
@@ -187,12 +191,15 @@ const ASYNCHRONOUS_SYNC = constants.O_DSYNC | constants.O_DIRECT;
 /** fuse_write_in: fh, offset, size, write_flags, lock_owner, flags, padding; then the data. */
 function decodeWrite(buffer: RequestBuffer): Request {
   buffer.expect(40);
+  const writeFlags = buffer.u32(20);
+  const openFlags = buffer.u32(32);
   return {
     kind: "write",
     offset: offsetAt(buffer, 8),
     data: buffer.view(40, buffer.u32(16)),
-    clearSetId: (buffer.u32(20) & WRITE_KILL_SUIDGID) !== 0,
-    sync: (buffer.u32(32) & ASYNCHRONOUS_SYNC) === ASYNCHRONOUS_SYNC,
+    clearSetId: (writeFlags & WRITE_KILL_SUIDGID) !== 0,
+    sync: (openFlags & ASYNCHRONOUS_SYNC) === ASYNCHRONOUS_SYNC,
+    isDirect: (openFlags & constants.O_DIRECT) !== 0 && (writeFlags & WRITE_CACHE) === 0,
   };
 }
 

@@ -3,6 +3,8 @@ import { TcfsError } from "../errors.ts";
 import { type BorrowedBytes, lend } from "../borrowed-bytes.ts";
 import type { Attributes, FileSystemOperations } from "../fs/operations.ts";
 import type { MaybePromise } from "../maybe-promise.ts";
+import type { InodeNumber } from "../ids.ts";
+import { CachedReads } from "./cached-reads.ts";
 import type { Call } from "./call.ts";
 import type { Request, RequestKind } from "./decode.ts";
 import {
@@ -21,6 +23,10 @@ import type { Encode, Replies } from "./replies.ts";
 export interface DispatchOptions {
   readonly timeouts: CacheTimeouts;
   readonly readOnly: boolean;
+  /** Milliseconds on a clock that never goes backwards. */
+  readonly monotonicMs: () => number;
+  /** Have the kernel drop its pages of a range. */
+  readonly invalidateData: (ino: InodeNumber, offset: bigint, lengthBytes: number) => Promise<void>;
 }
 
 /** A reply may hold less than the kernel has room for; more than this wins nothing. */
@@ -52,19 +58,22 @@ export type Question = Exclude<Request, { kind: "init" | "forget" | "interrupt" 
 export class Dispatcher {
   readonly #operations: FileSystemOperations;
   readonly #replies: Replies;
-  readonly #readOnly: boolean;
+  readonly #options: DispatchOptions;
   readonly #timeouts: CacheTimeouts;
+  readonly #cachedReads: CachedReads;
   readonly #spareBuffers: ReplyBuffer[] = [];
   readonly #encodeEntry: Encode<Attributes | undefined>;
   readonly #encodeAttributes: Encode<Attributes>;
   readonly #encodeStatx: Encode<Attributes>;
   readonly #encodeCreated: Encode<Attributes>;
 
-  constructor(operations: FileSystemOperations, replies: Replies, { timeouts, readOnly }: DispatchOptions) {
+  constructor(operations: FileSystemOperations, replies: Replies, options: DispatchOptions) {
+    const { timeouts } = options;
     this.#operations = operations;
     this.#replies = replies;
-    this.#readOnly = readOnly;
+    this.#options = options;
     this.#timeouts = timeouts;
+    this.#cachedReads = new CachedReads(options.monotonicMs);
     this.#encodeEntry = (reply, offset, attributes) => encodeEntry(reply, offset, attributes, timeouts);
     this.#encodeAttributes = (reply, offset, attributes) => encodeAttributesReply(reply, offset, attributes, timeouts);
     this.#encodeStatx = (reply, offset, attributes) => encodeStatx(reply, offset, attributes, timeouts);
@@ -79,7 +88,7 @@ export class Dispatcher {
    * @throws Whatever an operation throws at once: the caller answers with it. Then nothing was answered yet.
    */
   dispatch(request: Question, call: Call): void {
-    if (this.#readOnly && CHANGING.has(request.kind)) {
+    if (this.#options.readOnly && CHANGING.has(request.kind)) {
       this.#replies.answerErrno(call.header, EROFS);
       return;
     }
@@ -200,10 +209,15 @@ export class Dispatcher {
     const replies = this.#replies;
     switch (request.kind) {
       case "read":
+        if (!request.isDirect) this.#cachedReads.note(ino);
         replies.answerBytes(call, operations.read(ino, request.offset, request.lengthBytes, call), asTheyAre);
         return;
       case "write":
-        replies.answer(call, operations.write(ino, request.offset, request.data, request, call), encodeCount);
+        replies.answer(
+          call,
+          request.isDirect ? this.#writeDirect(request, call) : this.#write(request, call),
+          encodeCount,
+        );
         return;
       case "flush":
         replies.answer(call, operations.flush(ino), NO_PAYLOAD);
@@ -232,6 +246,23 @@ export class Dispatcher {
         replies.answer(call, copied, encodeWide);
       }
     }
+  }
+
+  #write(request: QuestionOf<"write">, call: Call): MaybePromise<number> {
+    return this.#operations.write(call.header.ino, request.offset, request.data, request, call);
+  }
+
+  /** Answered once the kernel has no older pages of the range. */
+  #writeDirect(request: QuestionOf<"write">, call: Call): MaybePromise<number> {
+    const { ino } = call.header;
+    const { monotonicMs, invalidateData } = this.#options;
+    const cameMs = monotonicMs();
+    const written = this.#write(request, call);
+    const finish = (count: number): MaybePromise<number> => {
+      if (!this.#cachedReads.mayHold(ino, cameMs)) return count;
+      return invalidateData(ino, request.offset, count).then(() => count);
+    };
+    return written instanceof Promise ? written.then(finish) : finish(written);
   }
 
   #xattr(request: QuestionOf<XattrKind>, call: Call): void {

@@ -5,6 +5,7 @@
 import type { FileSystemOperations } from "../fs/operations.ts";
 import { TcfsError } from "../errors.ts";
 import type { InodeNumber, Name } from "../ids.ts";
+import { systemClock } from "../platform/clock.ts";
 import { binding } from "./binding.ts";
 import type { Channel } from "./binding.ts";
 import { Connection } from "./connection.ts";
@@ -33,6 +34,7 @@ export class FuseSession implements AsyncDisposable {
   readonly #logger: FuseLogger;
   readonly #options: FuseSessionOptions;
   readonly #resolveEnd: () => void;
+  #lastNotice: Promise<void> = Promise.resolve();
   #serving: { readonly channel: Channel; readonly connection: Connection } | undefined;
 
   constructor({
@@ -76,6 +78,8 @@ export class FuseSession implements AsyncDisposable {
     if (channel === undefined) throw new TcfsError("TCFS_IO", "the FUSE descriptor cannot be polled");
     const connection = new Connection(channel, this.#operations, this.#logger, {
       readOnly: this.#options.readOnly,
+      monotonicMs: () => systemClock.monotonicMs(),
+      invalidateData: (ino, offset, lengthBytes) => this.invalidateData(ino, offset, lengthBytes),
       timeouts: {
         entrySeconds: this.#options.entryTimeoutSeconds,
         attributeSeconds: this.#options.attributeTimeoutSeconds,
@@ -111,6 +115,20 @@ export class FuseSession implements AsyncDisposable {
     message.i53(OUT_HEADER_BYTES, ino);
     message.i53(OUT_HEADER_BYTES + 8, -1); // a negative offset: attributes alone
     return this.#notify(message);
+  }
+
+  /**
+   * Have the kernel drop its pages of a range, and ask for the attributes again. It waits for reads of them that are
+   * under way, and they may need the thread pool: so only one thread of it waits at a time.
+   */
+  invalidateData(ino: InodeNumber, offset: bigint, lengthBytes: number): Promise<void> {
+    const message = notification(NOTIFY.INVAL_INODE, 24);
+    message.i53(OUT_HEADER_BYTES, ino);
+    message.u64(OUT_HEADER_BYTES + 8, offset);
+    message.i53(OUT_HEADER_BYTES + 16, lengthBytes);
+    const notice = this.#lastNotice.then(() => this.#notify(message));
+    this.#lastNotice = notice.catch(() => undefined);
+    return notice;
   }
 
   /** Have the kernel drop a dentry. */

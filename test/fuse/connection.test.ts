@@ -15,6 +15,8 @@ let channel: RecordingChannel;
 let operations: MemoryFileSystem;
 let logs: string[];
 let connection: Connection;
+let nowMs: number;
+let invalidated: unknown[];
 
 function connect(readOnly = false): void {
   channel = new RecordingChannel();
@@ -23,8 +25,22 @@ function connect(readOnly = false): void {
   const log = (message: string, fields: unknown): void => {
     logs.push(`${message} ${JSON.stringify(fields)}`);
   };
-  const timeouts = { entrySeconds: 60, attributeSeconds: 60 };
-  connection = new Connection(channel, operations, { warn: log, error: log }, { timeouts, readOnly });
+  nowMs = 0;
+  invalidated = [];
+  connection = new Connection(
+    channel,
+    operations,
+    { warn: log, error: log },
+    {
+      timeouts: { entrySeconds: 60, attributeSeconds: 60 },
+      readOnly,
+      monotonicMs: () => nowMs,
+      invalidateData: (ino, offset, lengthBytes) => {
+        invalidated.push([ino, offset, lengthBytes]);
+        return Promise.resolve();
+      },
+    },
+  );
 }
 
 function send(fields: RequestFields): void {
@@ -68,6 +84,29 @@ describe("Connection", () => {
       }),
       { numRuns: 300 },
     );
+  });
+
+  it("clears the page cache after a direct write to what was read through it, and not else", async () => {
+    const O_DIRECT = 0o40_000;
+    const WRITE_CACHE = 1;
+    const read = (openFlags: number): Promise<Reply> =>
+      ask({ opcode: OPCODE.READ, ino: 2n, body: fields(0n, 0n, 4096, 0, 0n, openFlags, 0) });
+    const write = async (openFlags: number, writeFlags = 0): Promise<unknown[]> => {
+      const body = fields(0n, 8192n, 3, writeFlags, 0n, openFlags, 0, Buffer.from("abc"));
+      expect(await ask({ opcode: OPCODE.WRITE, ino: 2n, body })).toMatchObject({ error: 0 });
+      return invalidated.splice(0);
+    };
+    await ask({ opcode: OPCODE.MKNOD, body: fields(0o100644, 0, 0, 0, "f") });
+    await read(O_DIRECT);
+    expect(await write(O_DIRECT)).toEqual([]);
+    await read(0);
+    expect(await write(0)).toEqual([]);
+    expect(await write(O_DIRECT, WRITE_CACHE)).toEqual([]);
+    expect(await write(O_DIRECT)).toEqual([[2, 8192n, 3]]);
+    nowMs = 45_000;
+    expect(await write(O_DIRECT)).toEqual([[2, 8192n, 3]]);
+    nowMs = 90_000;
+    expect(await write(O_DIRECT)).toEqual([]);
   });
 
   it("answers a bug with EIO and logs its stack, but not the name", async () => {
