@@ -17,17 +17,32 @@ import {
   encodeStatx,
 } from "./encode.ts";
 import type { CacheTimeouts } from "./encode.ts";
+import type { Synchronous } from "./mount.ts";
 import { ENODATA, ENOSYS, ENOTTY, EROFS } from "./errno.ts";
 import type { Encode, Replies } from "./replies.ts";
 
 export interface DispatchOptions {
   readonly timeouts: CacheTimeouts;
   readonly readOnly: boolean;
+  /** Which changes are answered only when they are on the disk. Asked at each change: a remount may alter it. */
+  readonly synchronous: () => Synchronous;
   /** Milliseconds on a clock that never goes backwards. */
   readonly monotonicMs: () => number;
   /** Have the kernel drop its pages of a range. */
   readonly invalidateData: (ino: InodeNumber, offset: bigint, lengthBytes: number) => Promise<void>;
 }
+
+/** Changes of names: what dirsync is about. */
+const NAMING: ReadonlySet<RequestKind> = new Set<RequestKind>([
+  "makeNode",
+  "makeDirectory",
+  "makeSymlink",
+  "create",
+  "link",
+  "unlink",
+  "removeDirectory",
+  "rename",
+]);
 
 /** A reply may hold less than the kernel has room for; more than this wins nothing. */
 const DIRECTORY_REPLY_BYTES = 64 * 1024;
@@ -61,6 +76,7 @@ export class Dispatcher {
   readonly #options: DispatchOptions;
   readonly #timeouts: CacheTimeouts;
   readonly #cachedReads: CachedReads;
+  readonly #syncedReplies: Pick<Replies, "answer" | "answerPieces">;
   readonly #spareBuffers: ReplyBuffer[] = [];
   readonly #encodeEntry: Encode<Attributes | undefined>;
   readonly #encodeAttributes: Encode<Attributes>;
@@ -73,6 +89,19 @@ export class Dispatcher {
     this.#replies = replies;
     this.#options = options;
     this.#timeouts = timeouts;
+    const onceStored = async <T>(result: MaybePromise<T>): Promise<T> => {
+      const value = await result;
+      await operations.syncAll();
+      return value;
+    };
+    this.#syncedReplies = {
+      answer: (call, result, encode) => {
+        replies.answer(call, onceStored(result), encode);
+      },
+      answerPieces: (call, result, pieces) => {
+        replies.answerPieces(call, onceStored(result), pieces);
+      },
+    };
     this.#cachedReads = new CachedReads(options.monotonicMs);
     this.#encodeEntry = (reply, offset, attributes) => encodeEntry(reply, offset, attributes, timeouts);
     this.#encodeAttributes = (reply, offset, attributes) => encodeAttributesReply(reply, offset, attributes, timeouts);
@@ -134,10 +163,17 @@ export class Dispatcher {
     }
   }
 
+  /** Where the answer to a request of this kind goes: after a commit, if the mount asks for that. */
+  #repliesTo(kind: RequestKind): Pick<Replies, "answer" | "answerPieces"> {
+    const synchronous = this.#options.synchronous();
+    if (synchronous === "nothing" || !(synchronous === "names" ? NAMING : CHANGING).has(kind)) return this.#replies;
+    return this.#syncedReplies;
+  }
+
   #inspect(request: QuestionOf<InspectKind>, call: Call): void {
     const { ino } = call.header;
     const operations = this.#operations;
-    const replies = this.#replies;
+    const replies = this.#repliesTo(request.kind);
     switch (request.kind) {
       case "lookup":
         replies.answer(call, operations.lookup(ino, request.name), this.#encodeEntry);
@@ -166,7 +202,7 @@ export class Dispatcher {
   #name(request: QuestionOf<NameKind>, call: Call): void {
     const { ino } = call.header;
     const operations = this.#operations;
-    const replies = this.#replies;
+    const replies = this.#repliesTo(request.kind);
     switch (request.kind) {
       case "create":
         replies.answer(call, operations.makeNode(ino, request.name, request.node, call), this.#encodeCreated);
@@ -206,7 +242,7 @@ export class Dispatcher {
   #data(request: QuestionOf<DataKind>, call: Call): void {
     const { ino } = call.header;
     const operations = this.#operations;
-    const replies = this.#replies;
+    const replies = this.#repliesTo(request.kind);
     switch (request.kind) {
       case "read":
         if (!request.isDirect) this.#cachedReads.note(ino);
@@ -273,7 +309,7 @@ export class Dispatcher {
         this.#getXattr(request, call);
         return;
       case "setXattr":
-        this.#replies.answer(
+        this.#repliesTo(request.kind).answer(
           call,
           operations.setXattr(ino, request.name, request.value, request.flags, call),
           NO_PAYLOAD,
@@ -285,7 +321,7 @@ export class Dispatcher {
         );
         return;
       case "removeXattr":
-        this.#replies.answer(call, operations.removeXattr(ino, request.name, call), NO_PAYLOAD);
+        this.#repliesTo(request.kind).answer(call, operations.removeXattr(ino, request.name, call), NO_PAYLOAD);
     }
   }
 

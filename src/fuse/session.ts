@@ -11,6 +11,7 @@ import type { Channel } from "./binding.ts";
 import { Connection } from "./connection.ts";
 import { ReplyBuffer } from "./encode.ts";
 import { ECONNABORTED, ENODEV, ENOENT, errnoName } from "./errno.ts";
+import type { Synchronous } from "./mount.ts";
 import type { Agreement } from "./negotiate.ts";
 import { NOTIFY, OUT_HEADER_BYTES, REPLY_BUFFER_BYTES, REQUEST_BUFFER_BYTES } from "./protocol.ts";
 import type { FuseLogger } from "./replies.ts";
@@ -20,6 +21,7 @@ export type { FuseLogger } from "./replies.ts";
 export interface FuseSessionOptions {
   /** Refuse what changes anything with EROFS, besides the mount flag. */
   readonly readOnly: boolean;
+  readonly synchronous: Synchronous;
   /** How long the kernel trusts a dentry, or that there is none. Long: nobody else changes the tree. */
   readonly entryTimeoutSeconds: number;
   readonly attributeTimeoutSeconds: number;
@@ -34,6 +36,8 @@ export class FuseSession implements AsyncDisposable {
   readonly #logger: FuseLogger;
   readonly #options: FuseSessionOptions;
   readonly #resolveEnd: () => void;
+  /** May change while it serves. */
+  synchronous: Synchronous;
   #lastNotice: Promise<void> = Promise.resolve();
   #serving: { readonly channel: Channel; readonly connection: Connection } | undefined;
 
@@ -49,6 +53,7 @@ export class FuseSession implements AsyncDisposable {
     this.#operations = operations;
     this.#logger = logger;
     this.#options = options;
+    this.synchronous = options.synchronous;
     let resolveEnd = (): void => undefined;
     this.end = new Promise((resolve) => {
       resolveEnd = resolve;
@@ -78,6 +83,7 @@ export class FuseSession implements AsyncDisposable {
     if (channel === undefined) throw new TcfsError("TCFS_IO", "the FUSE descriptor cannot be polled");
     const connection = new Connection(channel, this.#operations, this.#logger, {
       readOnly: this.#options.readOnly,
+      synchronous: () => this.synchronous,
       monotonicMs: () => systemClock.monotonicMs(),
       invalidateData: (ino, offset, lengthBytes) => this.invalidateData(ino, offset, lengthBytes),
       timeouts: {

@@ -3,6 +3,7 @@ import fc from "fast-check";
 import { beforeEach, describe, expect, it } from "vitest";
 import { TcfsError } from "../../src/errors.ts";
 import { Connection } from "../../src/fuse/connection.ts";
+import type { Synchronous } from "../../src/fuse/mount.ts";
 import { OPCODE } from "../../src/fuse/protocol.ts";
 import { MemoryFileSystem } from "./fixtures/memory-file-system.ts";
 import { RecordingChannel, fields, layRequest } from "./fixtures/requests.ts";
@@ -16,6 +17,7 @@ let operations: MemoryFileSystem;
 let logs: string[];
 let connection: Connection;
 let nowMs: number;
+let synchronous: Synchronous;
 let invalidated: unknown[];
 
 function connect(readOnly = false): void {
@@ -26,6 +28,7 @@ function connect(readOnly = false): void {
     logs.push(`${message} ${JSON.stringify(fields)}`);
   };
   nowMs = 0;
+  synchronous = "nothing";
   invalidated = [];
   connection = new Connection(
     channel,
@@ -34,6 +37,7 @@ function connect(readOnly = false): void {
     {
       timeouts: { entrySeconds: 60, attributeSeconds: 60 },
       readOnly,
+      synchronous: () => synchronous,
       monotonicMs: () => nowMs,
       invalidateData: (ino, offset, lengthBytes) => {
         invalidated.push([ino, offset, lengthBytes]);
@@ -107,6 +111,25 @@ describe("Connection", () => {
     expect(await write(O_DIRECT)).toEqual([[2, 8192n, 3]]);
     nowMs = 90_000;
     expect(await write(O_DIRECT)).toEqual([]);
+  });
+
+  it("answers changes of names, or all changes, after a commit where the mount asks for that", async () => {
+    const commitsOf = async (request: RequestFields): Promise<number> => {
+      const before = operations.counts["syncAll"] ?? 0;
+      expect(await ask(request)).toMatchObject({ error: 0 });
+      return (operations.counts["syncAll"] ?? 0) - before;
+    };
+    const make = (name: string): RequestFields => ({ opcode: OPCODE.MKNOD, body: fields(0o100644, 0, 0, 0, name) });
+    const write = { opcode: OPCODE.WRITE, ino: 2n, body: fields(0n, 0n, 1, 0, 0n, 0, 0, Buffer.from("a")) };
+    const changeMode = { opcode: OPCODE.SETATTR, ino: 2n, body: Buffer.alloc(88) };
+    const look = { opcode: OPCODE.GETATTR, ino: 2n, body: fields(0, 0, 0n) };
+    expect([await commitsOf(make("a")), await commitsOf(write)]).toEqual([0, 0]);
+    synchronous = "names";
+    expect([await commitsOf(make("b")), await commitsOf(write), await commitsOf(changeMode)]).toEqual([1, 0, 0]);
+    expect(await commitsOf({ opcode: OPCODE.UNLINK, body: fields("b") })).toBe(1);
+    synchronous = "everything";
+    expect([await commitsOf(make("c")), await commitsOf(write), await commitsOf(changeMode)]).toEqual([1, 1, 1]);
+    expect(await commitsOf(look)).toBe(0);
   });
 
   it("answers a bug with EIO and logs its stack, but not the name", async () => {
