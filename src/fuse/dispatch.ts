@@ -76,7 +76,7 @@ export class Dispatcher {
   readonly #options: DispatchOptions;
   readonly #timeouts: CacheTimeouts;
   readonly #cachedReads: CachedReads;
-  readonly #syncedReplies: Pick<Replies, "answer" | "answerPieces">;
+  readonly #syncedReplies: Pick<Replies, "answer">;
   readonly #spareBuffers: ReplyBuffer[] = [];
   readonly #encodeEntry: Encode<Attributes | undefined>;
   readonly #encodeAttributes: Encode<Attributes>;
@@ -97,9 +97,6 @@ export class Dispatcher {
     this.#syncedReplies = {
       answer: (call, result, encode) => {
         replies.answer(call, onceStored(result), encode);
-      },
-      answerPieces: (call, result, pieces) => {
-        replies.answerPieces(call, onceStored(result), pieces);
       },
     };
     this.#cachedReads = new CachedReads(options.monotonicMs);
@@ -164,7 +161,7 @@ export class Dispatcher {
   }
 
   /** Where the answer to a request of this kind goes: after a commit, if the mount asks for that. */
-  #repliesTo(kind: RequestKind): Pick<Replies, "answer" | "answerPieces"> {
+  #repliesTo(kind: RequestKind): Pick<Replies, "answer"> {
     const synchronous = this.#options.synchronous();
     if (synchronous === "nothing" || !(synchronous === "names" ? NAMING : CHANGING).has(kind)) return this.#replies;
     return this.#syncedReplies;
@@ -188,7 +185,7 @@ export class Dispatcher {
         replies.answer(call, operations.setAttributes(ino, request.changes, call), this.#encodeAttributes);
         return;
       case "readSymlink":
-        replies.answerBytes(call, operations.readSymlink(ino), (target) => lend([target]));
+        this.#replies.answerBytes(call, operations.readSymlink(ino), (target) => lend([target]));
         return;
       case "statistics":
         replies.answer(call, operations.statistics(), encodeStatistics);
@@ -246,7 +243,7 @@ export class Dispatcher {
     switch (request.kind) {
       case "read":
         if (!request.isDirect) this.#cachedReads.note(ino);
-        replies.answerBytes(call, operations.read(ino, request.offset, request.lengthBytes, call), asTheyAre);
+        this.#replies.answerBytes(call, operations.read(ino, request.offset, request.lengthBytes, call), asTheyAre);
         return;
       case "write":
         replies.answer(
