@@ -6,13 +6,22 @@ import type { TcfsErrorCode } from "../errors.ts";
 /** Longest line that is read; a longer one ends the connection. */
 export const MAX_REQUEST_BYTES = 4096;
 
+const remountSchema = z.strictObject({
+  operation: z.literal("remount"),
+  readOnly: z.boolean(),
+  accessTimes: z.strictObject({ mode: z.enum(["relative", "strict", "none"]), ofDirectories: z.boolean() }),
+  synchronous: z.enum(["nothing", "names", "everything"]),
+});
+
 const requestSchema = z.discriminatedUnion("operation", [
+  remountSchema,
   z.strictObject({ operation: z.literal("status") }),
   z.strictObject({ operation: z.literal("sync") }),
   z.strictObject({ operation: z.literal("collect") }),
   z.strictObject({ operation: z.literal("unmount"), lazy: z.boolean() }),
 ]);
 
+export type RemountRequest = z.infer<typeof remountSchema>;
 export type ControlRequest = z.infer<typeof requestSchema>;
 
 export type ControlReply =

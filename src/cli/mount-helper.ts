@@ -5,8 +5,10 @@
 import { resolve } from "node:path";
 import { TcfsError } from "../errors.ts";
 import { runMount } from "./commands/mount.ts";
+import { runRemount } from "./commands/remount.ts";
 import { EXIT_CODE, describeFailure, exitCodeOf } from "./exit-codes.ts";
 import { parseMountOptions } from "./mount-options.ts";
+import { canonicalMountPoint } from "./mount-point.ts";
 import type { Settings } from "./settings.ts";
 
 /** mount(8), “EXIT STATUS”. */
@@ -24,7 +26,12 @@ export interface HelperArguments {
 export async function runMountHelper(words: readonly string[], settings: Settings): Promise<number> {
   try {
     const { vault, mountPoint, optionLists, isFake, isVerbose } = parseHelperArguments(words);
-    const { passphraseFile, recoveryFile } = parseMountOptions(optionLists);
+    const options = parseMountOptions(optionLists);
+    const { passphraseFile, recoveryFile } = options;
+    if (options.isRemount) {
+      if (!isFake) await runRemount(await canonicalMountPoint(mountPoint), options);
+      return MOUNT_EXIT.OK;
+    }
     if (passphraseFile === undefined && recoveryFile === undefined)
       throw new TcfsError("TCFS_USAGE", "an fstab line or mount -t tcfs needs the option passphrase_file=FILE");
     if (isFake) return MOUNT_EXIT.OK;

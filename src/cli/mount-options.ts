@@ -1,6 +1,8 @@
 /** `-o` options, as other FUSE filesystems, mount(8) and fstab(5) give them. What is not known is refused by name. */
 import { resolve } from "node:path";
 import { TcfsError } from "../errors.ts";
+import { type AccessTimes, RELATIVE_ACCESS_TIMES } from "../fs/access-times.ts";
+import type { Synchronous } from "../fuse/mount.ts";
 
 /** What one mount is asked to be. Paths are absolute. */
 export interface MountOptions {
@@ -11,7 +13,13 @@ export interface MountOptions {
   readonly suid: boolean;
   readonly dev: boolean;
   readonly exec: boolean;
-  readonly atime: boolean;
+  readonly followsSymlinks: boolean;
+  readonly accessTimes: AccessTimes;
+  readonly synchronous: Synchronous;
+  /** Payload of the largest READ; undefined for as much as tcfs serves. */
+  readonly maxReadBytes: number | undefined;
+  /** Change a mount that is there already. */
+  readonly isRemount: boolean;
   /** The source that mount tables show; the vault directory if not given. */
   readonly fsName: string | undefined;
   readonly passphraseFile: string | undefined;
@@ -27,7 +35,11 @@ export const DEFAULT_MOUNT_OPTIONS: MountOptions = {
   suid: false,
   dev: false,
   exec: true,
-  atime: true,
+  followsSymlinks: true,
+  accessTimes: RELATIVE_ACCESS_TIMES,
+  synchronous: "nothing",
+  maxReadBytes: undefined,
+  isRemount: false,
   fsName: undefined,
   passphraseFile: undefined,
   recoveryFile: undefined,
@@ -36,7 +48,11 @@ export const DEFAULT_MOUNT_OPTIONS: MountOptions = {
 
 type Change = Partial<MountOptions>;
 
-const FLAGS: Readonly<Record<string, Change>> = {
+function accessTimes(change: Partial<AccessTimes>): (options: MountOptions) => Change {
+  return (options) => ({ accessTimes: { ...options.accessTimes, ...change } });
+}
+
+const FLAGS: Readonly<Record<string, Change | ((options: MountOptions) => Change)>> = {
   ro: { readOnly: true },
   rw: { readOnly: false },
   allow_other: { allowOther: true },
@@ -47,53 +63,88 @@ const FLAGS: Readonly<Record<string, Change>> = {
   nodev: { dev: false },
   exec: { exec: true },
   noexec: { exec: false },
-  atime: { atime: true },
-  noatime: { atime: false },
+  symfollow: { followsSymlinks: true },
+  nosymfollow: { followsSymlinks: false },
+  atime: accessTimes({ mode: "relative" }),
+  relatime: accessTimes({ mode: "relative" }),
+  nostrictatime: accessTimes({ mode: "relative" }),
+  strictatime: accessTimes({ mode: "strict" }),
+  noatime: accessTimes({ mode: "none" }),
+  diratime: accessTimes({ ofDirectories: true }),
+  nodiratime: accessTimes({ ofDirectories: false }),
+  async: { synchronous: "nothing" },
+  dirsync: { synchronous: "names" },
+  sync: { synchronous: "everything" },
+  remount: { isRemount: true },
 };
 
-/** Said to mount(8) and not to us, or true of every tcfs mount anyway. */
+/** Said to mount(8) and not to us, or true of every tcfs mount anyway (lazytime: times may be stored later, or sooner). */
 const IGNORED = new Set([
   ...["defaults", "auto", "noauto", "user", "nouser", "users", "owner", "group", "nofail", "_netdev", "comment"],
-  ...[
-    "default_permissions",
-    "relatime",
-    "norelatime",
-    "diratime",
-    "nodiratime",
-    "lazytime",
-    "nolazytime",
-    "auto_unmount",
-    "async",
-  ],
-  ...["big_writes", "subtype", "max_read", "helper", "uhelper", "blksize", "blkdev"],
+  ...["default_permissions", "norelatime", "lazytime", "nolazytime", "auto_unmount", "silent", "loud"],
+  ...["big_writes", "subtype", "helper", "uhelper", "blksize", "blkdev"],
 ]);
+
+/** What other FUSE filesystems mean by it cannot be had here, and why. */
+const REFUSED: Readonly<Record<string, string>> = {
+  uid: "every file has its own owner: use chown",
+  gid: "every file has its own group: use chgrp",
+  umask: "every file has its own permissions: use chmod",
+  fmask: "every file has its own permissions: use chmod",
+  dmask: "every file has its own permissions: use chmod",
+  allow_root: "use allow_other: permissions are checked for everyone",
+};
+
+/** What the mount table shows of a mount and mount(8) hands on when it is to be changed: no part of a remount. */
+const OF_THE_TABLE = new Set(["fd", "rootmode", "user_id", "group_id"]);
+
+/** A page: the kernel takes no less. */
+const SMALLEST_READ_BYTES = 4096;
 
 const VALUES: Readonly<Record<string, (value: string) => Change>> = {
   fsname: (value) => ({ fsName: value }),
   passphrase_file: (value) => ({ passphraseFile: resolve(value) }),
   recovery_file: (value) => ({ recoveryFile: resolve(value) }),
   pid_file: (value) => ({ pidFile: resolve(value) }),
+  max_read: (value) => ({ maxReadBytes: readBytes(value) }),
 };
+
+function readBytes(value: string): number {
+  const bytes = Number(value);
+  if (/^\d+$/u.test(value) && bytes >= SMALLEST_READ_BYTES && Number.isSafeInteger(bytes)) return bytes;
+  throw new TcfsError("TCFS_USAGE", `max_read=${value} is no number of bytes from ${String(SMALLEST_READ_BYTES)} on`);
+}
 
 /**
  * Apply comma-separated options (a backslash keeps a comma in a value) in their order.
  * @throws TcfsError `TCFS_USAGE` for an option that is not known or lacks its value.
  */
 export function parseMountOptions(lists: readonly string[], base: MountOptions = DEFAULT_MOUNT_OPTIONS): MountOptions {
-  return lists.flatMap(splitOptions).reduce((options, word) => ({ ...options, ...readOption(word) }), base);
+  const words = lists.flatMap(splitOptions);
+  const isRemount = words.includes("remount");
+  return words
+    .filter((word) => !isRemount || !OF_THE_TABLE.has(nameOf(word)))
+    .reduce((options, word) => ({ ...options, ...readOption(word, options) }), base);
 }
 
-function readOption(word: string): Change {
+function nameOf(word: string): string {
   const equals = word.indexOf("=");
-  const name = equals === -1 ? word : word.slice(0, equals);
-  const value = equals === -1 ? undefined : word.slice(equals + 1);
+  return equals === -1 ? word : word.slice(0, equals);
+}
+
+function readOption(word: string, options: MountOptions): Change {
+  const name = nameOf(word);
+  const value = name === word ? undefined : word.slice(name.length + 1);
   const readValue = Object.hasOwn(VALUES, name) ? VALUES[name] : undefined;
   if (readValue !== undefined) {
     if (value === undefined || value === "")
       throw new TcfsError("TCFS_USAGE", `the mount option “${name}” needs a value`);
     return readValue(value);
   }
-  if (Object.hasOwn(FLAGS, name) && value === undefined) return FLAGS[name] ?? {};
+  const flag = Object.hasOwn(FLAGS, name) && value === undefined ? FLAGS[name] : undefined;
+  if (flag !== undefined) return typeof flag === "function" ? flag(options) : flag;
+  const reason = Object.hasOwn(REFUSED, name) ? REFUSED[name] : undefined;
+  if (reason !== undefined) throw new TcfsError("TCFS_USAGE", `the mount option “${word}” is not supported: ${reason}`);
   if (IGNORED.has(name) || name.startsWith("x-") || name.startsWith("X-")) return {};
   throw new TcfsError("TCFS_USAGE", `the mount option “${word}” is not known`);
 }

@@ -7,6 +7,7 @@ import type { SealingEngine } from "../crypto/engine.ts";
 import type { SecretKey } from "../crypto/secret-key.ts";
 import { deriveSubkeys, wipeSubkeys } from "../crypto/subkeys.ts";
 import { TcfsError } from "../errors.ts";
+import type { AccessTimes } from "../fs/access-times.ts";
 import { Volume } from "../fs/volume.ts";
 import { refreshHeaderCopy } from "../keys/header-file.ts";
 import { assertWritable } from "../keys/header.ts";
@@ -39,7 +40,7 @@ export interface OpenVaultOptions {
   readonly isReadOnly: boolean;
   /** Whether there is nothing but the header yet. */
   readonly isNew: boolean;
-  readonly keepsAccessTimes: boolean;
+  readonly accessTimes: AccessTimes;
   readonly logger: Logger;
 }
 
@@ -73,7 +74,7 @@ export class OpenVault implements AsyncDisposable {
         clock: systemClock,
         directory,
         isReadOnly,
-        keepsAccessTimes: options.keepsAccessTimes,
+        accessTimes: options.accessTimes,
         owner: { uid: process.geteuid?.() ?? 0, gid: process.getegid?.() ?? 0 },
         onCommit: commitReporter(logger),
       });

@@ -11,7 +11,7 @@ import { verifyHeader } from "../keys/keyring.ts";
 import type { Logger } from "../logger.ts";
 import { systemClock } from "../platform/clock.ts";
 import { NodeDisk } from "../platform/node-disk.ts";
-import type { ControlRequest } from "./control-protocol.ts";
+import type { ControlRequest, RemountRequest } from "./control-protocol.ts";
 import { serveControl } from "./control-server.ts";
 import type { LaunchRequest } from "./launch-protocol.ts";
 import { OpenVault } from "./open-vault.ts";
@@ -55,7 +55,7 @@ export async function serveMount(options: ServeOptions): Promise<void> {
     key,
     isReadOnly: mount.readOnly,
     isNew: false,
-    keepsAccessTimes: mount.atime,
+    accessTimes: mount.accessTimes,
     logger: log,
   });
   key.wipe();
@@ -98,6 +98,7 @@ class ServedMount {
       logger: log,
       options: {
         readOnly: mount.readOnly,
+        synchronous: mount.synchronous,
         entryTimeoutSeconds: CACHE_TIMEOUT_SECONDS,
         attributeTimeoutSeconds: CACHE_TIMEOUT_SECONDS,
         spinMicroseconds: SPIN_MICROSECONDS,
@@ -114,7 +115,10 @@ class ServedMount {
       suid: mount.suid,
       dev: mount.dev,
       noExec: !mount.exec,
-      noAtime: !mount.atime,
+      noSymlinkFollow: !mount.followsSymlinks,
+      accessTimes: mount.accessTimes,
+      synchronous: mount.synchronous,
+      maxReadBytes: mount.maxReadBytes,
       nonEmpty: mount.nonEmpty,
     });
     session.start(fd);
@@ -164,6 +168,8 @@ class ServedMount {
         return this.#vault.volume.syncAll();
       case "collect":
         return this.#vault.volume.collect(this.#collection.signal);
+      case "remount":
+        return this.#remount(request);
       case "unmount":
         await this.#unmountPolitely(request.lazy);
         await this.#closed;
@@ -209,6 +215,21 @@ class ServedMount {
       await Promise.race([this.#session.end, grace]);
     }
     await this.#session.close();
+  }
+
+  /**
+   * Take over what the kernel's mount is about to be.
+   * @throws TcfsError `TCFS_READ_ONLY` if writing is asked of a volume that was opened for reading.
+   */
+  async #remount({ readOnly, accessTimes, synchronous }: RemountRequest): Promise<void> {
+    const { mountPoint, options } = this.#options;
+    if (options.readOnly && !readOnly) {
+      const message = `${mountPoint} was mounted read-only: to write, unmount it and mount it again`;
+      throw new TcfsError("TCFS_READ_ONLY", message);
+    }
+    if (readOnly) await this.#vault.volume.syncAll();
+    this.#vault.volume.operations.accessTimes = accessTimes;
+    this.#session.synchronous = synchronous;
   }
 
   /** @throws TcfsError `TCFS_BUSY`, or what the flush threw; the mount goes on then. */

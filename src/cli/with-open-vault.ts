@@ -1,4 +1,5 @@
 /** For commands that work on a vault which no daemon serves: unlock, open, do it, close. */
+import { RELATIVE_ACCESS_TIMES } from "../fs/access-times.ts";
 import type { OpenVault, OpenVaultOptions } from "./open-vault.ts";
 import type { SecretSource } from "./secrets.ts";
 import type { Settings } from "./settings.ts";
@@ -29,5 +30,5 @@ async function open(
   options: Pick<OpenVaultOptions, "directory" | "header" | "key" | "isReadOnly">,
 ): Promise<OpenVault> {
   const { OpenVault } = await import("./open-vault.ts");
-  return OpenVault.open({ ...options, isNew: false, keepsAccessTimes: true, logger: SILENT_LOGGER });
+  return OpenVault.open({ ...options, isNew: false, accessTimes: RELATIVE_ACCESS_TIMES, logger: SILENT_LOGGER });
 }

@@ -34,6 +34,17 @@ export class Inodes {
     return inode;
   }
 
+  /**
+   * What a file handle names. The kernel asks only when it does not know the inode, so nobody has it open: one without
+   * a name is about to go.
+   * @throws TcfsError `TCFS_STALE`.
+   */
+  living(ino: InodeNumber): InodeRecord {
+    const inode = this.get(ino);
+    if (inode.linkCount === 0) throw new TcfsError("TCFS_STALE", `inode ${ino} has no name any more`);
+    return inode;
+  }
+
   /** @throws TcfsError `TCFS_NOT_DIRECTORY` if it is none. */
   directory(ino: InodeNumber): InodeRecord {
     const inode = this.get(ino);

@@ -34,18 +34,28 @@ export class Namespace {
     this.#xattrs = xattrs;
   }
 
-  /** @returns The inode of a name; "." and ".." too (NFS asks for them). */
+  /**
+   * @returns The inode of a name. "." and ".." are how a file handle (open_by_handle_at, NFS) is opened.
+   * @throws TcfsError `TCFS_STALE` for a handle of what is gone.
+   */
   find(parent: InodeNumber, name: Name): InodeRecord | undefined {
-    const directory = this.#inodes.directory(parent);
-    if (name === ".") return directory;
-    if (name === "..") return this.#inodes.get(directory.parent === 0 ? ROOT_INODE : directory.parent);
+    if (name === ".") return this.#inodes.living(parent);
+    if (name === "..") {
+      const directory = this.#inodes.directory(parent);
+      return this.#inodes.get(directory.parent === 0 ? ROOT_INODE : directory.parent);
+    }
+    return this.#named(parent, name);
+  }
+
+  #named(parent: InodeNumber, name: Name): InodeRecord | undefined {
+    this.#inodes.directory(parent);
     if (name.length > MAX_NAME_BYTES) throw new TcfsError("TCFS_NAME_TOO_LONG", "name longer than 255 bytes");
     const dentry = this.#metadata.getDentry(parent, name);
     return dentry === undefined ? undefined : this.#inodes.get(dentry.ino);
   }
 
   #existing({ parent, name }: Place): InodeRecord {
-    const inode = this.find(parent, name);
+    const inode = this.#named(parent, name);
     if (inode === undefined) throw new TcfsError("TCFS_NO_ENTRY", `no such name in directory ${parent}`);
     return inode;
   }

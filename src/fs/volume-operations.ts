@@ -8,6 +8,7 @@ import { ROOT_INODE } from "../ids.ts";
 import type { MetadataStore } from "../metadata/metadata-store.ts";
 import type { MaybePromise } from "../maybe-promise.ts";
 import type { Clock, Timestamp } from "../platform/clock.ts";
+import { type AccessTimes, isAccessNoted } from "./access-times.ts";
 import type { Committer } from "./committer.ts";
 import { type Contents, checkRange } from "./contents.ts";
 import { readEntries } from "./directory-reader.ts";
@@ -41,8 +42,6 @@ const FALLOC_KEEP_SIZE = 0x01;
 const FALLOC_PUNCH_HOLE = 0x02;
 const FALLOC_ZERO_RANGE = 0x10;
 
-const DAY_SECONDS = 24 * 60 * 60;
-
 export interface VolumeParts {
   readonly metadata: MetadataStore;
   readonly clock: Clock;
@@ -54,17 +53,20 @@ export interface VolumeParts {
   readonly committer: Committer;
   readonly space: SpaceGuard;
   readonly isReadOnly: boolean;
-  readonly keepsAccessTimes: boolean;
+  readonly accessTimes: AccessTimes;
 }
 
 export class VolumeOperations implements FileSystemOperations {
   readonly #parts: VolumeParts;
+  /** May change while the volume is open. */
+  accessTimes: AccessTimes;
   readonly #readAhead: ReadAhead;
   #onModeChange: (ino: InodeNumber) => Promise<void> = () => Promise.resolve();
   #notice: Promise<void> | undefined;
 
   constructor(parts: VolumeParts) {
     this.#parts = parts;
+    this.accessTimes = parts.accessTimes;
     this.#readAhead = new ReadAhead(parts.contents);
   }
 
@@ -162,8 +164,10 @@ export class VolumeOperations implements FileSystemOperations {
   }
 
   readSymlink(ino: InodeNumber): Uint8Array {
-    const target = this.#parts.inodes.get(ino).symlinkTarget;
+    const inode = this.#parts.inodes.get(ino);
+    const target = inode.symlinkTarget;
     if (target === undefined) throw new TcfsError("TCFS_INVALID", "not a symlink");
+    this.#noteAccess(inode);
     return target;
   }
 
@@ -236,14 +240,12 @@ export class VolumeOperations implements FileSystemOperations {
     return result;
   }
 
-  /** relatime: only what the kernel's cache lets through is seen here, and only a first read or one a day is noted. */
+  /** Only what the kernel's caches let through is seen here. */
   #noteAccess(inode: InodeRecord): void {
-    const { clock, metadata, committer, isReadOnly, keepsAccessTimes } = this.#parts;
-    if (isReadOnly || !keepsAccessTimes || committer.failure !== undefined) return;
-    const last = inode.accessTime.seconds;
-    const isNews = last <= inode.modifyTime.seconds || last <= inode.changeTime.seconds;
+    const { clock, metadata, committer, isReadOnly } = this.#parts;
+    if (isReadOnly || committer.failure !== undefined) return;
     const now = clock.now();
-    if (now.seconds === last || (!isNews && now.seconds - last < DAY_SECONDS)) return;
+    if (!isAccessNoted(inode, now, this.accessTimes)) return;
     inode.accessTime = now;
     metadata.putInode(inode);
     committer.noteChange();
@@ -425,6 +427,7 @@ export class VolumeOperations implements FileSystemOperations {
   ): MaybePromise<void> {
     const { metadata, inodes } = this.#parts;
     const directory = inodes.directory(ino);
+    this.#noteAccess(directory);
     const parent = directory.parent === 0 ? ROOT_INODE : directory.parent;
     const attributes = (child: InodeNumber): Attributes | undefined => {
       const inode = withAttributes ? metadata.getInode(child) : undefined;

@@ -8,6 +8,7 @@ import { ROOT_INODE } from "../ids.ts";
 import type { MetadataStore } from "../metadata/metadata-store.ts";
 import type { Clock } from "../platform/clock.ts";
 import type { Disk } from "../platform/disk.ts";
+import type { AccessTimes } from "./access-times.ts";
 import { Committer } from "./committer.ts";
 import { Contents } from "./contents.ts";
 import { Defragmenter } from "./defragmenter.ts";
@@ -30,8 +31,7 @@ export interface VolumeOptions {
   /** The vault directory: its disk's room is the volume's. */
   readonly directory: string;
   readonly isReadOnly: boolean;
-  /** relatime, or no access times at all. */
-  readonly keepsAccessTimes: boolean;
+  readonly accessTimes: AccessTimes;
   /** Who owns the root directory of a new volume. */
   readonly owner: { readonly uid: number; readonly gid: number };
   /** A commit ended: with an error, or with none. */
@@ -54,7 +54,7 @@ interface Background {
 }
 
 export class Volume {
-  readonly operations: FileSystemOperations & Pick<VolumeOperations, "onModeChange">;
+  readonly operations: FileSystemOperations & Pick<VolumeOperations, "onModeChange" | "accessTimes">;
   readonly #parts: VolumeParts;
   readonly #background: Background;
   #isClosed = false;
@@ -105,9 +105,9 @@ export class Volume {
     };
     const onFailure = options.onCommit;
     const housekeeper = new Housekeeper({ files, chunks, space, clock, barrier, onFailure });
-    const { keepsAccessTimes } = options;
+    const { accessTimes } = options;
     const parts = { metadata, clock, files, inodes, xattrs, namespace, contents, committer, space, isReadOnly };
-    const volume = new Volume({ ...parts, keepsAccessTimes }, { defragmenter, housekeeper });
+    const volume = new Volume({ ...parts, accessTimes }, { defragmenter, housekeeper });
     if (metadata.getInode(ROOT_INODE) === undefined) volume.#makeRoot(options.owner);
     if (!isReadOnly) {
       await volume.#clearOrphans();

@@ -12,6 +12,7 @@ import {
   SEEK_HOLE,
   SETATTR,
   SETXATTR_ACL_KILL_SGID,
+  WRITE_CACHE,
   WRITE_KILL_SUIDGID,
   XATTR_CREATE,
   XATTR_REPLACE,
@@ -62,7 +63,8 @@ export type Request =
     }
   /** The header's inode is the directory that gets the name. */
   | { readonly kind: "link"; readonly ino: InodeNumber; readonly name: Name }
-  | { readonly kind: "read"; readonly offset: bigint; readonly lengthBytes: number }
+  /** `isDirect`: past the page cache (O_DIRECT). */
+  | { readonly kind: "read"; readonly offset: bigint; readonly lengthBytes: number; readonly isDirect: boolean }
   /** `data` is a view. */
   | {
       readonly kind: "write";
@@ -70,6 +72,7 @@ export type Request =
       readonly data: Uint8Array;
       readonly clearSetId: boolean;
       readonly sync: boolean;
+      readonly isDirect: boolean;
     }
   | {
       readonly kind: "readDirectory";
@@ -88,6 +91,7 @@ export type Request =
   | { readonly kind: "listXattrs"; readonly lengthBytes: number }
   | { readonly kind: "interrupt"; readonly uniqueLow: number; readonly uniqueHigh: number }
   | { readonly kind: "allocate"; readonly mode: number; readonly offset: bigint; readonly lengthBytes: bigint }
+  /** `offset` as the caller gave it: it may be negative. */
   | { readonly kind: "seek"; readonly offset: bigint; readonly whence: "data" | "hole" }
   | {
       readonly kind: "copyRange";
@@ -171,10 +175,11 @@ const DECODERS: ReadonlyMap<number, Decoder> = new Map<number, Decoder>([
   [OPCODE.COPY_FILE_RANGE_64, (buffer) => decodeCopyRange(buffer, true)],
 ]);
 
-/** fuse_read_in: fh, offset, size, read_flags, lock_owner, flags. */
+/** fuse_read_in: fh, offset, size, read_flags, lock_owner, flags, padding. */
 function decodeRead(buffer: RequestBuffer): Request {
-  buffer.expect(24);
-  return { kind: "read", offset: offsetAt(buffer, 8), lengthBytes: buffer.u32(16) };
+  buffer.expect(40);
+  const isDirect = (buffer.u32(32) & constants.O_DIRECT) !== 0;
+  return { kind: "read", offset: offsetAt(buffer, 8), lengthBytes: buffer.u32(16), isDirect };
 }
 
 /**
@@ -186,12 +191,15 @@ const ASYNCHRONOUS_SYNC = constants.O_DSYNC | constants.O_DIRECT;
 /** fuse_write_in: fh, offset, size, write_flags, lock_owner, flags, padding; then the data. */
 function decodeWrite(buffer: RequestBuffer): Request {
   buffer.expect(40);
+  const writeFlags = buffer.u32(20);
+  const openFlags = buffer.u32(32);
   return {
     kind: "write",
     offset: offsetAt(buffer, 8),
     data: buffer.view(40, buffer.u32(16)),
-    clearSetId: (buffer.u32(20) & WRITE_KILL_SUIDGID) !== 0,
-    sync: (buffer.u32(32) & ASYNCHRONOUS_SYNC) === ASYNCHRONOUS_SYNC,
+    clearSetId: (writeFlags & WRITE_KILL_SUIDGID) !== 0,
+    sync: (openFlags & ASYNCHRONOUS_SYNC) === ASYNCHRONOUS_SYNC,
+    isDirect: (openFlags & constants.O_DIRECT) !== 0 && (writeFlags & WRITE_CACHE) === 0,
   };
 }
 
@@ -347,12 +355,12 @@ function decodeFallocate(buffer: RequestBuffer): Request {
   };
 }
 
-/** fuse_lseek_in: fh, offset, whence, padding. The kernel asks for holes and data only. */
+/** fuse_lseek_in: fh, offset, whence, padding. The kernel asks for holes and data only, and checks no offset itself. */
 function decodeLseek(buffer: RequestBuffer): Request {
   buffer.expect(20);
   const whence = buffer.u32(16);
   if (whence !== SEEK_DATA && whence !== SEEK_HOLE) throw new TcfsError("TCFS_INVALID", "lseek whence is unknown");
-  return { kind: "seek", offset: offsetAt(buffer, 8), whence: whence === SEEK_DATA ? "data" : "hole" };
+  return { kind: "seek", offset: BigInt.asIntN(64, buffer.u64(8)), whence: whence === SEEK_DATA ? "data" : "hole" };
 }
 
 /** fuse_copy_file_range_in: fh_in, off_in, nodeid_out, fh_out, off_out, len, flags. */

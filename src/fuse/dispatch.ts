@@ -3,6 +3,8 @@ import { TcfsError } from "../errors.ts";
 import { type BorrowedBytes, lend } from "../borrowed-bytes.ts";
 import type { Attributes, FileSystemOperations } from "../fs/operations.ts";
 import type { MaybePromise } from "../maybe-promise.ts";
+import type { InodeNumber } from "../ids.ts";
+import { CachedReads } from "./cached-reads.ts";
 import type { Call } from "./call.ts";
 import type { Request, RequestKind } from "./decode.ts";
 import {
@@ -15,13 +17,32 @@ import {
   encodeStatx,
 } from "./encode.ts";
 import type { CacheTimeouts } from "./encode.ts";
+import type { Synchronous } from "./mount.ts";
 import { ENODATA, ENOSYS, ENOTTY, EROFS } from "./errno.ts";
 import type { Encode, Replies } from "./replies.ts";
 
 export interface DispatchOptions {
   readonly timeouts: CacheTimeouts;
   readonly readOnly: boolean;
+  /** Which changes are answered only when they are on the disk. Asked at each change: a remount may alter it. */
+  readonly synchronous: () => Synchronous;
+  /** Milliseconds on a clock that never goes backwards. */
+  readonly monotonicMs: () => number;
+  /** Have the kernel drop its pages of a range. */
+  readonly invalidateData: (ino: InodeNumber, offset: bigint, lengthBytes: number) => Promise<void>;
 }
+
+/** Changes of names: what dirsync is about. */
+const NAMING: ReadonlySet<RequestKind> = new Set<RequestKind>([
+  "makeNode",
+  "makeDirectory",
+  "makeSymlink",
+  "create",
+  "link",
+  "unlink",
+  "removeDirectory",
+  "rename",
+]);
 
 /** A reply may hold less than the kernel has room for; more than this wins nothing. */
 const DIRECTORY_REPLY_BYTES = 64 * 1024;
@@ -52,19 +73,33 @@ export type Question = Exclude<Request, { kind: "init" | "forget" | "interrupt" 
 export class Dispatcher {
   readonly #operations: FileSystemOperations;
   readonly #replies: Replies;
-  readonly #readOnly: boolean;
+  readonly #options: DispatchOptions;
   readonly #timeouts: CacheTimeouts;
+  readonly #cachedReads: CachedReads;
+  readonly #syncedReplies: Pick<Replies, "answer">;
   readonly #spareBuffers: ReplyBuffer[] = [];
   readonly #encodeEntry: Encode<Attributes | undefined>;
   readonly #encodeAttributes: Encode<Attributes>;
   readonly #encodeStatx: Encode<Attributes>;
   readonly #encodeCreated: Encode<Attributes>;
 
-  constructor(operations: FileSystemOperations, replies: Replies, { timeouts, readOnly }: DispatchOptions) {
+  constructor(operations: FileSystemOperations, replies: Replies, options: DispatchOptions) {
+    const { timeouts } = options;
     this.#operations = operations;
     this.#replies = replies;
-    this.#readOnly = readOnly;
+    this.#options = options;
     this.#timeouts = timeouts;
+    const onceStored = async <T>(result: MaybePromise<T>): Promise<T> => {
+      const value = await result;
+      await operations.syncAll();
+      return value;
+    };
+    this.#syncedReplies = {
+      answer: (call, result, encode) => {
+        replies.answer(call, onceStored(result), encode);
+      },
+    };
+    this.#cachedReads = new CachedReads(options.monotonicMs);
     this.#encodeEntry = (reply, offset, attributes) => encodeEntry(reply, offset, attributes, timeouts);
     this.#encodeAttributes = (reply, offset, attributes) => encodeAttributesReply(reply, offset, attributes, timeouts);
     this.#encodeStatx = (reply, offset, attributes) => encodeStatx(reply, offset, attributes, timeouts);
@@ -79,7 +114,7 @@ export class Dispatcher {
    * @throws Whatever an operation throws at once: the caller answers with it. Then nothing was answered yet.
    */
   dispatch(request: Question, call: Call): void {
-    if (this.#readOnly && CHANGING.has(request.kind)) {
+    if (this.#options.readOnly && CHANGING.has(request.kind)) {
       this.#replies.answerErrno(call.header, EROFS);
       return;
     }
@@ -125,10 +160,17 @@ export class Dispatcher {
     }
   }
 
+  /** Where the answer to a request of this kind goes: after a commit, if the mount asks for that. */
+  #repliesTo(kind: RequestKind): Pick<Replies, "answer"> {
+    const synchronous = this.#options.synchronous();
+    if (synchronous === "nothing" || !(synchronous === "names" ? NAMING : CHANGING).has(kind)) return this.#replies;
+    return this.#syncedReplies;
+  }
+
   #inspect(request: QuestionOf<InspectKind>, call: Call): void {
     const { ino } = call.header;
     const operations = this.#operations;
-    const replies = this.#replies;
+    const replies = this.#repliesTo(request.kind);
     switch (request.kind) {
       case "lookup":
         replies.answer(call, operations.lookup(ino, request.name), this.#encodeEntry);
@@ -143,7 +185,7 @@ export class Dispatcher {
         replies.answer(call, operations.setAttributes(ino, request.changes, call), this.#encodeAttributes);
         return;
       case "readSymlink":
-        replies.answerBytes(call, operations.readSymlink(ino), (target) => lend([target]));
+        this.#replies.answerBytes(call, operations.readSymlink(ino), (target) => lend([target]));
         return;
       case "statistics":
         replies.answer(call, operations.statistics(), encodeStatistics);
@@ -157,7 +199,7 @@ export class Dispatcher {
   #name(request: QuestionOf<NameKind>, call: Call): void {
     const { ino } = call.header;
     const operations = this.#operations;
-    const replies = this.#replies;
+    const replies = this.#repliesTo(request.kind);
     switch (request.kind) {
       case "create":
         replies.answer(call, operations.makeNode(ino, request.name, request.node, call), this.#encodeCreated);
@@ -197,13 +239,18 @@ export class Dispatcher {
   #data(request: QuestionOf<DataKind>, call: Call): void {
     const { ino } = call.header;
     const operations = this.#operations;
-    const replies = this.#replies;
+    const replies = this.#repliesTo(request.kind);
     switch (request.kind) {
       case "read":
-        replies.answerBytes(call, operations.read(ino, request.offset, request.lengthBytes, call), asTheyAre);
+        if (!request.isDirect) this.#cachedReads.note(ino);
+        this.#replies.answerBytes(call, operations.read(ino, request.offset, request.lengthBytes, call), asTheyAre);
         return;
       case "write":
-        replies.answer(call, operations.write(ino, request.offset, request.data, request, call), encodeCount);
+        replies.answer(
+          call,
+          request.isDirect ? this.#writeDirect(request, call) : this.#write(request, call),
+          encodeCount,
+        );
         return;
       case "flush":
         replies.answer(call, operations.flush(ino), NO_PAYLOAD);
@@ -234,6 +281,23 @@ export class Dispatcher {
     }
   }
 
+  #write(request: QuestionOf<"write">, call: Call): MaybePromise<number> {
+    return this.#operations.write(call.header.ino, request.offset, request.data, request, call);
+  }
+
+  /** Answered once the kernel has no older pages of the range. */
+  #writeDirect(request: QuestionOf<"write">, call: Call): MaybePromise<number> {
+    const { ino } = call.header;
+    const { monotonicMs, invalidateData } = this.#options;
+    const cameMs = monotonicMs();
+    const written = this.#write(request, call);
+    const finish = (count: number): MaybePromise<number> => {
+      if (!this.#cachedReads.mayHold(ino, cameMs)) return count;
+      return invalidateData(ino, request.offset, count).then(() => count);
+    };
+    return written instanceof Promise ? written.then(finish) : finish(written);
+  }
+
   #xattr(request: QuestionOf<XattrKind>, call: Call): void {
     const { ino } = call.header;
     const operations = this.#operations;
@@ -242,7 +306,7 @@ export class Dispatcher {
         this.#getXattr(request, call);
         return;
       case "setXattr":
-        this.#replies.answer(
+        this.#repliesTo(request.kind).answer(
           call,
           operations.setXattr(ino, request.name, request.value, request.flags, call),
           NO_PAYLOAD,
@@ -254,7 +318,7 @@ export class Dispatcher {
         );
         return;
       case "removeXattr":
-        this.#replies.answer(call, operations.removeXattr(ino, request.name, call), NO_PAYLOAD);
+        this.#repliesTo(request.kind).answer(call, operations.removeXattr(ino, request.name, call), NO_PAYLOAD);
     }
   }
 

@@ -10,6 +10,9 @@ import { binding } from "./binding.ts";
 import { errnoName } from "./errno.ts";
 import { MAX_READAHEAD_BYTES, MAX_WRITE_BYTES } from "./protocol.ts";
 
+/** What is on the disk before it is answered, without an fsync (sync, dirsync). */
+export type Synchronous = "nothing" | "names" | "everything";
+
 export interface FuseMountOptions {
   /** What stands in the first column of /proc/mounts (fsname=). */
   readonly source: string;
@@ -21,7 +24,12 @@ export interface FuseMountOptions {
   /** Honour device files. Root only. */
   readonly dev: boolean;
   readonly noExec: boolean;
-  readonly noAtime: boolean;
+  readonly noSymlinkFollow: boolean;
+  /** For the mount table: the kernel leaves access times to us. */
+  readonly accessTimes: { readonly mode: "relative" | "strict" | "none"; readonly ofDirectories: boolean };
+  readonly synchronous: Synchronous;
+  /** Payload of the largest READ; undefined for as much as is served. */
+  readonly maxReadBytes: number | undefined;
   /** Mount over a directory that has entries; they are hidden meanwhile. */
   readonly nonEmpty: boolean;
 }
@@ -38,7 +46,18 @@ export interface MountEntry {
 const TYPE = "tcfs";
 const MOUNT_TYPE = `fuse.${TYPE}`;
 /** linux/mount.h */
-const MS = { RDONLY: 1, NOSUID: 2, NODEV: 4, NOEXEC: 8, NOATIME: 1024 } as const;
+const MS = {
+  RDONLY: 1,
+  NOSUID: 2,
+  NODEV: 4,
+  NOEXEC: 8,
+  SYNCHRONOUS: 16,
+  DIRSYNC: 128,
+  NOSYMFOLLOW: 256,
+  NOATIME: 1024,
+  NODIRATIME: 2048,
+  STRICTATIME: 1 << 24,
+} as const;
 const MAX_HELPER_OUTPUT = 4096;
 const MNT_DETACH = 2;
 const UMOUNT_NOFOLLOW = 8;
@@ -152,15 +171,30 @@ async function statusOf(path: string): Promise<"alive" | "dead"> {
   throw new TcfsError("TCFS_BAD_MOUNT_POINT", `the mount point ${path} is not a directory`);
 }
 
-function mountDirectly(path: string, options: FuseMountOptions): number {
-  const fd = binding.openDevice();
-  if (fd < 0) throw noDevice(-fd);
-  const flags =
+function mountFlags(options: FuseMountOptions): number {
+  const { accessTimes, synchronous } = options;
+  return (
     (options.readOnly ? MS.RDONLY : 0) |
     (options.suid ? 0 : MS.NOSUID) |
     (options.dev ? 0 : MS.NODEV) |
     (options.noExec ? MS.NOEXEC : 0) |
-    (options.noAtime ? MS.NOATIME : 0);
+    (options.noSymlinkFollow ? MS.NOSYMFOLLOW : 0) |
+    (accessTimes.mode === "none" ? MS.NOATIME : 0) |
+    (accessTimes.mode === "strict" ? MS.STRICTATIME : 0) |
+    (accessTimes.ofDirectories ? 0 : MS.NODIRATIME) |
+    (synchronous === "everything" ? MS.SYNCHRONOUS : 0) |
+    (synchronous === "names" ? MS.DIRSYNC : 0)
+  );
+}
+
+function maxRead({ maxReadBytes }: FuseMountOptions): string {
+  return `max_read=${String(Math.min(maxReadBytes ?? MAX_WRITE_BYTES, MAX_WRITE_BYTES))}`;
+}
+
+function mountDirectly(path: string, options: FuseMountOptions): number {
+  const fd = binding.openDevice();
+  if (fd < 0) throw noDevice(-fd);
+  const flags = mountFlags(options);
   const data = [
     `fd=${String(fd)}`,
     "rootmode=40000",
@@ -168,7 +202,7 @@ function mountDirectly(path: string, options: FuseMountOptions): number {
     `group_id=${String(process.getgid?.() ?? 0)}`,
     "default_permissions",
     ...(options.allowOther ? ["allow_other"] : []),
-    `max_read=${String(MAX_WRITE_BYTES)}`,
+    maxRead(options),
   ].join(",");
   const errno = -binding.mount(asBytes(options.source), asBytes(path), MOUNT_TYPE, flags, data);
   if (errno === 0) return fd;
@@ -218,12 +252,14 @@ function helperOptions(options: FuseMountOptions): string[] {
     `fsname=${options.source.replace(/[\\,]/g, "\\$&")}`,
     `subtype=${TYPE}`,
     "default_permissions",
-    `max_read=${String(MAX_WRITE_BYTES)}`,
+    maxRead(options),
     options.readOnly ? "ro" : "rw",
     options.suid ? "suid" : "nosuid",
     options.dev ? "dev" : "nodev",
     ...(options.noExec ? ["noexec"] : []),
-    ...(options.noAtime ? ["noatime"] : []),
+    ...(options.accessTimes.mode === "none" ? ["noatime"] : []),
+    ...(options.synchronous === "everything" ? ["sync"] : []),
+    ...(options.synchronous === "names" ? ["dirsync"] : []),
     ...(options.allowOther ? ["allow_other"] : []),
   ];
 }

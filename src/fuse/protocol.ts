@@ -103,6 +103,8 @@ export const SETATTR = {
   KILL_SUIDGID: 1 << 11,
 } as const;
 
+/** A page of the cache, written back: no direct write, whatever the file's flags. */
+export const WRITE_CACHE = 1 << 0;
 export const WRITE_KILL_SUIDGID = 1 << 2;
 export const OPEN_KEEP_CACHE = 1 << 1;
 export const RENAME_NOREPLACE = 1 << 0;

@@ -5,11 +5,13 @@
 import type { FileSystemOperations } from "../fs/operations.ts";
 import { TcfsError } from "../errors.ts";
 import type { InodeNumber, Name } from "../ids.ts";
+import { systemClock } from "../platform/clock.ts";
 import { binding } from "./binding.ts";
 import type { Channel } from "./binding.ts";
 import { Connection } from "./connection.ts";
 import { ReplyBuffer } from "./encode.ts";
 import { ECONNABORTED, ENODEV, ENOENT, errnoName } from "./errno.ts";
+import type { Synchronous } from "./mount.ts";
 import type { Agreement } from "./negotiate.ts";
 import { NOTIFY, OUT_HEADER_BYTES, REPLY_BUFFER_BYTES, REQUEST_BUFFER_BYTES } from "./protocol.ts";
 import type { FuseLogger } from "./replies.ts";
@@ -19,6 +21,7 @@ export type { FuseLogger } from "./replies.ts";
 export interface FuseSessionOptions {
   /** Refuse what changes anything with EROFS, besides the mount flag. */
   readonly readOnly: boolean;
+  readonly synchronous: Synchronous;
   /** How long the kernel trusts a dentry, or that there is none. Long: nobody else changes the tree. */
   readonly entryTimeoutSeconds: number;
   readonly attributeTimeoutSeconds: number;
@@ -33,6 +36,9 @@ export class FuseSession implements AsyncDisposable {
   readonly #logger: FuseLogger;
   readonly #options: FuseSessionOptions;
   readonly #resolveEnd: () => void;
+  /** May change while it serves. */
+  synchronous: Synchronous;
+  #lastNotice: Promise<void> = Promise.resolve();
   #serving: { readonly channel: Channel; readonly connection: Connection } | undefined;
 
   constructor({
@@ -47,6 +53,7 @@ export class FuseSession implements AsyncDisposable {
     this.#operations = operations;
     this.#logger = logger;
     this.#options = options;
+    this.synchronous = options.synchronous;
     let resolveEnd = (): void => undefined;
     this.end = new Promise((resolve) => {
       resolveEnd = resolve;
@@ -76,6 +83,9 @@ export class FuseSession implements AsyncDisposable {
     if (channel === undefined) throw new TcfsError("TCFS_IO", "the FUSE descriptor cannot be polled");
     const connection = new Connection(channel, this.#operations, this.#logger, {
       readOnly: this.#options.readOnly,
+      synchronous: () => this.synchronous,
+      monotonicMs: () => systemClock.monotonicMs(),
+      invalidateData: (ino, offset, lengthBytes) => this.invalidateData(ino, offset, lengthBytes),
       timeouts: {
         entrySeconds: this.#options.entryTimeoutSeconds,
         attributeSeconds: this.#options.attributeTimeoutSeconds,
@@ -111,6 +121,20 @@ export class FuseSession implements AsyncDisposable {
     message.i53(OUT_HEADER_BYTES, ino);
     message.i53(OUT_HEADER_BYTES + 8, -1); // a negative offset: attributes alone
     return this.#notify(message);
+  }
+
+  /**
+   * Have the kernel drop its pages of a range, and ask for the attributes again. It waits for reads of them that are
+   * under way, and they may need the thread pool: so only one thread of it waits at a time.
+   */
+  invalidateData(ino: InodeNumber, offset: bigint, lengthBytes: number): Promise<void> {
+    const message = notification(NOTIFY.INVAL_INODE, 24);
+    message.i53(OUT_HEADER_BYTES, ino);
+    message.u64(OUT_HEADER_BYTES + 8, offset);
+    message.i53(OUT_HEADER_BYTES + 16, lengthBytes);
+    const notice = this.#lastNotice.then(() => this.#notify(message));
+    this.#lastNotice = notice.catch(() => undefined);
+    return notice;
   }
 
   /** Have the kernel drop a dentry. */

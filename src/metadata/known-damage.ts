@@ -7,6 +7,7 @@ import { link, readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { TcfsError } from "../errors.ts";
 import type { KeyRange } from "../format/record-keys.ts";
+import { liveTables } from "./live-tables.ts";
 import { checkTable, type DamagedKeys } from "./table-check.ts";
 
 const TABLE = /^\d+\.(?:ldb|sst)$/u;
@@ -93,11 +94,14 @@ function isUpTo(key: Uint8Array, upTo: Uint8Array | undefined): boolean {
   return upTo === undefined || Buffer.compare(key, upTo) <= 0;
 }
 
+/** Tables in use, and damaged ones that were kept. */
 async function tablesIn(directory: string): Promise<{ names: string[]; sizeBytes: number }> {
+  const live = await liveTables(directory);
   const names: string[] = [];
   let sizeBytes = 0;
   for (const name of (await readdir(directory).catch(() => [])).sort()) {
     if (!TABLE.test(name.replace(KEPT_SUFFIX, ""))) continue;
+    if (live?.has(Number.parseInt(name, 10)) === false && !name.endsWith(KEPT_SUFFIX)) continue;
     names.push(name);
     sizeBytes += await stat(join(directory, name)).then(
       ({ size }) => size,

@@ -7,17 +7,17 @@ import { join } from "node:path";
 import { TcfsError } from "../errors.ts";
 import { maskedCrc32c } from "./stored-checksum.ts";
 
-const BLOCK_BYTES = 32 * 1024;
+export const BLOCK_BYTES = 32 * 1024;
 /** Of a record: masked CRC-32C u32 of type and data, length u16, type u8. */
-const HEADER_BYTES = 7;
+export const HEADER_BYTES = 7;
 /** Of a batch: sequence number u64 of its first change, count u32 of its changes. */
 const BATCH_HEADER_BYTES = 12;
 const READ_BYTES = 32 * BLOCK_BYTES;
 
-const FULL = 1;
-const FIRST = 2;
+export const FULL = 1;
+export const FIRST = 2;
 const MIDDLE = 3;
-const LAST = 4;
+export const LAST = 4;
 
 interface LogRecord {
   readonly type: number;
@@ -176,7 +176,7 @@ class LogWalk {
 }
 
 /** @returns undefined if it does not verify; its data are a view. */
-function readRecord(block: Buffer, at: number): LogRecord | undefined {
+export function readRecord(block: Buffer, at: number): LogRecord | undefined {
   const type = block[at + 6] as number;
   const end = at + HEADER_BYTES + block.readUInt16LE(at + 4);
   if (type < FULL || type > LAST || end > block.length) return undefined;

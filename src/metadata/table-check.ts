@@ -140,7 +140,7 @@ function entriesOf(bytes: Uint8Array, block: BlockHandle, start: number): Indexe
 }
 
 /** LEB128 as LevelDB writes it; NaN where the bytes end, which fits nowhere. */
-class VarintReader {
+export class VarintReader {
   at: number;
   readonly #bytes: Uint8Array;
 

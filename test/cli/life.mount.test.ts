@@ -6,11 +6,13 @@ import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { EXIT_CODE } from "../../src/cli/exit-codes.ts";
 import { daemonArguments, listDaemons } from "../../src/cli/mount-table.ts";
-import { eventually, run, sleep } from "../support/run.ts";
+import { attempt, eventually, run, sleep } from "../support/run.ts";
+import type { RunResult } from "../support/run.ts";
 import { COMMAND, CommandLine, mountLine } from "./fixtures.ts";
 
 /** A user that owns nothing here. */
 const NOBODY = 65534;
+const saying = (words: string): unknown => expect.stringContaining(words);
 
 /** Write without any fsync: only a flush on the way out keeps it. */
 async function leaveDirty(line: CommandLine, name: string): Promise<void> {
@@ -144,6 +146,34 @@ describe("mount and umount", () => {
     await line.mount("--read-only");
     await expect(writeFile(join(line.mountPoint, "x"), "")).rejects.toThrow(/EROFS/u);
     await line.umount();
+  });
+
+  test("are changed by mount -o remount, as its helper is called", async () => {
+    await using line = await CommandLine.make();
+    const helper = join(line.directory, "mount.fuse.tcfs");
+    await symlink(COMMAND, helper);
+    const remount = (list: string): Promise<RunResult> =>
+      attempt(helper, [line.vault, line.mountPoint, "-o", `${list},remount,user_id=0,group_id=0,default_permissions`]);
+    await line.mount();
+    await leaveDirty(line, "a");
+    expect(await remount("ro,nosuid,nodev,relatime")).toMatchObject({ code: 0, stderr: "" });
+    expect(mountLine(line.mountPoint)).toMatch(/ ro,nosuid,nodev,relatime/u);
+    await expect(writeFile(join(line.mountPoint, "x"), "")).rejects.toThrow(/EROFS/u);
+    expect(await remount("rw,nosuid,nodev,noexec,noatime,dirsync")).toMatchObject({ code: 0 }); // no table shows dirsync
+    expect(mountLine(line.mountPoint)).toMatch(/ rw,nosuid,nodev,noexec,noatime/u);
+    const held = await open(join(line.mountPoint, "b"), "w");
+    expect(await remount("ro")).toMatchObject({ code: 32, stderr: saying("open for writing") });
+    await held.close();
+    const pid = line.pid();
+    process.kill(pid, "SIGKILL");
+    await line.daemonEnds(pid);
+    await line.mount("--read-only");
+    expect((await readdir(line.mountPoint)).sort()).toEqual(["a", "b"]); // dirsync: the name was on the disk
+    expect(await remount("rw")).toMatchObject({ code: 32, stderr: saying("unmount it") });
+    expect(mountLine(line.mountPoint)).toMatch(/ ro,/u);
+    await line.umount();
+    expect(await remount("ro")).toMatchObject({ code: 32, stderr: saying("no vault is mounted") });
+    await line.expect("USAGE", [...line.mountWords, "-o", "remount,ro"]);
   });
 
   test("name who keeps the mount busy, and go on once it is free", async () => {

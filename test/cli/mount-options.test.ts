@@ -19,7 +19,7 @@ describe("mount options", () => {
     expect(parseMountOptions(["ro,noatime,suid,dev", "rw,allow_other,noexec"])).toEqual({
       ...DEFAULT_MOUNT_OPTIONS,
       readOnly: false,
-      atime: false,
+      accessTimes: { mode: "none", ofDirectories: true },
       suid: true,
       dev: true,
       allowOther: true,
@@ -29,7 +29,40 @@ describe("mount options", () => {
 
   test("that fstab, mount(8) and other FUSE filesystems give are taken without effect", () => {
     const list = "defaults,noauto,user=ann,users,_netdev,nofail,x-systemd.automount,X-mount.mkdir,default_permissions";
-    expect(parseMountOptions([list, "relatime,subtype=x,max_read=4096,,"])).toEqual(DEFAULT_MOUNT_OPTIONS);
+    expect(parseMountOptions([list, "auto,user,relatime,diratime,lazytime,async,subtype=x,,"])).toEqual(
+      DEFAULT_MOUNT_OPTIONS,
+    );
+  });
+
+  test("say which access times are kept, what is synchronous and how much one read asks for", () => {
+    expect(parseMountOptions(["strictatime,nodiratime,dirsync,max_read=8192,nosymfollow"])).toEqual({
+      ...DEFAULT_MOUNT_OPTIONS,
+      accessTimes: { mode: "strict", ofDirectories: false },
+      synchronous: "names",
+      maxReadBytes: 8192,
+      followsSymlinks: false,
+    });
+    expect(parseMountOptions(["strictatime,nodiratime,sync", "relatime,diratime,async"])).toEqual(
+      DEFAULT_MOUNT_OPTIONS,
+    );
+  });
+
+  test("that the mount table shows are taken when a mount is changed, and only then", () => {
+    const table = "ro,nosuid,nodev,relatime,user_id=0,group_id=0,default_permissions";
+    const options = { ...DEFAULT_MOUNT_OPTIONS, readOnly: true, isRemount: true };
+    expect(parseMountOptions([`${table},remount`])).toEqual(options);
+    expectUsage(() => parseMountOptions([table]), /user_id/u);
+  });
+
+  test.each(["uid=1000", "gid=1000", "umask=022", "fmask=1", "dmask=1", "allow_root"])(
+    "refuse %s and say what to do instead",
+    (option) => {
+      expectUsage(() => parseMountOptions([option]), /is not supported: .*(use|chmod)/u);
+    },
+  );
+
+  test.each(["max_read=1k", "max_read=100", "max_read", "max_read=99999999999999999999"])("refuse %s", (option) => {
+    expectUsage(() => parseMountOptions([option]), /max_read/u);
   });
 
   test("carry values, in which a comma is escaped", () => {
@@ -37,12 +70,9 @@ describe("mount options", () => {
     expect(options).toMatchObject({ fsName: "a,b=c", passphraseFile: "/k/p", recoveryFile: "/k/r", pidFile: "/run/p" });
   });
 
-  test.each(["bogus", "ro=1", "uid=1000", "sync", "__proto__", "constructor=1", "toString"])(
-    "refuse %s by name",
-    (option) => {
-      expectUsage(() => parseMountOptions([option]), new RegExp(option, "u"));
-    },
-  );
+  test.each(["bogus", "ro=1", "sync=1", "__proto__", "constructor=1", "toString"])("refuse %s by name", (option) => {
+    expectUsage(() => parseMountOptions([option]), new RegExp(option, "u"));
+  });
 
   test("refuse a value that is missing", () => {
     expectUsage(() => parseMountOptions(["fsname"]), /needs a value/u);

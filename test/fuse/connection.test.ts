@@ -4,6 +4,7 @@ import { beforeEach, describe, expect, it } from "vitest";
 import { lend } from "../../src/borrowed-bytes.ts";
 import { TcfsError } from "../../src/errors.ts";
 import { Connection } from "../../src/fuse/connection.ts";
+import type { Synchronous } from "../../src/fuse/mount.ts";
 import { OPCODE } from "../../src/fuse/protocol.ts";
 import { MemoryFileSystem } from "./fixtures/memory-file-system.ts";
 import { RecordingChannel, fields, layRequest } from "./fixtures/requests.ts";
@@ -16,6 +17,9 @@ let channel: RecordingChannel;
 let operations: MemoryFileSystem;
 let logs: string[];
 let connection: Connection;
+let nowMs: number;
+let synchronous: Synchronous;
+let invalidated: unknown[];
 
 function connect(readOnly = false): void {
   channel = new RecordingChannel();
@@ -24,8 +28,24 @@ function connect(readOnly = false): void {
   const log = (message: string, fields: unknown): void => {
     logs.push(`${message} ${JSON.stringify(fields)}`);
   };
-  const timeouts = { entrySeconds: 60, attributeSeconds: 60 };
-  connection = new Connection(channel, operations, { warn: log, error: log }, { timeouts, readOnly });
+  nowMs = 0;
+  synchronous = "nothing";
+  invalidated = [];
+  connection = new Connection(
+    channel,
+    operations,
+    { warn: log, error: log },
+    {
+      timeouts: { entrySeconds: 60, attributeSeconds: 60 },
+      readOnly,
+      synchronous: () => synchronous,
+      monotonicMs: () => nowMs,
+      invalidateData: (ino, offset, lengthBytes) => {
+        invalidated.push([ino, offset, lengthBytes]);
+        return Promise.resolve();
+      },
+    },
+  );
 }
 
 function send(fields: RequestFields): void {
@@ -69,6 +89,48 @@ describe("Connection", () => {
       }),
       { numRuns: 300 },
     );
+  });
+
+  it("clears the page cache after a direct write to what was read through it, and not else", async () => {
+    const O_DIRECT = 0o40_000;
+    const WRITE_CACHE = 1;
+    const read = (openFlags: number): Promise<Reply> =>
+      ask({ opcode: OPCODE.READ, ino: 2n, body: fields(0n, 0n, 4096, 0, 0n, openFlags, 0) });
+    const write = async (openFlags: number, writeFlags = 0): Promise<unknown[]> => {
+      const body = fields(0n, 8192n, 3, writeFlags, 0n, openFlags, 0, Buffer.from("abc"));
+      expect(await ask({ opcode: OPCODE.WRITE, ino: 2n, body })).toMatchObject({ error: 0 });
+      return invalidated.splice(0);
+    };
+    await ask({ opcode: OPCODE.MKNOD, body: fields(0o100644, 0, 0, 0, "f") });
+    await read(O_DIRECT);
+    expect(await write(O_DIRECT)).toEqual([]);
+    await read(0);
+    expect(await write(0)).toEqual([]);
+    expect(await write(O_DIRECT, WRITE_CACHE)).toEqual([]);
+    expect(await write(O_DIRECT)).toEqual([[2, 8192n, 3]]);
+    nowMs = 45_000;
+    expect(await write(O_DIRECT)).toEqual([[2, 8192n, 3]]);
+    nowMs = 90_000;
+    expect(await write(O_DIRECT)).toEqual([]);
+  });
+
+  it("answers changes of names, or all changes, after a commit where the mount asks for that", async () => {
+    const commitsOf = async (request: RequestFields): Promise<number> => {
+      const before = operations.counts["syncAll"] ?? 0;
+      expect(await ask(request)).toMatchObject({ error: 0 });
+      return (operations.counts["syncAll"] ?? 0) - before;
+    };
+    const make = (name: string): RequestFields => ({ opcode: OPCODE.MKNOD, body: fields(0o100644, 0, 0, 0, name) });
+    const write = { opcode: OPCODE.WRITE, ino: 2n, body: fields(0n, 0n, 1, 0, 0n, 0, 0, Buffer.from("a")) };
+    const changeMode = { opcode: OPCODE.SETATTR, ino: 2n, body: Buffer.alloc(88) };
+    const look = { opcode: OPCODE.GETATTR, ino: 2n, body: fields(0, 0, 0n) };
+    expect([await commitsOf(make("a")), await commitsOf(write)]).toEqual([0, 0]);
+    synchronous = "names";
+    expect([await commitsOf(make("b")), await commitsOf(write), await commitsOf(changeMode)]).toEqual([1, 0, 0]);
+    expect(await commitsOf({ opcode: OPCODE.UNLINK, body: fields("b") })).toBe(1);
+    synchronous = "everything";
+    expect([await commitsOf(make("c")), await commitsOf(write), await commitsOf(changeMode)]).toEqual([1, 1, 1]);
+    expect(await commitsOf(look)).toBe(0);
   });
 
   it("answers a bug with EIO and logs its stack, but not the name", async () => {

@@ -23,6 +23,7 @@ import {
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import type { FuseMountOptions } from "../../src/fuse/mount.ts";
 import { findMount, mountFuse, unmountFuse } from "../../src/fuse/mount.ts";
 import { Cleanup } from "../support/cleanup.ts";
 import { attempt, eventually, run, shell } from "../support/run.ts";
@@ -31,14 +32,17 @@ import { temporaryDirectory } from "../support/temporary-directory.ts";
 const SERVER = fileURLToPath(new URL("fixtures/serve.ts", import.meta.url));
 const LOADER = new URL("fixtures/typescript-loader.mjs", import.meta.url).href;
 const O_TMPFILE = 0o20_200_000;
-const MOUNT_OPTIONS = {
+const MOUNT_OPTIONS: FuseMountOptions = {
   source: "tcfs",
   readOnly: false,
   allowOther: false,
   suid: false,
   dev: false,
   noExec: false,
-  noAtime: false,
+  noSymlinkFollow: false,
+  accessTimes: { mode: "relative", ofDirectories: true },
+  synchronous: "nothing",
+  maxReadBytes: undefined,
   nonEmpty: false,
 };
 

@@ -273,6 +273,25 @@ describe("a table", () => {
     }
   });
 
+  test("that is left of an interrupted compaction is none of LevelDB's, and not reported", async () => {
+    const directory = await makeKilled();
+    await withCompaction(directory, { damage: [], torn: [] }, async (_store, compact) => compact());
+    const reports: Reports = { damage: [], torn: [] };
+    const meta = join(directory, "meta");
+    const table = (await readdir(meta)).find((file) => file.endsWith(".ldb")) ?? "";
+    const whole = await readFile(join(meta, table));
+    await writeFile(join(meta, "900000.ldb"), whole.subarray(0, whole.length / 2));
+    await (await openStore(directory, reports)).close();
+    expect(reports).toEqual({ damage: [], torn: [] });
+    expect((await readdir(meta)).filter((file) => file.startsWith("900000"))).toEqual([]);
+    await truncate(join(meta, table), whole.length / 2);
+    await openStore(directory, reports).then(
+      (store) => store.close(),
+      () => undefined,
+    );
+    expect(reports.damage).toHaveLength(1);
+  });
+
   test("that is whole is not reported", async () => {
     const directory = await makeTables();
     const reports = noReports();

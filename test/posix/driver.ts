@@ -223,6 +223,19 @@ export class Driver implements AsyncDisposable {
     return this.#number("connect", path);
   }
 
+  /** name_to_handle_at. @returns struct file_handle. */
+  handle(path: Path): Promise<Buffer> {
+    return this.#bytes("handle", path);
+  }
+  /** open_by_handle_at on the working directory's filesystem. */
+  openHandle(handle: Uint8Array, flags: number): Promise<number> {
+    return this.#number("open_handle", Buffer.from(handle).toString("hex"), flags);
+  }
+  /** Have the kernel let go of every name on this mount that nobody uses. */
+  forgetNames(mountPoint: string): Promise<number> {
+    return this.#number("forget_names", mountPoint);
+  }
+
   async stat(path: Path): Promise<FileStatus> {
     return parseStatus(await this.call("stat", path));
   }

@@ -7,6 +7,7 @@ import { concurrencyCases } from "./cases/concurrency.ts";
 import { copyCases } from "./cases/copy.ts";
 import { dataCases } from "./cases/data.ts";
 import { directoryCases } from "./cases/directories.ts";
+import { handleCases } from "./cases/handles.ts";
 import { lockCases } from "./cases/locks.ts";
 import { mmapCases } from "./cases/mmap.ts";
 import { nameCases } from "./cases/names.ts";
@@ -53,6 +54,9 @@ export function testPosix(name: string, openTarget: () => Promise<Target>): void
     });
     describe("orphans", () => {
       orphanCases(bench);
+    });
+    describe("file handles", () => {
+      handleCases(bench);
     });
     describe("special files", () => {
       specialFileCases(bench);

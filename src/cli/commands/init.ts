@@ -3,6 +3,7 @@ import { chmod, rm } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import { DEFAULT_CHUNKING } from "../../crypto/engine.ts";
 import { TcfsError } from "../../errors.ts";
+import { RELATIVE_ACCESS_TIMES } from "../../fs/access-times.ts";
 import { hasHeader, writeNewHeader } from "../../keys/header-file.ts";
 import { toHex } from "../../keys/header.ts";
 import { calibrateKdfCost } from "../../keys/kdf.ts";
@@ -75,7 +76,7 @@ async function makeDurable(disk: Disk, directory: string, made: NewVault, recove
       key,
       isReadOnly: false,
       isNew: true,
-      keepsAccessTimes: true,
+      accessTimes: RELATIVE_ACCESS_TIMES,
       logger: SILENT_LOGGER,
     });
     await vault.close();

@@ -34,6 +34,7 @@ const CLOSING_TIMEOUT_MS = 60_000;
 /** @returns The exit code: the daemon's own if it stayed in the foreground. */
 export async function runMount(parameters: MountArguments, settings: Settings): Promise<number> {
   const options = mountOptions(parameters);
+  if (options.isRemount) throw new TcfsError("TCFS_USAGE", "-o remount is for mount(8): mount -o remount,… MOUNTPOINT");
   const vault = await vaultDirectory(parameters, settings);
   const mountPoint = await canonicalMountPoint(parameters.mountpoint);
   const healed = await prepareMountPoint(mountPoint, vault, options.nonEmpty);

@@ -18,6 +18,15 @@ export function concurrencyCases(bench: Bench): void {
     for (let i = 0; i < 4; i++) expect(lines.filter((line) => `${line}\n` === record(i))).toHaveLength(300);
   });
 
+  test("buffered readers see each asynchronous direct write once it is done", async () => {
+    const lengthBytes = 640 * 1024;
+    await bench.root.sharedFile("f", Buffer.alloc(lengthBytes));
+    const readers = [bench.root2, bench.alice, bench.bob];
+    const reads = Promise.all(readers.map((driver) => driver.call("read_for", "f", lengthBytes, 3000)));
+    expect(await bench.root.call("aio_cycle", "f", lengthBytes, 500)).toEqual(["0"]);
+    await reads;
+  });
+
   test("O_EXCL has one winner", async () => {
     for (let round = 0; round < 30; round++) {
       const answers = await Promise.all(

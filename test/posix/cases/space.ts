@@ -10,8 +10,10 @@ import {
   O_RDONLY,
   O_RDWR,
   O_WRONLY,
+  SEEK_CUR,
   SEEK_DATA,
   SEEK_HOLE,
+  SEEK_SET,
 } from "../constants.ts";
 
 const KIB = 1024;
@@ -161,6 +163,16 @@ export function spaceCases(bench: Bench): void {
     await refuses("ENXIO", bench.root.lseek(fd, 9 * MIB, SEEK_DATA));
     await refuses("ENXIO", bench.root.lseek(fd, 12 * MIB, SEEK_HOLE));
     await refuses("ENXIO", bench.root.lseek(fd, 13 * MIB, SEEK_DATA));
+  });
+
+  test("SEEK_DATA and SEEK_HOLE know nothing before the start", async () => {
+    const fd = await filled(4096);
+    await bench.root.lseek(fd, 100, SEEK_SET);
+    for (const offset of [-1, -4096, -(2n ** 63n)]) {
+      await refuses("ENXIO", bench.root.lseek(fd, offset, SEEK_DATA));
+      await refuses("ENXIO", bench.root.lseek(fd, offset, SEEK_HOLE));
+    }
+    expect(await bench.root.lseek(fd, 0, SEEK_CUR)).toBe(100n);
   });
 
   test("SEEK_DATA finds what was just written, before any sync", async () => {

@@ -12,7 +12,7 @@ import {
   O_WRONLY,
   RENAME_EXCHANGE,
 } from "../constants.ts";
-import { isLater, time, type Driver } from "../driver.ts";
+import { isLater, time, type Driver, type FileTime } from "../driver.ts";
 
 /** Longer than the kernel's coarse clock needs for a step. */
 const TICK_MS = 12;
@@ -132,6 +132,42 @@ export function timeCases(bench: Bench): void {
     await bench.root.fsync(await bench.root.open("f", O_RDONLY));
     await bench.root.file("g", "still written");
     await bench.root.fsync(await bench.root.open("g", O_RDONLY));
+  });
+
+  /** What was read just now may be in the kernel's caches, and a read from there is not seen by every filesystem. */
+  async function accessTimeAfter(name: string, read: () => Promise<unknown>, modified: bigint): Promise<FileTime> {
+    await bench.root.utimens(name, time(1_000_000_000), time(modified), AT_SYMLINK_NOFOLLOW);
+    await bench.root.forgetNames(bench.target.directory);
+    await sleep(TICK_MS);
+    await read();
+    return (await bench.root.lstat(name)).accessTime;
+  }
+
+  test.each([
+    ["file", "f", (): Promise<unknown> => bench.root.textOf("f")],
+    ["directory", "d", (): Promise<unknown> => bench.root.list("d")],
+    ["symlink", "l", (): Promise<unknown> => bench.root.readlink("l")],
+  ])("reading a %s that changed since it was last read moves its access time", async (_, name, read) => {
+    await bench.root.file("f", "content");
+    await bench.root.mkdir("d");
+    await bench.root.symlink("target", "l");
+    const before = (await bench.root.stat(".")).changeTime;
+    expect(isLater(await accessTimeAfter(name, read, 1_000_000_001n), before)).toBe(true);
+  });
+
+  test("reading again moves no access time within a day", async () => {
+    await bench.root.file("f", "content");
+    await bench.root.mkdir("d");
+    for (const [name, read] of [
+      ["f", () => bench.root.textOf("f")],
+      ["d", () => bench.root.list("d")],
+    ] as const) {
+      await accessTimeAfter(name, read, 1n);
+      const first = (await bench.root.stat(name)).accessTime;
+      await bench.root.forgetNames(bench.target.directory);
+      await read();
+      expect((await bench.root.stat(name)).accessTime).toEqual(first);
+    }
   });
 
   test("UTIME_OMIT leaves that time alone", async () => {

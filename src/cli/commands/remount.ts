@@ -1,0 +1,49 @@
+/** `-o remount`: change how a vault is mounted. The kernel's part is mount(8)'s, told to leave its helper (us) out of it. */
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { TcfsError } from "../../errors.ts";
+import { askDaemon } from "../control-client.ts";
+import type { MountOptions } from "../mount-options.ts";
+import { listDaemons } from "../mount-table.ts";
+
+/**
+ * The options are all that the mount is to have from now on, as mount(8) gives them: it adds what is there already.
+ * @param mountPoint - Canonical.
+ * @throws TcfsError `TCFS_NOT_MOUNTED`, `TCFS_READ_ONLY`, `TCFS_BUSY` (files are open for writing), `TCFS_NOT_PERMITTED`.
+ */
+export async function runRemount(mountPoint: string, options: MountOptions): Promise<void> {
+  const daemon = listDaemons().find((candidate) => candidate.mountPoint === mountPoint);
+  if (daemon === undefined) throw new TcfsError("TCFS_NOT_MOUNTED", `no vault is mounted at ${mountPoint}`);
+  const { readOnly, accessTimes, synchronous } = options;
+  const reply = await askDaemon(daemon.vault, { operation: "remount", readOnly, accessTimes, synchronous });
+  if (reply === undefined) throw new TcfsError("TCFS_DAEMON_ENDED", `the daemon at ${mountPoint} does not listen`);
+  await remountInKernel(mountPoint, ["remount", ...kernelOptions(options)]);
+}
+
+function kernelOptions(options: MountOptions): string[] {
+  const { accessTimes, synchronous } = options;
+  return [
+    options.readOnly ? "ro" : "rw",
+    options.suid ? "suid" : "nosuid",
+    options.dev ? "dev" : "nodev",
+    options.exec ? "exec" : "noexec",
+    ...(options.followsSymlinks ? [] : ["nosymfollow"]),
+    { relative: "relatime", strict: "strictatime", none: "noatime" }[accessTimes.mode],
+    accessTimes.ofDirectories ? "diratime" : "nodiratime",
+    { nothing: "async", names: "dirsync", everything: "sync" }[synchronous],
+  ];
+}
+
+async function remountInKernel(mountPoint: string, words: readonly string[]): Promise<void> {
+  const mount = spawn("mount", ["-i", "-o", words.join(","), "--", mountPoint], {
+    stdio: ["ignore", "ignore", "pipe"],
+    env: { ...process.env, LC_ALL: "C" },
+  });
+  let output = "";
+  mount.stderr.setEncoding("utf8").on("data", (text: string) => (output += text));
+  const [status] = (await once(mount, "close")) as [number | null];
+  if (status === 0) return;
+  const isBusy = output.includes("busy");
+  const reason = isBusy ? "files are open for writing there" : output.trim();
+  throw new TcfsError(isBusy ? "TCFS_BUSY" : "TCFS_NOT_PERMITTED", `remounting ${mountPoint} failed: ${reason}`);
+}
