@@ -25,6 +25,7 @@ import type { Disk, DurableFile } from "../platform/disk.ts";
 const MIB = 1024 * 1024;
 export const JOURNAL_FILE_BYTES = 4 * MIB;
 const FILE_NAMES = ["0", "1"] as const;
+const MOST_RECORDS = (FILE_NAMES.length * JOURNAL_FILE_BYTES) / JOURNAL_BLOCK_BYTES;
 
 /** One commit that the database may lack. */
 export interface JournaledCommit {
@@ -49,6 +50,7 @@ interface JournalFile {
 interface FoundRecord {
   readonly file: number;
   readonly commit: number;
+  readonly offset: number;
   readonly endOffset: number;
   /** Undefined: it does not verify. */
   readonly changes: readonly RecordChange[] | undefined;
@@ -90,8 +92,8 @@ export class Journal {
 
   /**
    * @param storedCommit - The last commit that the database holds.
-   * @returns The journal, and the commits after it, in order, without a gap.
-   * @throws TcfsError `TCFS_CORRUPT` where a commit is missing between others, or a file; `TCFS_IO`
+   * @returns The journal, and the commits after it, in order, without a gap; all of them on the device.
+   * @throws TcfsError `TCFS_CORRUPT` where a commit is missing before others, or a file; `TCFS_STORE_FULL`, `TCFS_IO`
    */
   static async open(
     options: JournalOptions & { readonly storedCommit: number; readonly onTornTail: (sentence: string) => void },
@@ -100,10 +102,13 @@ export class Journal {
     const files: JournalFile[] = [];
     try {
       const found: FoundRecord[] = [];
+      const contents: Uint8Array[] = [];
       for (const [index, name] of FILE_NAMES.entries()) {
         const file = await openFile(options, name);
         files.push({ file, endOffset: 0, lastCommit: 0 });
-        found.push(...scan(await readWhole(file), index, storedCommit, options.records));
+        const content = await readWhole(file);
+        contents.push(content);
+        found.push(...scan(content, index, storedCommit, options.records));
       }
       const commits = inSequence(found, storedCommit, options.onTornTail);
       let active = 0;
@@ -114,6 +119,7 @@ export class Journal {
         file.lastCommit = commit;
         active = index;
       }
+      await flushLast(files, contents, commits);
       return { journal: new Journal(options, files, active, storedCommit), commits };
     } catch (error) {
       await Promise.all(files.map(({ file }) => file.close()));
@@ -235,7 +241,7 @@ function scan(content: Uint8Array, file: number, storedCommit: number, records: 
       const start = offset + JOURNAL_HEADER_BYTES;
       const changes = open(commit, content.subarray(start, start + lengthBytes), records);
       if (changes !== undefined) recordBytes = journalRecordBytes(lengthBytes);
-      found.push({ file, commit, endOffset: offset + recordBytes, changes });
+      found.push({ file, commit, offset, endOffset: offset + recordBytes, changes });
     }
     offset += recordBytes;
   }
@@ -260,13 +266,47 @@ function inSequence(
   onTornTail: (sentence: string) => void,
 ): WholeRecord[] {
   const whole = found.filter((record): record is WholeRecord => record.changes !== undefined);
-  whole.sort((left, right) => left.commit - right.commit);
+  whole.sort((left, right) => left.commit - right.commit || right.offset - left.offset);
+  const sequence: WholeRecord[] = [];
   let last = storedCommit;
-  for (const { commit } of whole) {
-    if (commit !== last + 1) throw corrupt("journal", `commit ${last + 1} does not verify, and later ones follow`);
+  for (const record of whole) {
+    const { commit } = record;
+    if (isWrittenAgain(sequence.at(-1), record)) sequence.pop();
+    else if (commit !== last + 1) throw outOfOrder(commit, last);
+    sequence.push(record);
     last = commit;
   }
-  const isTorn = found.some(({ commit, changes }) => changes === undefined && commit > last);
-  if (isTorn) onTornTail(`commit ${last + 1} was not complete in the journal and is left out`);
-  return whole;
+  /* The next one is begun only once its predecessor is durable: a later header tells of a lost commit, whole or not. */
+  const isFollowed = found.some(({ commit }) => commit > last + 1 && commit <= last + MOST_RECORDS);
+  if (isFollowed) throw outOfOrder(last + 2, last);
+  if (found.some(({ commit }) => commit === last + 1)) {
+    onTornTail(`commit ${last + 1} was not complete in the journal and is left out`);
+  }
+  return sequence;
+}
+
+/** A failed write may leave a whole record. The same commit, tried again with more in it, then begins the other file. */
+function isWrittenAgain(earlier: WholeRecord | undefined, record: WholeRecord): boolean {
+  if (earlier?.commit !== record.commit || earlier.file === record.file) return false;
+  return earlier.offset > 0 && record.offset === 0;
+}
+
+function outOfOrder(commit: number, last: number): TcfsError {
+  if (commit <= last) return corrupt("journal", `commit ${commit} stands in it twice`);
+  return corrupt("journal", `commit ${last + 1} does not verify, and later ones follow`);
+}
+
+/**
+ * The last record may be in the page cache alone, where a process was killed while it wrote, or a flush failed. Those
+ * before it are on the device: each was, before the next was begun.
+ */
+async function flushLast(
+  files: readonly JournalFile[],
+  contents: readonly Uint8Array[],
+  commits: readonly WholeRecord[],
+): Promise<void> {
+  const last = commits.at(-1);
+  if (last === undefined) return;
+  const record = contents[last.file]?.subarray(last.offset, last.endOffset) ?? new Uint8Array(0);
+  await files[last.file]?.file.write([record], last.offset);
 }

@@ -8,10 +8,11 @@
  * commits are laid over the database again.
  */
 import type { RecordCipher } from "../crypto/engine.ts";
+import { TcfsError } from "../errors.ts";
 import { decodeVolume } from "../format/inode-codec.ts";
 import { type RecordChange, changesBytes, encodeChanges } from "../format/journal-codec.ts";
 import { type KeyRange, singleKey } from "../format/record-keys.ts";
-import { type MaybePromise, andThen } from "../maybe-promise.ts";
+import { type MaybePromise, andThen, isPromise } from "../maybe-promise.ts";
 import type { Clock } from "../platform/clock.ts";
 import type { Disk } from "../platform/disk.ts";
 import { Database, type DatabaseOptions, type ScanVisitor, type SealedChange, type StoredEntry } from "./database.ts";
@@ -44,6 +45,9 @@ export class JournaledDatabase {
   /** The newest commit of the pending records. */
   #pendingCommit = 0;
   #following: Promise<void> | undefined;
+  /** The write in flight, or the last one. Never rejects. */
+  #writing: Promise<void> | undefined;
+  #isClosed = false;
 
   private constructor(database: Database, journal: Journal, options: JournaledDatabaseOptions) {
     this.#database = database;
@@ -106,10 +110,17 @@ export class JournaledDatabase {
    * @throws TcfsError `TCFS_STORE_FULL`, `TCFS_IO`, `TCFS_CLOSED`
    */
   write(commit: number, changes: readonly RecordChange[]): MaybePromise<void> {
+    if (this.#isClosed) throw new TcfsError("TCFS_CLOSED", "the metadata database is closed");
+    const written = this.#write(commit, changes);
+    if (isPromise(written)) this.#writing = written.catch(() => undefined);
+    return written;
+  }
+
+  #write(commit: number, changes: readonly RecordChange[]): MaybePromise<void> {
     const plainBytes = changesBytes(changes);
     if (plainBytes > this.#journaledBytes) return this.#writeThrough(commit, changes);
     if (this.#journal.hasRoom(plainBytes)) return this.#append(commit, changes, plainBytes);
-    return this.#followAll().then(() => {
+    return this.#catchUp().then(() => {
       if (!this.#journal.hasRoom(plainBytes)) throw new RangeError("the journal has no room for what it should take");
       return this.#append(commit, changes, plainBytes);
     });
@@ -142,9 +153,11 @@ export class JournaledDatabase {
     })();
   }
 
-  /** Bring the database up to date where that can be done, and let go. Idempotent. */
+  /** Bring the database up to date where that can be done, and let go. Idempotent; waits for a write in flight. */
   async close(): Promise<void> {
-    await this.#followAll().catch(() => undefined); // told to onLag; the journal holds it
+    this.#isClosed = true;
+    await this.#writing;
+    await this.#catchUp().catch(() => undefined); // told to onLag; the journal holds it
     await this.#journal.close();
     await this.#database.close();
   }
@@ -163,12 +176,17 @@ export class JournaledDatabase {
   }
 
   async #writeThrough(commit: number, changes: readonly RecordChange[]): Promise<void> {
-    await this.#followAll();
+    await this.#catchUp();
     await this.#database.write(this.#seal(changes));
     this.#journal.noteStored(commit);
   }
 
-  /** Bring the database up to the commit that is the present one when this begins. Runs once at a time. */
+  /** Bring the database up to the last commit, while none is written: what is under way may have begun before it. */
+  async #catchUp(): Promise<void> {
+    while (!this.#pending.isEmpty) await this.#follow();
+  }
+
+  /** Bring the database up to the present commit. Runs once at a time: who comes later gets what began earlier. */
   #follow(): Promise<void> {
     this.#following ??= this.#storePending()
       .catch((error: unknown) => {
@@ -179,11 +197,6 @@ export class JournaledDatabase {
         this.#following = undefined;
       });
     return this.#following;
-  }
-
-  /** Until nothing is pending: what is under way may have begun before the last commit. */
-  async #followAll(): Promise<void> {
-    while (!this.#pending.isEmpty) await this.#follow();
   }
 
   /** In several batches: until the last one, with the volume record, the journal holds all of it. */

@@ -2,7 +2,8 @@
 import { TcfsError, type TcfsErrorCode } from "../../src/errors.ts";
 import type { Disk, DiskFile, DiskSpace, DurableFile } from "../../src/platform/disk.ts";
 
-export type DiskAction = "create" | "open" | "read" | "write" | "sync" | "syncDirectory" | "remove";
+export type DiskAction =
+  "create" | "open" | "openDurable" | "read" | "write" | "writeDurable" | "sync" | "syncDirectory" | "remove";
 
 export class FaultyDisk implements Disk {
   readonly #disk: Disk;
@@ -11,7 +12,9 @@ export class FaultyDisk implements Disk {
   readonly #faults = new Map<DiskAction, { code: TcfsErrorCode; count: number }>();
   /** What {@link space} says instead of the truth. */
   availableBytes: number | undefined;
-  /** Called before each action; may wait. */
+  /** How much of its bytes a durable write that fails leaves behind: 0…1. */
+  leftShare = 0.5;
+  /** Called before each action but `writeDurable`; may wait. */
   before: (action: DiskAction) => Promise<void> | void = () => undefined;
 
   constructor(disk: Disk) {
@@ -29,6 +32,16 @@ export class FaultyDisk implements Disk {
   async note(action: DiskAction): Promise<void> {
     this.events.push(action);
     await this.before(action);
+    this.#failIfTold(action);
+  }
+
+  /** As {@link note}, for what must not wait. */
+  noteNow(action: DiskAction): void {
+    this.events.push(action);
+    this.#failIfTold(action);
+  }
+
+  #failIfTold(action: DiskAction): void {
     const fault = this.#faults.get(action);
     if (fault === undefined || fault.count === 0) return;
     fault.count -= 1;
@@ -45,8 +58,9 @@ export class FaultyDisk implements Disk {
     return new FaultyFile(this, await this.#disk.open(path));
   }
 
-  openDurable(path: string): Promise<DurableFile> {
-    return this.#disk.openDurable(path);
+  async openDurable(path: string): Promise<DurableFile> {
+    await this.note("openDurable");
+    return faultyDurable(this, await this.#disk.openDurable(path));
   }
 
   readFile(path: string): Promise<Uint8Array | undefined> {
@@ -125,4 +139,32 @@ class FaultyFile implements DiskFile {
   close(): Promise<void> {
     return this.#file.close();
   }
+}
+
+/** A failing write leaves a share of its bytes behind. */
+function faultyDurable(disk: FaultyDisk, file: DurableFile): DurableFile {
+  const leave = (bytes: Uint8Array): Uint8Array => bytes.subarray(0, Math.floor(bytes.length * disk.leftShare));
+  return {
+    readInto: file.readInto.bind(file),
+    length: file.length.bind(file),
+    close: file.close.bind(file),
+    write: async (pieces, offset) => {
+      try {
+        disk.noteNow("writeDurable");
+      } catch (error) {
+        await file.write([leave(Buffer.concat(pieces))], offset);
+        throw error;
+      }
+      await file.write(pieces, offset);
+    },
+    writeSync: (bytes, offset) => {
+      try {
+        disk.noteNow("writeDurable");
+      } catch (error) {
+        file.writeSync(leave(bytes), offset);
+        throw error;
+      }
+      file.writeSync(bytes, offset);
+    },
+  };
 }

@@ -1,4 +1,4 @@
-/** The real LevelDB with failures on order: of batches, of openings, and openings that wait. */
+/** The real LevelDB with failures on order: of batches and openings; both can be made to wait. */
 import { openLevel, type LevelDatabase, type OpenLevel } from "../../src/metadata/database.ts";
 
 export class FaultyLevel {
@@ -9,6 +9,11 @@ export class FaultyLevel {
   openings = 0;
   /** An opening waits for it. */
   gate: Promise<void> = Promise.resolve();
+  /** A batch waits for it before it is written. */
+  batchGate: Promise<void> = Promise.resolve();
+  /** Batches begun, and those of them that are under way. */
+  batches = 0;
+  batchesUnderWay = 0;
   message = "IO error: 000003.log: No space left on device";
 
   readonly open: OpenLevel = async (directory, createIfMissing) => {
@@ -33,10 +38,17 @@ export class FaultyLevel {
       put: batch.put.bind(batch),
       del: batch.del.bind(batch),
       write: async (options: object) => {
-        const fails = this.failingWrites > 0;
-        if (fails) this.failingWrites--;
-        if (!fails || this.areWritten) await batch.write(options);
-        if (fails) throw this.#failure();
+        this.batches++;
+        this.batchesUnderWay++;
+        try {
+          await this.batchGate;
+          const fails = this.failingWrites > 0;
+          if (fails) this.failingWrites--;
+          if (!fails || this.areWritten) await batch.write(options);
+          if (fails) throw this.#failure();
+        } finally {
+          this.batchesUnderWay--;
+        }
       },
     };
   }
