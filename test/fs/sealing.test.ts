@@ -2,7 +2,7 @@
 import { setTimeout } from "node:timers/promises";
 import { describe, expect, it } from "vitest";
 import type { ChunkStore, StoredChunk } from "../../src/chunkstore/chunk-store.ts";
-import type { ChunkInput } from "../../src/crypto/engine.ts";
+import type { ChunkInput, NamedChunk } from "../../src/crypto/engine.ts";
 import { TcfsError } from "../../src/errors.ts";
 import { EXTENT_PAGE_BYTES, type InodeRecord } from "../../src/format/records.ts";
 import { Contents } from "../../src/fs/contents.ts";
@@ -25,6 +25,10 @@ interface StoreCall {
 /** A chunk store whose calls end when the test says so, each input as one chunk. */
 class GatedChunks {
   readonly calls: StoreCall[] = [];
+
+  name(inputs: readonly ChunkInput[]): NamedChunk[][] {
+    return inputs.map(({ pieces }) => [chunkOf(pieces)]);
+  }
 
   store(inputs: readonly ChunkInput[]): Promise<StoredChunk[][]> {
     return new Promise((resolve, reject) => {
@@ -71,7 +75,7 @@ function bytesAt(contents: Contents, inode: InodeRecord, lengthBytes: number): B
   return Buffer.concat(loan.pieces);
 }
 
-describe("sealStream", () => {
+describe("StreamSealer", () => {
   it("keeps memory that two streams share from being overwritten until both are sealed", async () => {
     const { chunks, contents } = setUp();
     const streams = [newFile(2), newFile(3)];
@@ -83,6 +87,7 @@ describe("sealStream", () => {
         contents.write(inode, BigInt(page * EXTENT_PAGE_BYTES), Buffer.alloc(EXTENT_PAGE_BYTES, inode.ino));
       }
     }
+    await setTimeout(1);
     expect(chunks.calls).toHaveLength(2);
     chunks.call(0).settle();
     await setTimeout(1);
@@ -95,6 +100,24 @@ describe("sealStream", () => {
     chunks.call(1).settle();
     await setTimeout(1);
     expect(bytesAt(contents, second, PIECE_BYTES).equals(header), "the newer write is not lost").toBe(true);
+  });
+
+  it("names the next batch from the last cut on while the one before it is written", async () => {
+    const { chunks, contents } = setUp();
+    const inode = newFile(2);
+    for (let page = 0; page < 3 * STREAM_PAGES; page++) {
+      contents.write(inode, BigInt(page * EXTENT_PAGE_BYTES), Buffer.alloc(EXTENT_PAGE_BYTES, page));
+      await setTimeout(0);
+    }
+    expect(chunks.calls).toHaveLength(3);
+    const firstBytes = chunks.calls.map(({ inputs }) => inputs[0]?.pieces[0]?.[0]);
+    expect(firstBytes).toEqual([0, STREAM_PAGES, 2 * STREAM_PAGES]);
+    for (const index of [2, 0, 1]) {
+      chunks.call(index).settle();
+      await setTimeout(1);
+    }
+    const isHeld = contents.isHeld(inode, 0n, 3 * STREAM_PAGES * EXTENT_PAGE_BYTES);
+    expect(isHeld, "all of it became chunks, in whatever order the writes ended").toBe(false);
   });
 });
 

@@ -10,7 +10,7 @@ import { mountTcfs, type TcfsMount } from "../support/tcfs-mount.ts";
 import { hashOf } from "./known-files.ts";
 
 const MIB = 2 ** 20;
-const DISK_MIB = 96;
+const DISK_MIB = 128;
 const ROOM_MS = 60_000;
 
 describe("a vault on a full disk", { timeout: 300_000 }, () => {
