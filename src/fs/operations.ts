@@ -86,6 +86,8 @@ export interface FileSystemStatistics {
 }
 
 export interface FileSystemOperations {
+  /** Set while no request can be answered for certain: all wait for it. Never rejects. */
+  readonly unready: Promise<void> | undefined;
   /** Find a name. Undefined is a negative entry (the kernel may cache it). Counts one kernel reference. */
   lookup(parent: InodeNumber, name: Name): MaybePromise<Attributes | undefined>;
   /** The kernel drops `count` references; at zero an unlinked inode's data goes. Never fails. */

@@ -75,6 +75,10 @@ export class VolumeOperations implements FileSystemOperations {
     this.#onModeChange = listener;
   }
 
+  get unready(): Promise<void> | undefined {
+    return this.#parts.metadata.reopening;
+  }
+
   /** Run a change once it is admitted; then see to its commit. */
   #change<T>(bytes: number, action: () => T): MaybePromise<T> {
     const { committer, space, metadata } = this.#parts;

@@ -1,11 +1,12 @@
 /** Requests of one FUSE connection, each answered once: INIT and the kernel's notices here, the rest by the dispatcher. */
+import { copyOf } from "../bytes.ts";
 import type { FileSystemOperations } from "../fs/operations.ts";
 import type { Channel } from "./binding.ts";
 import { Call } from "./call.ts";
 import { decodeRequest } from "./decode.ts";
 import type { InitRequest, Request } from "./decode.ts";
 import { Dispatcher } from "./dispatch.ts";
-import type { DispatchOptions } from "./dispatch.ts";
+import type { DispatchOptions, Question } from "./dispatch.ts";
 import { encodeInit } from "./encode.ts";
 import { EPROTO } from "./errno.ts";
 import { negotiate } from "./negotiate.ts";
@@ -77,7 +78,17 @@ export class Connection {
         this.#replies.interrupt(request.uniqueLow, request.uniqueHigh);
         return;
       default:
-        this.#dispatcher.dispatch(request, call);
+        if (this.#operations.unready === undefined) this.#dispatcher.dispatch(request, call);
+        else void this.#dispatchLater(lasting(request), call);
+    }
+  }
+
+  async #dispatchLater(request: Question, call: Call): Promise<void> {
+    while (this.#operations.unready !== undefined) await this.#operations.unready;
+    try {
+      this.#dispatcher.dispatch(request, call);
+    } catch (error) {
+      this.#replies.fail(call, error);
     }
   }
 
@@ -99,6 +110,11 @@ export class Connection {
       replies.answer(call, agreement, encodeInit);
     }
   }
+}
+
+/** The request with no view of the buffer that the next one comes into. */
+function lasting(request: Question): Question {
+  return request.kind === "write" ? { ...request, data: copyOf(request.data) } : request;
 }
 
 function isUnanswered(opcode: number): boolean {

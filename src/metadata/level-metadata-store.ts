@@ -166,11 +166,6 @@ export class LevelMetadataStore implements MetadataStore, BatchOwner, AsyncDispo
     }
   }
 
-  /**
-   * Set while a commit that follows a failed one has the database closed and opened again. What the caches or layers
-   * hold can be read meanwhile; a read that needs the database throws `TCFS_IO`. Await this before taking new requests,
-   * and a request that failed meanwhile can be run again.
-   */
   get reopening(): Promise<void> | undefined {
     return this.database.reopening;
   }

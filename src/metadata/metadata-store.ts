@@ -78,6 +78,12 @@ export interface MetadataStore {
   /** The live volume record; change it and it is written with the next batch. */
   readonly volume: VolumeRecord;
 
+  /**
+   * Set while the database is closed and opened again after a write that failed: what caches and layers hold can be read,
+   * any other read throws `TCFS_IO`. Await it before taking new requests. Never rejects.
+   */
+  readonly reopening: Promise<void> | undefined;
+
   /** Records changed since the last freeze. */
   readonly dirtyRecordCount: number;
   /** Take everything changed so far as one batch. @throws RangeError while another batch exists. */

@@ -167,6 +167,33 @@ describe("Connection", () => {
     expect(channel.replies).toHaveLength(2);
   });
 
+  it("lets requests wait, with their data as it was, while the filesystem is not ready", async () => {
+    await ask({ opcode: OPCODE.MKNOD, body: fields(0o100644, 0, 0, 0, "f") });
+    let makeReady = (): void => undefined;
+    operations.unready = new Promise((resolve) => {
+      makeReady = () => {
+        operations.unready = undefined;
+        resolve();
+      };
+    });
+    const write = (offset: bigint, text: string): RequestFields => ({
+      opcode: OPCODE.WRITE,
+      ino: 2n,
+      body: fields(0n, offset, text.length, 0, 0n, 0, 0, Buffer.from(text)),
+    });
+    const before = channel.replies.length;
+    send(write(0n, "first"));
+    send(write(5n, "again"));
+    send({ opcode: OPCODE.LOOKUP, body: fields("missing") });
+    await new Promise(setImmediate);
+    expect(channel.replies).toHaveLength(before);
+    makeReady();
+    await new Promise(setImmediate);
+    expect(channel.replies.slice(before).map(({ error }) => error)).toEqual([0, 0, 0]);
+    const read = await ask({ opcode: OPCODE.READ, ino: 2n, body: fields(0n, 0n, 10, 0, 0n, 0, 0) });
+    expect(read.payload.toString()).toBe("firstagain");
+  });
+
   it("refuses every change on a read-only mount with EROFS", async () => {
     connect(true);
     const changes = [
