@@ -6,7 +6,7 @@ import type { EngineOptions, SealingEngine } from "../../src/crypto/engine.ts";
 import { openEngine } from "../../src/crypto/open-engine.ts";
 import type { InodeNumber, Name } from "../../src/ids.ts";
 import type { EngineKind } from "./engine-contract.ts";
-import { engineOptions, noise } from "./fixtures.ts";
+import { engineOptions, expectSameBytes, noise } from "./fixtures.ts";
 
 const CORRUPT = expect.objectContaining({ code: "TCFS_CORRUPT" }) as Error;
 const CLOSED = expect.objectContaining({ code: "TCFS_CLOSED" }) as Error;
@@ -52,6 +52,34 @@ function testRoundTrips(open: (change?: Partial<EngineOptions>) => SealingEngine
     const many = Array.from({ length: 5000 }, (_, i) => ({ key: noise(`k${i}`, 25), value: noise(`v${i}`, 10) }));
     const sealed = records.seal(many);
     expect(records.unseal(many[4999]!.key, sealed[4999]!)).toEqual(many[4999]!.value);
+  });
+
+  test("seals into the caller's memory, touching no more of it, and opens that", () => {
+    const { records } = open();
+    for (const lengthBytes of [0, 1, 500, 65_536, 300_000]) {
+      const plain = { key: noise("key", 9), value: noise("into", lengthBytes) };
+      const memory = new Uint8Array(lengthBytes + OVERHEAD_BYTES + 20).fill(0xee);
+      const sealed = records.sealInto(plain, memory.subarray(10, memory.length - 5));
+      expect(sealed.buffer).toBe(memory.buffer);
+      expect([sealed.byteOffset, sealed.length]).toEqual([10, lengthBytes + OVERHEAD_BYTES]);
+      expect([...memory.subarray(0, 10), ...memory.subarray(10 + sealed.length)]).toEqual(Array(20).fill(0xee));
+      expect(Buffer.compare(records.unseal(plain.key, sealed), plain.value)).toBe(0);
+      expectSameBytes(plain.value, noise("into", lengthBytes));
+      expect(() => records.unseal(noise("other", 9), sealed)).toThrow(CORRUPT);
+    }
+    const [key, value] = [noise("key", 9), noise("into", 100)];
+    expect(() => records.sealInto({ key, value }, new Uint8Array(129))).toThrow(RangeError);
+  });
+
+  test("counts what it seals into memory with the rest: no nonce comes twice", () => {
+    const { records } = open();
+    const plain = { key: noise("key", 9), value: noise("value", 50) };
+    const [before] = records.seal([plain]);
+    const into = records.sealInto(plain, new Uint8Array(80));
+    const again = records.sealInto(plain, new Uint8Array(80));
+    const [after] = records.seal([plain]);
+    const nonces = [before!, into, again, after!].map((one) => Buffer.from(one.subarray(0, 14)).toString("hex"));
+    expect(new Set(nonces).size).toBe(4);
   });
 
   test("never seals the same way twice", () => {
@@ -126,6 +154,8 @@ function testRefusals(open: (change?: Partial<EngineOptions>) => SealingEngine):
     expect(inspect(engine, { depth: 5, showHidden: true })).toContain("[key]");
     engine.records.wipe();
     expect(() => engine.records.seal([])).toThrow(CLOSED);
+    const plain = { key: noise("key", 9), value: noise("value", 5) };
+    expect(() => engine.records.sealInto(plain, new Uint8Array(50))).toThrow(CLOSED);
     expect(() => engine.records.unseal(new Uint8Array(5), new Uint8Array(50))).toThrow(CLOSED);
     engine.close();
   });

@@ -1,4 +1,5 @@
-import { mkdir, stat, symlink, writeFile } from "node:fs/promises";
+import { constants } from "node:fs";
+import { mkdir, readFile, stat, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 
 import { describe, expect, test } from "vitest";
@@ -59,6 +60,50 @@ test("a FIFO in the place of a file holds up nobody", async () => {
   const read = file.readInto(new Uint8Array(10), 0).catch((error: unknown) => error);
   expect([0, expect.objectContaining({ code: "TCFS_IO" })]).toContainEqual(await read);
   await file.close();
+});
+
+describe("a durable file", () => {
+  test("is one that exists, opened with O_DSYNC, and takes writes in place from the thread and the pool", async () => {
+    await using directory = await temporaryDirectory("disk");
+    const path = join(directory.path, "file");
+    await expect(disk.openDurable(path)).rejects.toMatchObject({ code: "TCFS_NO_ENTRY" });
+    await writeFile(path, new Uint8Array(10_000));
+    const file = await disk.openDurable(path);
+    const { fd } = file as unknown as { fd: number };
+    const flags = /^flags:\s+(\d+)$/mu.exec(await readFile(`/proc/self/fdinfo/${fd}`, "utf8"))?.[1] ?? "";
+    expect(Number.parseInt(flags, 8) & constants.O_DSYNC).toBe(constants.O_DSYNC);
+    file.writeSync(noise("thread", 3000), 100);
+    await file.write([noise("pool", 500), noise("more", 500)], 5000);
+    const expected = new Uint8Array(10_000);
+    expected.set(noise("thread", 3000), 100);
+    expected.set(noise("pool", 500), 5000);
+    expected.set(noise("more", 500), 5500);
+    expectSameBytes(await readFile(path), expected);
+    const into = new Uint8Array(3000);
+    expect(await file.readInto(into, 100)).toBe(3000);
+    expectSameBytes(into, noise("thread", 3000));
+    expect(await file.length()).toBe(10_000);
+    await symlink(path, `${path}.link`);
+    await expect(disk.openDurable(`${path}.link`)).rejects.toMatchObject({ code: "TCFS_IO" });
+    await file.close();
+  });
+
+  test("tells why a write on the thread failed, and takes none once it is closed", async () => {
+    await using directory = await temporaryDirectory("disk");
+    const path = join(directory.path, "file");
+    await writeFile(path, "");
+    const full = await disk.openDurable("/dev/full");
+    expect(() => {
+      full.writeSync(noise("x", 10), 0);
+    }).toThrow(expect.objectContaining({ code: "TCFS_STORE_FULL" }));
+    await expect(full.write([noise("x", 10)], 0)).rejects.toMatchObject({ code: "TCFS_STORE_FULL" });
+    await full.close();
+    const file = await disk.openDurable(path);
+    await file.close();
+    expect(() => {
+      file.writeSync(noise("late", 10), 0);
+    }).toThrow(expect.objectContaining({ code: "TCFS_CLOSED" }));
+  });
 });
 
 describe("a directory on the machine's disk", () => {
