@@ -8,9 +8,10 @@ import type { SecretKey } from "../crypto/secret-key.ts";
 import { deriveSubkeys, wipeSubkeys } from "../crypto/subkeys.ts";
 import { TcfsError } from "../errors.ts";
 import { Volume } from "../fs/volume.ts";
-import { refreshHeaderCopy } from "../keys/header-file.ts";
+import { refreshHeaderCopy, replaceHeader } from "../keys/header-file.ts";
 import { assertWritable } from "../keys/header.ts";
 import type { VaultHeader } from "../keys/header.ts";
+import { nameFeatures } from "../keys/keyring.ts";
 import type { Logger } from "../logger.ts";
 import { LevelMetadataStore } from "../metadata/level-metadata-store.ts";
 import { systemClock } from "../platform/clock.ts";
@@ -66,6 +67,9 @@ export class OpenVault implements AsyncDisposable {
     const closers: Closer[] = [];
     try {
       const rooms = await openRooms(options, closers);
+      // The database is locked: nobody else writes the vault between this and what it announces.
+      const named = isReadOnly ? header : nameFeatures(header, options.key);
+      if (named !== header) await replaceHeader(rooms.disk, directory, header, named);
       const volume = await Volume.open({
         metadata: rooms.metadata,
         chunks: rooms.chunks,
@@ -78,7 +82,7 @@ export class OpenVault implements AsyncDisposable {
         onCommit: commitReporter(logger),
       });
       closers.push(() => volume.close());
-      if (!isReadOnly && !options.isNew) await refreshHeaderCopy(rooms.disk, directory, header);
+      if (!isReadOnly && !options.isNew) await refreshHeaderCopy(rooms.disk, directory, named);
       return new OpenVault(volume, rooms, closers);
     } catch (error) {
       await closeAll(closers).catch(() => undefined); // the first failure is the one to tell
