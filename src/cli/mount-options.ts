@@ -1,6 +1,7 @@
 /** `-o` options, as other FUSE filesystems, mount(8) and fstab(5) give them. What is not known is refused by name. */
 import { resolve } from "node:path";
 import { TcfsError } from "../errors.ts";
+import type { SnapshotsShown } from "../fs/snapshots/routed-operations.ts";
 
 /** What one mount is asked to be. Paths are absolute. */
 export interface MountOptions {
@@ -12,6 +13,10 @@ export interface MountOptions {
   readonly dev: boolean;
   readonly exec: boolean;
   readonly atime: boolean;
+  /** How the directory `.snapshots` shows at the root. */
+  readonly snapshots: SnapshotsShown;
+  /** The snapshot that is mounted alone, if one is. */
+  readonly snapshot: string | undefined;
   /** The source that mount tables show; the vault directory if not given. */
   readonly fsName: string | undefined;
   readonly passphraseFile: string | undefined;
@@ -28,6 +33,8 @@ export const DEFAULT_MOUNT_OPTIONS: MountOptions = {
   dev: false,
   exec: true,
   atime: true,
+  snapshots: "hidden",
+  snapshot: undefined,
   fsName: undefined,
   passphraseFile: undefined,
   recoveryFile: undefined,
@@ -73,7 +80,16 @@ const VALUES: Readonly<Record<string, (value: string) => Change>> = {
   passphrase_file: (value) => ({ passphraseFile: resolve(value) }),
   recovery_file: (value) => ({ recoveryFile: resolve(value) }),
   pid_file: (value) => ({ pidFile: resolve(value) }),
+  snapshots: readSnapshotsShown,
+  snapshot: (value) => ({ snapshot: value }),
 };
+
+function readSnapshotsShown(value: string): Change {
+  if (value !== "listed" && value !== "hidden" && value !== "none") {
+    throw new TcfsError("TCFS_USAGE", "the mount option “snapshots” is one of listed, hidden and none");
+  }
+  return { snapshots: value };
+}
 
 /**
  * Apply comma-separated options (a backslash keeps a comma in a value) in their order.

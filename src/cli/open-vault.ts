@@ -7,6 +7,7 @@ import type { SealingEngine } from "../crypto/engine.ts";
 import type { SecretKey } from "../crypto/secret-key.ts";
 import { deriveSubkeys, wipeSubkeys } from "../crypto/subkeys.ts";
 import { TcfsError } from "../errors.ts";
+import type { SnapshotsShown } from "../fs/snapshots/routed-operations.ts";
 import { Volume } from "../fs/volume.ts";
 import { refreshHeaderCopy, replaceHeader } from "../keys/header-file.ts";
 import { assertWritable } from "../keys/header.ts";
@@ -41,6 +42,7 @@ export interface OpenVaultOptions {
   /** Whether there is nothing but the header yet. */
   readonly isNew: boolean;
   readonly keepsAccessTimes: boolean;
+  readonly snapshotsShown: SnapshotsShown;
   readonly logger: Logger;
 }
 
@@ -78,6 +80,7 @@ export class OpenVault implements AsyncDisposable {
         directory,
         isReadOnly,
         keepsAccessTimes: options.keepsAccessTimes,
+        snapshotsShown: options.snapshotsShown,
         owner: { uid: process.geteuid?.() ?? 0, gid: process.getegid?.() ?? 0 },
         onCommit: commitReporter(logger),
       });

@@ -29,5 +29,11 @@ async function open(
   options: Pick<OpenVaultOptions, "directory" | "header" | "key" | "isReadOnly">,
 ): Promise<OpenVault> {
   const { OpenVault } = await import("./open-vault.ts");
-  return OpenVault.open({ ...options, isNew: false, keepsAccessTimes: true, logger: SILENT_LOGGER });
+  return OpenVault.open({
+    ...options,
+    isNew: false,
+    keepsAccessTimes: true,
+    snapshotsShown: "none",
+    logger: SILENT_LOGGER,
+  });
 }

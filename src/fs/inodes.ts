@@ -92,6 +92,11 @@ export class Inodes {
     return true;
   }
 
+  /** Whether the kernel knows it. */
+  isReferenced(ino: InodeNumber): boolean {
+    return this.#references.has(ino);
+  }
+
   /** The last name is gone: an orphan as long as the kernel refers to it, then nothing. */
   dropIfUnlinked(inode: InodeRecord): void {
     if (inode.linkCount > 0) return;

@@ -1,7 +1,7 @@
 /** Snapshots over LevelDB: puts the table, the history of batches, views, sweeps and rollbacks together. */
 import { corrupt } from "../bytes.ts";
 import { TcfsError, isTcfsError } from "../errors.ts";
-import { RECORD_KIND, inodeOfKey, singleKey } from "../format/record-keys.ts";
+import { RECORD_KIND, inodeOfKey, pageOfKey, singleKey } from "../format/record-keys.ts";
 import type { DentryRecord, VolumeRecord } from "../format/records.ts";
 import { decodeDentry } from "../format/dentry-codec.ts";
 import type { RollbackRecord, SnapshotRecord } from "../format/snapshot-codec.ts";
@@ -10,6 +10,7 @@ import type { Timestamp } from "../platform/clock.ts";
 import { BatchHistory } from "./batch-history.ts";
 import { changedKeys } from "./changed-keys.ts";
 import type { RecordChange } from "../format/journal-codec.ts";
+import { exclusiveBytes } from "./exclusive-bytes.ts";
 import type { JournaledDatabase } from "./journaled-database.ts";
 import { GenerationCache } from "./generation-cache.ts";
 import { sweepHistory } from "./history-sweep.ts";
@@ -125,6 +126,20 @@ export class LevelSnapshots implements SnapshotStore {
     }
   }
 
+  async countChanges(from: SnapshotRecord): Promise<number> {
+    let count = 0;
+    for await (const keys of changedKeys(this.#options.database, from, undefined)) count += keys.length;
+    return count;
+  }
+
+  exclusiveBytes(snapshot: SnapshotRecord): Promise<number> {
+    const { database, reader } = this.#options;
+    const older = this.#table.before(snapshot.epoch);
+    const before = older && { snapshot: older, view: this.#view(older.epoch) };
+    const after = this.#view(this.#table.after(snapshot.epoch)?.epoch ?? PRESENT);
+    return exclusiveBytes({ database, reader, snapshot, before, after });
+  }
+
   forget(snapshot: SnapshotRecord): void {
     this.#requireAll();
     this.#options.put([this.#table.forget(snapshot)]);
@@ -189,7 +204,7 @@ export class LevelSnapshots implements SnapshotStore {
       barrier,
       onKey,
     };
-    await rollBackRecords(options);
+    put(await rollBackRecords(options));
     volume.inodeCount = target.inodeCount;
     volume.allocatedBytes = target.allocatedBytes;
     forgetRead();
@@ -212,7 +227,7 @@ function describeChange(key: Uint8Array, before: SnapshotView, after: SnapshotVi
     case RECORD_KIND.xattrs:
       return { kind: "xattrs", ino };
     case RECORD_KIND.extents:
-      return { kind: "extents", ino };
+      return { kind: "extents", ino, page: pageOfKey(key) };
     case RECORD_KIND.dentry: {
       const old = dentryUnder(key, before);
       const now = dentryUnder(key, after);

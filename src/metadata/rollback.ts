@@ -37,29 +37,33 @@ export interface RollbackOptions {
   readonly onKey: (key: Uint8Array) => void;
 }
 
-/** The last operations are put, not yet written: the caller adds what goes with them. */
-export async function rollBackRecords(options: RollbackOptions): Promise<void> {
+/**
+ * Whatever else commits meanwhile finds a batch whole or not at all: each is put in one synchronous step.
+ * @returns The operations of the last batch, for the caller to put together with what goes with them.
+ */
+export async function rollBackRecords(options: RollbackOptions): Promise<RecordChange[]> {
   const { database, target, put, barrier, onKey, batchRecords } = options;
   let isRecorded = options.isResumed;
-  let count = 0;
+  let batch: RecordChange[] = [];
   let bytes = 0;
   for await (const keys of changedKeys(database, target, undefined)) {
     for (const key of keys) {
-      if (count >= batchRecords || bytes >= BATCH_BYTES) {
-        if (!isRecorded) put([recordOf(options)]);
+      if (batch.length >= batchRecords || bytes >= BATCH_BYTES) {
+        put(isRecorded ? batch : [recordOf(options), ...batch]);
         isRecorded = true;
         await barrier();
-        count = 0;
+        batch = [];
         bytes = 0;
       }
       onKey(key);
-      const operations = restore(options, key);
-      put(operations);
-      count += operations.length;
-      for (const { value } of operations) bytes += value?.length ?? 0;
+      for (const operation of restore(options, key)) {
+        batch.push(operation);
+        bytes += operation.value?.length ?? 0;
+      }
     }
   }
-  if (isRecorded) put([{ key: singleKey("rollback"), value: undefined }]);
+  if (isRecorded) batch.push({ key: singleKey("rollback"), value: undefined });
+  return batch;
 }
 
 function recordOf({ target, safety, epoch }: RollbackOptions): RecordChange {

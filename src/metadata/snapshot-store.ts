@@ -25,7 +25,8 @@ export interface MetadataView {
 
 /** A record that may differ between two states. */
 export type ChangedRecord =
-  | { readonly kind: "inode" | "xattrs" | "extents"; readonly ino: InodeNumber }
+  | { readonly kind: "inode" | "xattrs"; readonly ino: InodeNumber }
+  | { readonly kind: "extents"; readonly ino: InodeNumber; readonly page: number }
   | {
       readonly kind: "dentry";
       readonly directory: InodeNumber;
@@ -41,7 +42,7 @@ export interface SnapshotStore {
 
   /**
    * Have the next freeze take a snapshot: of the state at that moment.
-   * @throws TcfsError `TCFS_USAGE` for a name or comment that cannot be, `TCFS_EXISTS`, `TCFS_STORE_FULL` beyond 8,190;
+   * @throws TcfsError `TCFS_USAGE` for a name or comment that cannot be, `TCFS_SNAPSHOT_EXISTS`, `TCFS_STORE_FULL` beyond 8,190;
    *   `RangeError` while another one is asked for.
    */
   request(wanted: WantedSnapshot): void;
@@ -56,6 +57,11 @@ export interface SnapshotStore {
    * what changed in between.
    */
   changes(from: SnapshotRecord, to: SnapshotRecord | undefined): AsyncIterable<ChangedRecord>;
+
+  /** How many records {@link changes} would tell of up to the last commit, at most. */
+  countChanges(from: SnapshotRecord): Promise<number>;
+  /** An estimate of the bytes of files that would go out of use with a snapshot, before compression. */
+  exclusiveBytes(snapshot: SnapshotRecord): Promise<number>;
 
   /**
    * Take the name away with the next batch. What only this snapshot kept stays until {@link clearForgotten}.

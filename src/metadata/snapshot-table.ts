@@ -73,6 +73,11 @@ export class SnapshotTable {
     return this.#listed.findLast((snapshot) => snapshot.epoch < epoch);
   }
 
+  /** The oldest one that is newer than `epoch`. */
+  after(epoch: Epoch): SnapshotRecord | undefined {
+    return this.#listed.find((snapshot) => snapshot.epoch > epoch);
+  }
+
   /** Under which epochs history stands that concerns `epoch`, ascending. */
   supersedingEpochs(epoch: Epoch): Epoch[] {
     return this.#all.filter((snapshot) => snapshot.epoch >= epoch).map(supersedingEpoch);
@@ -93,7 +98,8 @@ export class SnapshotTable {
     if (nameFault !== undefined) throw new TcfsError("TCFS_USAGE", `this snapshot name ${nameFault}`);
     const fault = commentFault(comment);
     if (fault !== undefined) throw new TcfsError("TCFS_USAGE", `this comment ${fault}`);
-    if (this.find(name) !== undefined) throw new TcfsError("TCFS_EXISTS", `there is a snapshot “${name}” already`);
+    if (this.find(name) !== undefined)
+      throw new TcfsError("TCFS_SNAPSHOT_EXISTS", `there is a snapshot “${name}” already`);
     if (this.#all.length >= MAX_SNAPSHOT_SLOT) {
       throw new TcfsError("TCFS_STORE_FULL", `there are ${MAX_SNAPSHOT_SLOT} snapshots: forget some first`);
     }

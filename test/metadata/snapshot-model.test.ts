@@ -140,9 +140,10 @@ class Run {
     expect(this.store.volume.inodeCount).toBe(target.inodeCount);
     for (const key of differing(this.snapshots.get(safety) as State, this.now)) {
       if (key.startsWith("d")) continue;
-      const [kind, ino] = key.split(" ");
-      const names = { i: "inode", x: "xattrs", e: "extents" } as const;
-      expect(changed).toContain(JSON.stringify({ kind: names[kind as "i"], ino: Number(ino) }));
+      const [kind, ino, page] = key.split(" ");
+      const common = { kind: { i: "inode", x: "xattrs", e: "extents" }[kind as "i"], ino: Number(ino) };
+      const change = page === undefined ? common : { ...common, page: Number(page) };
+      expect(changed).toContain(JSON.stringify(change));
     }
   }
 

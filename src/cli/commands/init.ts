@@ -76,6 +76,7 @@ async function makeDurable(disk: Disk, directory: string, made: NewVault, recove
       isReadOnly: false,
       isNew: true,
       keepsAccessTimes: true,
+      snapshotsShown: "none",
       logger: SILENT_LOGGER,
     });
     await vault.close();
