@@ -5,7 +5,7 @@ import { RECORD_KIND, inodeOfKey, pageOfKey, singleKey } from "../format/record-
 import type { DentryRecord, VolumeRecord } from "../format/records.ts";
 import { decodeDentry } from "../format/dentry-codec.ts";
 import type { RollbackRecord, SnapshotRecord } from "../format/snapshot-codec.ts";
-import type { Epoch } from "../ids.ts";
+import type { Epoch, InodeNumber } from "../ids.ts";
 import type { Timestamp } from "../platform/clock.ts";
 import { BatchHistory } from "./batch-history.ts";
 import { changedKeys } from "./changed-keys.ts";
@@ -22,8 +22,8 @@ import type { SnapshotTable } from "./snapshot-table.ts";
 import { SnapshotView } from "./snapshot-view.ts";
 
 const LAST_EPOCH = 2 ** 32 - 2;
-/** An epoch that sees everything. */
-const PRESENT = (2 ** 32 - 1) as Epoch;
+/** Sees everything. */
+const PRESENT = { epoch: (2 ** 32 - 1) as Epoch, nextInode: Number.MAX_SAFE_INTEGER as InodeNumber };
 /** Keys known to be changed since the newest snapshot: a few megabytes. */
 const TOUCHED_KEYS = 65_536;
 
@@ -102,22 +102,22 @@ export class LevelSnapshots implements SnapshotStore {
   }
 
   view(snapshot: SnapshotRecord): MetadataView {
-    return this.#view(snapshot.epoch);
+    return this.#view(snapshot);
   }
 
   committedView(): MetadataView {
     return this.#view(PRESENT);
   }
 
-  #view(epoch: Epoch): SnapshotView {
+  #view({ epoch, nextInode }: Pick<SnapshotRecord, "epoch" | "nextInode">): SnapshotView {
     const { database, reader, hasher, onDamage } = this.#options;
     const supersedingEpochs = (): readonly Epoch[] => this.#table.supersedingEpochs(epoch);
-    return new SnapshotView({ database, reader, hasher, epoch, supersedingEpochs, onDamage });
+    return new SnapshotView({ database, reader, hasher, epoch, nextInode, supersedingEpochs, onDamage });
   }
 
   async *changes(from: SnapshotRecord, to: SnapshotRecord | undefined): AsyncGenerator<ChangedRecord> {
-    const before = this.#view(from.epoch);
-    const after = to === undefined ? this.#view(PRESENT) : this.#view(to.epoch);
+    const before = this.#view(from);
+    const after = this.#view(to ?? PRESENT);
     for await (const keys of changedKeys(this.#options.database, from, to)) {
       for (const key of keys) {
         const change = describeChange(key, before, after);
@@ -135,8 +135,8 @@ export class LevelSnapshots implements SnapshotStore {
   exclusiveBytes(snapshot: SnapshotRecord): Promise<number> {
     const { database, reader } = this.#options;
     const older = this.#table.before(snapshot.epoch);
-    const before = older && { snapshot: older, view: this.#view(older.epoch) };
-    const after = this.#view(this.#table.after(snapshot.epoch)?.epoch ?? PRESENT);
+    const before = older && { snapshot: older, view: this.#view(older) };
+    const after = this.#view(this.#table.after(snapshot.epoch) ?? PRESENT);
     return exclusiveBytes({ database, reader, snapshot, before, after });
   }
 
@@ -183,8 +183,8 @@ export class LevelSnapshots implements SnapshotStore {
     this.#requireAll();
     const safety = this.#table.newest;
     if (safety === undefined || safety.epoch <= target.epoch) throw new RangeError("no snapshot of the state before");
-    const targetView = this.#view(target.epoch);
-    const before = this.#view(safety.epoch);
+    const targetView = this.#view(target);
+    const before = this.#view(safety);
     const onKey = (key: Uint8Array): void => {
       const change = describeChange(key, before, targetView);
       if (change !== undefined) onChange(change);

@@ -6,7 +6,14 @@ import { corrupt, latin1Of } from "../bytes.ts";
 import { isTcfsError, type TcfsError } from "../errors.ts";
 import { decodeDentry, decodeXattrs } from "../format/dentry-codec.ts";
 import { decodeExtentPage } from "../format/extent-codec.ts";
-import { epochOfHistoryKey, epochOfRecord, historyKey, historyOf, liveKeyOf } from "../format/history-keys.ts";
+import {
+  epochOfHistoryKey,
+  epochOfRecord,
+  historyKey,
+  historyOf,
+  liveKeyOf,
+  ownerOfVersioned,
+} from "../format/history-keys.ts";
 import { decodeInode } from "../format/inode-codec.ts";
 import {
   cookieOfDentryKey,
@@ -34,6 +41,8 @@ export interface SnapshotViewOptions {
   readonly reader: RecordReader;
   readonly hasher: NameHasher;
   readonly epoch: Epoch;
+  /** Inodes with this number or a higher one were made later. */
+  readonly nextInode: number;
   /** The epochs under which history stands that concerns this one, ascending; asked anew for each read. */
   readonly supersedingEpochs: () => readonly Epoch[];
   readonly onDamage: (error: TcfsError) => void;
@@ -91,7 +100,8 @@ export class SnapshotView implements MetadataView {
 
   /** A record's plaintext as of the epoch. @throws TcfsError as {@link RecordReader.plain} does. */
   plain(key: Uint8Array, kind: string, ino: number): Uint8Array | undefined {
-    const { reader, epoch, supersedingEpochs } = this.#options;
+    const { reader, epoch, nextInode, supersedingEpochs } = this.#options;
+    if ((ownerOfVersioned(key) ?? 0) >= nextInode) return undefined;
     let live: Uint8Array | undefined;
     let damage: TcfsError | undefined;
     try {
@@ -101,7 +111,9 @@ export class SnapshotView implements MetadataView {
       if (!isTcfsError(error, "TCFS_CORRUPT")) throw error;
       damage = error; // of use only if the record was not superseded since
     }
+    const bornLive = live === undefined ? Infinity : epochOfRecord(live);
     for (const superseded of supersedingEpochs()) {
+      if (superseded > bornLive) break; // the live record is what came after all older versions
       const old = reader.plain(historyKey(key, superseded), kind, ino);
       if (old !== undefined) return epochOfRecord(old) <= epoch ? old : undefined;
     }

@@ -158,11 +158,11 @@ describe("a snapshot", () => {
     expect(() => operations.write(file.ino, 0n, Buffer.from("x"), { clearSetId: false, sync: false }, caller)).toThrow(
       readOnly,
     );
-    expect(() => operations.unlink(root.ino, name("f"), caller)).toThrow(readOnly as Error);
-    expect(() => operations.makeNode(root.ino, name("g"), FILE, caller)).toThrow(readOnly as Error);
+    expect(() => operations.unlink(root.ino, name("f"), caller)).toThrow(readOnly);
+    expect(() => operations.makeNode(root.ino, name("g"), FILE, caller)).toThrow(readOnly);
     expect(() =>
       operations.rename({ parent: ROOT_INODE, name: name("f") }, { parent: root.ino, name: name("g") }, FLAGS, caller),
-    ).toThrow(readOnly as Error);
+    ).toThrow(readOnly);
     expect(() => operations.link(file.ino, ROOT_INODE, name("g"), caller)).toThrow(
       expect.objectContaining({ code: "TCFS_CROSS_DEVICE" }),
     );
