@@ -2,9 +2,10 @@
 import { z } from "zod";
 import { ERRNO_OF, TcfsError } from "../errors.ts";
 import type { TcfsErrorCode } from "../errors.ts";
+import { SNAPSHOT_REQUESTS } from "./snapshot-protocol.ts";
 
 /** Longest line that is read; a longer one ends the connection. */
-export const MAX_REQUEST_BYTES = 4096;
+export const MAX_REQUEST_BYTES = 64 * 1024;
 
 const remountSchema = z.strictObject({
   operation: z.literal("remount"),
@@ -19,6 +20,7 @@ const requestSchema = z.discriminatedUnion("operation", [
   z.strictObject({ operation: z.literal("sync") }),
   z.strictObject({ operation: z.literal("collect") }),
   z.strictObject({ operation: z.literal("unmount"), lazy: z.boolean() }),
+  ...SNAPSHOT_REQUESTS,
 ]);
 
 export type RemountRequest = z.infer<typeof remountSchema>;

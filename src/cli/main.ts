@@ -6,6 +6,7 @@ import type { Argv } from "yargs";
 import { TcfsError } from "../errors.ts";
 import { EXIT_CODE, describeFailure, exitCodeOf } from "./exit-codes.ts";
 import { readSettings } from "./settings.ts";
+import { addSnapshotCommands } from "./snapshot-commands.ts";
 
 const EPILOGUE =
   "The vault is --vault DIR, or $TCFS_VAULT, or $XDG_DATA_HOME/tcfs/default.\nExit codes and their meaning: docs/ERRORS.md.";
@@ -34,7 +35,7 @@ async function main([, name = "", ...words]: readonly string[]): Promise<number>
 
 function commandLine(words: readonly string[], setExitCode: (code: number) => void): Argv {
   const settings = readSettings();
-  return yargs([...words])
+  const commands = yargs([...words])
     .scriptName("tcfs")
     .usage("$0 <command>\n\nAn encrypted, deduplicating filesystem to mount and live in.")
     .command("init", "make a vault", initBuilder, async (parameters) =>
@@ -71,7 +72,8 @@ function commandLine(words: readonly string[], setExitCode: (code: number) => vo
     )
     .command("gc", "give back the room of what nothing refers to any more", gcBuilder, async (parameters) =>
       (await import("./commands/gc.ts")).runGc(parameters, settings),
-    )
+    );
+  return addSnapshotCommands(commands, settings, secrets)
     .completion("completion", "print a script for shell completion: tcfs completion >> ~/.bashrc")
     .demandCommand(1, "say what to do: tcfs --help lists the commands")
     .recommendCommands()
@@ -140,13 +142,19 @@ function mountBuilder(command: Argv) {
     })
     .option("pid-file", file("write the daemon's process id to FILE"))
     .option("read-only", { type: "boolean", describe: "refuse every change" })
+    .option("snapshot", {
+      type: "string",
+      requiresArg: true,
+      describe: "mount the snapshot of this name alone, read-only",
+    })
     .option("allow-other", { type: "boolean", describe: "let other users in, as far as permission bits allow" })
     .option("o", {
       type: "string",
       array: true,
       nargs: 1,
       requiresArg: true,
-      describe: "mount options, comma-separated: ro, noatime, noexec, suid, dev, allow_other, nonempty, fsname=NAME",
+      describe:
+        "mount options, comma-separated: ro, noatime, noexec, suid, dev, allow_other, nonempty, fsname=NAME, snapshots=listed|hidden|none",
     })
     .example("$0 mount ~/vault", "asks for the passphrase, returns when the mount is ready")
     .example("$0 mount /mnt/v --passphrase-file /etc/tcfs/pass -o noatime,allow_other", "asks nothing")

@@ -3,6 +3,7 @@ import { resolve } from "node:path";
 import { TcfsError } from "../errors.ts";
 import { type AccessTimes, RELATIVE_ACCESS_TIMES } from "../fs/access-times.ts";
 import type { Synchronous } from "../fuse/mount.ts";
+import type { SnapshotsShown } from "../fs/snapshots/routed-operations.ts";
 
 /** What one mount is asked to be. Paths are absolute. */
 export interface MountOptions {
@@ -20,6 +21,10 @@ export interface MountOptions {
   readonly maxReadBytes: number | undefined;
   /** Change a mount that is there already. */
   readonly isRemount: boolean;
+  /** How the directory `.snapshots` shows at the root. */
+  readonly snapshots: SnapshotsShown;
+  /** The snapshot that is mounted alone, if one is. */
+  readonly snapshot: string | undefined;
   /** The source that mount tables show; the vault directory if not given. */
   readonly fsName: string | undefined;
   readonly passphraseFile: string | undefined;
@@ -40,6 +45,8 @@ export const DEFAULT_MOUNT_OPTIONS: MountOptions = {
   synchronous: "nothing",
   maxReadBytes: undefined,
   isRemount: false,
+  snapshots: "hidden",
+  snapshot: undefined,
   fsName: undefined,
   passphraseFile: undefined,
   recoveryFile: undefined,
@@ -107,12 +114,21 @@ const VALUES: Readonly<Record<string, (value: string) => Change>> = {
   recovery_file: (value) => ({ recoveryFile: resolve(value) }),
   pid_file: (value) => ({ pidFile: resolve(value) }),
   max_read: (value) => ({ maxReadBytes: readBytes(value) }),
+  snapshots: readSnapshotsShown,
+  snapshot: (value) => ({ snapshot: value }),
 };
 
 function readBytes(value: string): number {
   const bytes = Number(value);
   if (/^\d+$/u.test(value) && bytes >= SMALLEST_READ_BYTES && Number.isSafeInteger(bytes)) return bytes;
   throw new TcfsError("TCFS_USAGE", `max_read=${value} is no number of bytes from ${String(SMALLEST_READ_BYTES)} on`);
+}
+
+function readSnapshotsShown(value: string): Change {
+  if (value !== "listed" && value !== "hidden" && value !== "none") {
+    throw new TcfsError("TCFS_USAGE", "the mount option “snapshots” is one of listed, hidden and none");
+  }
+  return { snapshots: value };
 }
 
 /**

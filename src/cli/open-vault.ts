@@ -8,10 +8,12 @@ import type { SecretKey } from "../crypto/secret-key.ts";
 import { deriveSubkeys, wipeSubkeys } from "../crypto/subkeys.ts";
 import { TcfsError } from "../errors.ts";
 import type { AccessTimes } from "../fs/access-times.ts";
+import type { SnapshotsShown } from "../fs/snapshots/routed-operations.ts";
 import { Volume } from "../fs/volume.ts";
-import { refreshHeaderCopy } from "../keys/header-file.ts";
+import { refreshHeaderCopy, replaceHeader } from "../keys/header-file.ts";
 import { assertWritable } from "../keys/header.ts";
 import type { VaultHeader } from "../keys/header.ts";
+import { nameFeatures } from "../keys/keyring.ts";
 import type { Logger } from "../logger.ts";
 import { LevelMetadataStore } from "../metadata/level-metadata-store.ts";
 import { systemClock } from "../platform/clock.ts";
@@ -41,6 +43,7 @@ export interface OpenVaultOptions {
   /** Whether there is nothing but the header yet. */
   readonly isNew: boolean;
   readonly accessTimes: AccessTimes;
+  readonly snapshotsShown: SnapshotsShown;
   readonly logger: Logger;
 }
 
@@ -67,6 +70,9 @@ export class OpenVault implements AsyncDisposable {
     const closers: Closer[] = [];
     try {
       const rooms = await openRooms(options, closers);
+      // The database is locked: nobody else writes the vault between this and what it announces.
+      const named = isReadOnly ? header : nameFeatures(header, options.key);
+      if (named !== header) await replaceHeader(rooms.disk, directory, header, named);
       const volume = await Volume.open({
         metadata: rooms.metadata,
         chunks: rooms.chunks,
@@ -75,11 +81,12 @@ export class OpenVault implements AsyncDisposable {
         directory,
         isReadOnly,
         accessTimes: options.accessTimes,
+        snapshotsShown: options.snapshotsShown,
         owner: { uid: process.geteuid?.() ?? 0, gid: process.getegid?.() ?? 0 },
         onCommit: commitReporter(logger),
       });
       closers.push(() => volume.close());
-      if (!isReadOnly && !options.isNew) await refreshHeaderCopy(rooms.disk, directory, header);
+      if (!isReadOnly && !options.isNew) await refreshHeaderCopy(rooms.disk, directory, named);
       return new OpenVault(volume, rooms, closers);
     } catch (error) {
       await closeAll(closers).catch(() => undefined); // the first failure is the one to tell

@@ -4,6 +4,7 @@
  */
 import type { SecretKey } from "../crypto/secret-key.ts";
 import { TcfsError, isTcfsError } from "../errors.ts";
+import type { KernelCaches } from "../fs/snapshots/kernel-caches.ts";
 import { mountFuse, unmountFuse } from "../fuse/mount.ts";
 import { FuseSession } from "../fuse/session.ts";
 import { readHeader } from "../keys/header-file.ts";
@@ -16,6 +17,7 @@ import { serveControl } from "./control-server.ts";
 import type { LaunchRequest } from "./launch-protocol.ts";
 import { OpenVault } from "./open-vault.ts";
 import { writePidFile } from "./pid-file.ts";
+import { answerSnapshotRequest } from "./snapshot-requests.ts";
 import type { DaemonFigures, VaultFigures } from "./status.ts";
 
 /** Looking on for so long before sleeping: measured, 1.3 to 2 times the creates and renames; costs nothing when idle. */
@@ -56,6 +58,7 @@ export async function serveMount(options: ServeOptions): Promise<void> {
     isReadOnly: mount.readOnly,
     isNew: false,
     accessTimes: mount.accessTimes,
+    snapshotsShown: mount.snapshots,
     logger: log,
   });
   key.wipe();
@@ -94,7 +97,8 @@ class ServedMount {
   static async start(vault: OpenVault, options: ServeOptions): Promise<ServedMount> {
     const { mountPoint, options: mount, log } = options;
     const session = new FuseSession({
-      operations: vault.volume.operations,
+      operations:
+        mount.snapshot === undefined ? vault.volume.operations : vault.volume.snapshotOperations(mount.snapshot),
       logger: log,
       options: {
         readOnly: mount.readOnly,
@@ -104,10 +108,7 @@ class ServedMount {
         spinMicroseconds: SPIN_MICROSECONDS,
       },
     });
-    vault.volume.operations.onModeChange = (ino) =>
-      session.invalidateAttributes(ino).catch((error: unknown) => {
-        log.error("the kernel was not told of a cleared set-id bit", { ino, error: String(error) });
-      });
+    vault.volume.kernel = kernelCaches(session, log);
     const fd = await mountFuse(mountPoint, {
       source: mount.fsName ?? options.vault,
       readOnly: mount.readOnly,
@@ -175,6 +176,8 @@ class ServedMount {
         await this.#closed;
         if (this.#failure !== undefined) throw this.#failure;
         return undefined;
+      default:
+        return answerSnapshotRequest(this.#vault.volume.snapshots, request);
     }
   }
 
@@ -228,7 +231,7 @@ class ServedMount {
       throw new TcfsError("TCFS_READ_ONLY", message);
     }
     if (readOnly) await this.#vault.volume.syncAll();
-    this.#vault.volume.operations.accessTimes = accessTimes;
+    this.#vault.volume.accessTimes = accessTimes;
     this.#session.synchronous = synchronous;
   }
 
@@ -278,4 +281,17 @@ class ServedMount {
       figures: this.#vault.figures(),
     };
   }
+}
+
+/** A kernel that could not be told goes on with what it has cached: that is logged, and nothing else can be done. */
+function kernelCaches(session: FuseSession, log: Logger): KernelCaches {
+  const logged = (told: Promise<void>, ino: number): Promise<void> =>
+    told.catch((error: unknown) => {
+      log.error("the kernel was not told of a change", { ino, error: String(error) });
+    });
+  return {
+    forgetAttributes: (ino) => logged(session.invalidateAttributes(ino), ino),
+    forgetInode: (ino) => logged(session.invalidateInode(ino), ino),
+    forgetEntry: (parent, name) => logged(session.invalidateEntry(parent, name), parent),
+  };
 }

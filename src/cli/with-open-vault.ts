@@ -30,5 +30,11 @@ async function open(
   options: Pick<OpenVaultOptions, "directory" | "header" | "key" | "isReadOnly">,
 ): Promise<OpenVault> {
   const { OpenVault } = await import("./open-vault.ts");
-  return OpenVault.open({ ...options, isNew: false, accessTimes: RELATIVE_ACCESS_TIMES, logger: SILENT_LOGGER });
+  return OpenVault.open({
+    ...options,
+    isNew: false,
+    accessTimes: RELATIVE_ACCESS_TIMES,
+    snapshotsShown: "none",
+    logger: SILENT_LOGGER,
+  });
 }

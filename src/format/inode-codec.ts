@@ -124,14 +124,14 @@ export function readEpoch(reader: ByteReader): Epoch {
   return epoch as Epoch;
 }
 
-function writeTimestamp(writer: ByteWriter, time: Timestamp): void {
+export function writeTimestamp(writer: ByteWriter, time: Timestamp): void {
   if (!(time.nanoseconds >= 0 && time.nanoseconds < NANOSECONDS_PER_SECOND)) throw new RangeError("nanoseconds");
   writer.i64(time.seconds);
   writer.u32(time.nanoseconds);
 }
 
 /** @param before - An earlier field: answered itself when equal, as times often are, so that a record is small. */
-function readTimestamp(reader: ByteReader, before?: Timestamp): Timestamp {
+export function readTimestamp(reader: ByteReader, before?: Timestamp): Timestamp {
   const seconds = reader.i64();
   const nanoseconds = reader.u32();
   if (nanoseconds >= NANOSECONDS_PER_SECOND) throw reader.fail("nanoseconds beyond a second");

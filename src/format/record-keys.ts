@@ -2,7 +2,7 @@
 import { ByteReader, corrupt, storeU64BigEndian } from "../bytes.ts";
 import type { ChunkId, InodeNumber, PackId } from "../ids.ts";
 
-/** First byte of a key. `H`, `S` and `N` are reserved for snapshots. */
+/** First byte of a key. */
 export const RECORD_KIND = {
   volume: 0x56,
   inode: 0x49,
@@ -14,6 +14,10 @@ export const RECORD_KIND = {
   pack: 0x50,
   chunkTotals: 0x54,
   inlineList: 0x4c,
+  history: 0x48,
+  superseded: 0x53,
+  snapshot: 0x4e,
+  rollback: 0x52,
 } as const;
 
 export type RecordKind = keyof typeof RECORD_KIND;
@@ -35,7 +39,7 @@ export interface KeyRange {
 }
 
 /** Key of a record of which there is one. */
-export function singleKey(kind: "volume" | "chunkTotals"): Uint8Array {
+export function singleKey(kind: "volume" | "chunkTotals" | "rollback"): Uint8Array {
   return Uint8Array.of(RECORD_KIND[kind]);
 }
 

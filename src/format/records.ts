@@ -23,7 +23,7 @@ export interface InodeRecord {
   birthTime: Timestamp;
   /** Entries of a directory, "." and ".." not counted. */
   entryCount: number;
-  /** Subdirectories' parent, for ".."; 0 for everything else. The root's is the root. */
+  /** A directory's parent, for ".."; the root's is the root. Else where it last got a name, a hint; 0: not known. */
   parent: InodeNumber | 0;
   /** Whether a xattr record exists: spares the look-up where there is none. */
   hasXattrs: boolean;
@@ -37,6 +37,9 @@ export interface DentryRecord {
   /** DT_*: type bits of st_mode, shifted right by 12. */
   readonly type: number;
 }
+
+/** Inodes have numbers below this; above are those of snapshots, in the mount (FORMAT.md §7.12). */
+export const INODE_NUMBER_LIMIT = 2 ** 40;
 
 /** A dentry with its place in the directory: the first 63 bits of PRF(name), never below 3. */
 export interface DirectoryEntryRecord extends DentryRecord {

@@ -127,6 +127,12 @@ export class Committer {
     for (const resolve of this.#room.splice(0)) resolve();
   }
 
+  /** What is under way cannot be finished in this session: end all writing, for the reason given. */
+  giveUp(failure: TcfsError): void {
+    this.#failure ??= failure;
+    this.releaseRoom();
+  }
+
   /** Commit what there is and stop the clockwork. */
   async close(): Promise<void> {
     try {

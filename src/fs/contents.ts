@@ -92,9 +92,12 @@ function copyOfHeld(source: RunSource, offset: number, lengthBytes: number): Sha
   return source instanceof DataSource ? new HeldCopy(source, offset, lengthBytes) : source;
 }
 
+/** What is used of the metadata: a snapshot's view has it too. */
+type ContentsMetadata = Pick<MetadataStore, "getInode" | "putInode" | "getExtentPage" | "extentPages" | "volume">;
+
 export interface ContentsOptions {
   readonly files: FileTable;
-  readonly metadata: MetadataStore;
+  readonly metadata: ContentsMetadata;
   readonly chunks: ChunkStore;
   /** Called when sealing has freed memory. */
   readonly onSealed: () => void;
@@ -102,7 +105,7 @@ export interface ContentsOptions {
 
 export class Contents {
   readonly #files: FileTable;
-  readonly #metadata: MetadataStore;
+  readonly #metadata: ContentsMetadata;
   readonly #chunks: ChunkStore;
   readonly #sealer: StreamSealer;
 

@@ -72,6 +72,8 @@ export class Defragmenter {
   #timer: Timer | undefined;
   #isRunning = false;
   #isClosed = false;
+  /** Set while nothing may be changed. */
+  isPaused = false;
 
   constructor(options: DefragmenterOptions) {
     this.#options = options;
@@ -136,6 +138,7 @@ export class Defragmenter {
     // From here to the end nothing else runs: a file with changes of its own in memory is left alone.
     const isUnchanged =
       !this.#isClosed &&
+      !this.isPaused &&
       files.find(ino) === undefined &&
       (metadata.getInode(ino)?.linkCount ?? 0) > 0 &&
       isSamePage(extents, metadata.getExtentPage(ino, page));

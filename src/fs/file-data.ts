@@ -13,6 +13,9 @@ import type { WriteMemory } from "./write-memory.ts";
 /** Above this a growing run gets memory of its own instead of a share of a slab. */
 const OWN_MEMORY_BYTES = 16 * 1024;
 
+/** Where stored extents come from. */
+export type PageSource = Pick<MetadataStore, "getExtentPage">;
+
 export type VisitRun = (start: number, end: number, source: RunSource, sourceOffset: number) => void;
 
 /** Progress of sealing a stream of full pages while it is written. */
@@ -35,11 +38,11 @@ export class FileData {
   mayBeStored: boolean;
   /** The eager sealings under way; they never reject. */
   readonly sealings = new Set<Promise<void>>();
-  readonly #metadata: MetadataStore;
+  readonly #metadata: PageSource;
   readonly #memory: WriteMemory;
   readonly #ledger: HeldBytes;
 
-  constructor(inode: InodeRecord, metadata: MetadataStore, memory: WriteMemory, ledger: HeldBytes) {
+  constructor(inode: InodeRecord, metadata: PageSource, memory: WriteMemory, ledger: HeldBytes) {
     this.ino = inode.ino;
     this.mayBeStored = inode.allocatedBytes > 0;
     this.live = new Overlay(ledger);
@@ -165,7 +168,7 @@ export class FileData {
 
 /** Visit the stored extents of a range of one page. */
 export function visitExtents(
-  metadata: MetadataStore,
+  metadata: PageSource,
   ino: InodeNumber,
   page: number,
   start: number,

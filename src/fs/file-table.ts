@@ -1,8 +1,7 @@
 /** The files that have uncommitted contents. Everything else is read from the stores alone. */
 import type { InodeRecord } from "../format/records.ts";
 import type { InodeNumber } from "../ids.ts";
-import type { MetadataStore } from "../metadata/metadata-store.ts";
-import { FileData } from "./file-data.ts";
+import { FileData, type PageSource } from "./file-data.ts";
 import { HeldBytes } from "./overlay.ts";
 import { WriteMemory } from "./write-memory.ts";
 
@@ -14,7 +13,7 @@ export interface DeletedFile {
 }
 
 export class FileTable {
-  readonly #metadata: MetadataStore;
+  readonly #metadata: PageSource;
   readonly #files = new Map<InodeNumber, FileData>();
   readonly #memory = new WriteMemory();
   readonly #held = new HeldBytes();
@@ -22,7 +21,7 @@ export class FileTable {
   #isLiveChanged = false;
   #releasedBytes = 0;
 
-  constructor(metadata: MetadataStore) {
+  constructor(metadata: PageSource) {
     this.#metadata = metadata;
   }
 

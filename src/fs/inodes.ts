@@ -1,6 +1,6 @@
 /** Inode records by number: finding, making, timing, counting the kernel's references, and the end of an inode. */
 import { TcfsError } from "../errors.ts";
-import type { InodeRecord } from "../format/records.ts";
+import { INODE_NUMBER_LIMIT, type InodeRecord } from "../format/records.ts";
 import type { Epoch, InodeNumber } from "../ids.ts";
 import type { MetadataStore } from "../metadata/metadata-store.ts";
 import type { Clock, Timestamp } from "../platform/clock.ts";
@@ -63,6 +63,7 @@ export class Inodes {
   make(owner: { readonly mode: number; readonly uid: number; readonly gid: number }): InodeRecord {
     const { volume } = this.#metadata;
     const ino = volume.nextInode;
+    if (ino >= INODE_NUMBER_LIMIT) throw new TcfsError("TCFS_STORE_FULL", "the vault has had all inodes that it can");
     volume.nextInode = (ino + 1) as InodeNumber;
     volume.inodeCount++;
     return blankInode(ino, volume.epoch, this.#clock.now(), owner);
@@ -100,6 +101,11 @@ export class Inodes {
     if (inode?.linkCount !== 0) return false;
     this.remove(inode);
     return true;
+  }
+
+  /** Whether the kernel knows it. */
+  isReferenced(ino: InodeNumber): boolean {
+    return this.#references.has(ino);
   }
 
   /** The last name is gone: an orphan as long as the kernel refers to it, then nothing. */

@@ -71,6 +71,7 @@ export class Namespace {
 
   #enter(directory: InodeRecord, name: Name, inode: InodeRecord): void {
     this.#metadata.putDentry(directory.ino, { name, ino: inode.ino, type: typeOf(inode.mode) });
+    inode.parent = directory.ino;
     directory.entryCount++;
     if (isDirectoryMode(inode.mode)) directory.linkCount++;
     this.#inodes.touchContents(directory);
@@ -191,7 +192,6 @@ export class Namespace {
     }
     this.#withdraw(source.directory, from.name, source.inode);
     this.#enter(targetDirectory, to.name, source.inode);
-    if (isDirectoryMode(source.inode.mode)) source.inode.parent = to.parent;
     this.#inodes.touchChange(source.inode);
     if (flags.whiteout) this.makeNode(from, { mode: S_IFCHR, umask: 0, deviceNumber: 0 }, caller);
   }
@@ -232,8 +232,6 @@ export class Namespace {
     this.#withdraw(b.directory, b.name, b.inode);
     this.#enter(a.directory, a.name, b.inode);
     this.#enter(b.directory, b.name, a.inode);
-    if (isDirectoryMode(a.inode.mode)) a.inode.parent = b.parent;
-    if (isDirectoryMode(b.inode.mode)) b.inode.parent = a.parent;
     this.#inodes.touchChange(a.inode);
     this.#inodes.touchChange(b.inode);
   }

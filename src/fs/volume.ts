@@ -19,6 +19,10 @@ import { Inodes, blankInode } from "./inodes.ts";
 import { S_IFDIR } from "./mode.ts";
 import { Namespace } from "./namespace.ts";
 import type { FileSystemOperations } from "./operations.ts";
+import type { KernelCaches } from "./snapshots/kernel-caches.ts";
+import { RoutedOperations, type SnapshotsShown } from "./snapshots/routed-operations.ts";
+import { SnapshotForest } from "./snapshots/snapshot-forest.ts";
+import { SnapshotManager } from "./snapshots/snapshot-manager.ts";
 import { SpaceGuard } from "./space-guard.ts";
 import { VolumeOperations, type VolumeParts } from "./volume-operations.ts";
 import { Xattrs } from "./xattrs.ts";
@@ -32,6 +36,7 @@ export interface VolumeOptions {
   readonly directory: string;
   readonly isReadOnly: boolean;
   readonly accessTimes: AccessTimes;
+  readonly snapshotsShown: SnapshotsShown;
   /** Who owns the root directory of a new volume. */
   readonly owner: { readonly uid: number; readonly gid: number };
   /** A commit ended: with an error, or with none. */
@@ -54,15 +59,41 @@ interface Background {
 }
 
 export class Volume {
-  readonly operations: FileSystemOperations & Pick<VolumeOperations, "onModeChange" | "accessTimes">;
+  readonly operations: FileSystemOperations;
+  readonly snapshots: SnapshotManager;
+  readonly #live: VolumeOperations;
+  readonly #forest: SnapshotForest;
   readonly #parts: VolumeParts;
   readonly #background: Background;
   #isClosed = false;
 
-  private constructor(parts: VolumeParts, background: Background) {
+  private constructor(parts: VolumeParts, background: Background, options: VolumeOptions) {
+    const { metadata, chunks, snapshotsShown } = options;
     this.#parts = parts;
     this.#background = background;
-    this.operations = new VolumeOperations(parts);
+    this.#live = new VolumeOperations(parts);
+    this.#forest = new SnapshotForest({ metadata, chunks, statistics: () => this.#live.statistics() });
+    const operations = new RoutedOperations(this.#live, this.#forest, snapshotsShown);
+    this.operations = operations;
+    const { defragmenter } = background;
+    const onFailure = options.onCommit;
+    this.snapshots = new SnapshotManager({ parts, defragmenter, forest: this.#forest, operations, onFailure });
+  }
+
+  /** The mount's kernel: told of what changed without its having asked for it. */
+  set kernel(caches: KernelCaches) {
+    this.#live.onModeChange = (ino) => caches.forgetAttributes(ino);
+    this.snapshots.kernel = caches;
+  }
+
+  /** When reads change a file's access time; may change while mounted. */
+  set accessTimes(accessTimes: AccessTimes) {
+    this.#live.accessTimes = accessTimes;
+  }
+
+  /** One snapshot as a filesystem of its own. @throws TcfsError `TCFS_NO_SNAPSHOT` */
+  snapshotOperations(name: string): FileSystemOperations {
+    return this.#forest.tree(this.snapshots.find(name));
   }
 
   /** Open the volume; makes the root directory of a new one and clears what a crash left unlinked. */
@@ -107,11 +138,13 @@ export class Volume {
     const housekeeper = new Housekeeper({ files, chunks, space, clock, barrier, onFailure });
     const { accessTimes } = options;
     const parts = { metadata, clock, files, inodes, xattrs, namespace, contents, committer, space, isReadOnly };
-    const volume = new Volume({ ...parts, accessTimes }, { defragmenter, housekeeper });
+    const volume = new Volume({ ...parts, accessTimes }, { defragmenter, housekeeper }, options);
+    await volume.snapshots.resume();
     if (metadata.getInode(ROOT_INODE) === undefined) volume.#makeRoot(options.owner);
     if (!isReadOnly) {
       await volume.#clearOrphans();
       await committer.commit();
+      volume.snapshots.clearInBackground();
     }
     return volume;
   }
@@ -165,6 +198,7 @@ export class Volume {
     if (this.#isClosed) return;
     this.#isClosed = true;
     this.#background.defragmenter.close();
+    await this.snapshots.close();
     await this.#background.housekeeper.close();
     if (this.#parts.isReadOnly) return;
     try {

@@ -117,9 +117,19 @@ export class FuseSession implements AsyncDisposable {
 
   /** Have the kernel ask for an inode's attributes again; its data stays cached. */
   invalidateAttributes(ino: InodeNumber): Promise<void> {
+    return this.#invalidate(ino, -1); // a negative offset: attributes alone
+  }
+
+  /** Have the kernel ask for an inode's attributes and data again, or for a directory's entries. */
+  invalidateInode(ino: InodeNumber): Promise<void> {
+    return this.#invalidate(ino, 0);
+  }
+
+  /** fuse_notify_inval_inode_out: ino, offset, length; 0 means to the end. */
+  #invalidate(ino: InodeNumber, offset: number): Promise<void> {
     const message = notification(NOTIFY.INVAL_INODE, 24);
     message.i53(OUT_HEADER_BYTES, ino);
-    message.i53(OUT_HEADER_BYTES + 8, -1); // a negative offset: attributes alone
+    message.i53(OUT_HEADER_BYTES + 8, offset);
     return this.#notify(message);
   }
 

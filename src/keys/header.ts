@@ -17,9 +17,10 @@ const MAX_SLOTS = 8;
 
 const FORMAT_NAME = "tcfs vault";
 const KDF_NAME = "argon2id";
-/** Closed lists: a reader that does not know a feature refuses to open, or to write. Empty in version 1. */
+/** Closed lists: a reader that does not know a feature refuses to open, or to write. */
 const KNOWN_INCOMPATIBLE: readonly string[] = [];
-const KNOWN_READ_ONLY_COMPATIBLE: readonly string[] = [];
+/** A vault that this version writes has all of them. */
+export const READ_ONLY_COMPATIBLE_FEATURES: readonly string[] = ["snapshots"];
 const MIN_CHUNK_BYTES = 4096;
 
 interface SlotCommon {
@@ -149,7 +150,7 @@ export function macInput(header: Omit<VaultHeader, "mac">): Uint8Array {
 
 /** @throws TcfsError `TCFS_UNKNOWN_FORMAT` if the vault may be read but not written by this version. */
 export function assertWritable(header: VaultHeader): void {
-  const unknown = header.readOnlyCompatibleFeatures.find((name) => !KNOWN_READ_ONLY_COMPATIBLE.includes(name));
+  const unknown = header.readOnlyCompatibleFeatures.find((name) => !READ_ONLY_COMPATIBLE_FEATURES.includes(name));
   if (unknown !== undefined) {
     throw new TcfsError(
       "TCFS_UNKNOWN_FORMAT",

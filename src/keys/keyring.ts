@@ -6,7 +6,7 @@ import { KEY_BYTES, deriveSubkeys, wipeSubkeys } from "../crypto/subkeys.ts";
 import { TcfsError } from "../errors.ts";
 import type { Clock } from "../platform/clock.ts";
 import type { RandomSource } from "../platform/random.ts";
-import { macInput } from "./header.ts";
+import { READ_ONLY_COMPATIBLE_FEATURES, macInput } from "./header.ts";
 import type { VaultHeader } from "./header.ts";
 import type { KdfCost } from "./kdf.ts";
 import { formatRecoveryWords } from "./recovery-words.ts";
@@ -54,7 +54,7 @@ export async function createHeader(
   entropy.fill(0);
   const header = authenticate(key, {
     incompatibleFeatures: [],
-    readOnlyCompatibleFeatures: [],
+    readOnlyCompatibleFeatures: READ_ONLY_COMPATIBLE_FEATURES,
     vaultId,
     deviceId: random.bytes(16),
     createdAt,
@@ -116,6 +116,18 @@ export async function changePassphrase(
   const fresh = await sealPassphrase(key, passphrase, options, header.vaultId);
   const slots = [fresh, ...header.slots.filter((slot) => slot.kind !== "passphrase")];
   return authenticate(key, { ...header, revision: header.revision + 1, slots });
+}
+
+/**
+ * The header of a vault that is about to be written by this version: it names every feature that may then be in it.
+ * @param key - From {@link unlockHeader} of this header.
+ * @returns `header` itself where it names them already.
+ */
+export function nameFeatures(header: VaultHeader, key: SecretKey): VaultHeader {
+  const missing = READ_ONLY_COMPATIBLE_FEATURES.filter((name) => !header.readOnlyCompatibleFeatures.includes(name));
+  if (missing.length === 0) return header;
+  const readOnlyCompatibleFeatures = [...header.readOnlyCompatibleFeatures, ...missing];
+  return authenticate(key, { ...header, revision: header.revision + 1, readOnlyCompatibleFeatures });
 }
 
 async function sealPassphrase(

@@ -131,6 +131,16 @@ export class DirectoryCache {
     return sorted;
   }
 
+  /** Forget everything. */
+  clear(): void {
+    this.#young = new Map();
+    this.#old = new Map();
+    this.#youngBytes = 0;
+    this.#large = undefined;
+    this.#lastDirectory = undefined;
+    this.#lastNode = undefined;
+  }
+
   #node(directory: InodeNumber): DirectoryNode | undefined {
     if (directory === this.#lastDirectory) return this.#lastNode;
     let node = this.#young.get(directory);

@@ -6,10 +6,11 @@ import { encodeVolume } from "../format/inode-codec.ts";
 import type { RecordChange } from "../format/journal-codec.ts";
 import { chunkKey, extentsKey, inlineListKey, packKey, singleKey } from "../format/record-keys.ts";
 import type { ChunkRecord, ChunkTotals, ExtentPage, InlineList, PackRecord, VolumeRecord } from "../format/records.ts";
-import type { ChunkId, ChunkIdKey, InodeNumber, PackId } from "../ids.ts";
+import type { ChunkId, ChunkIdKey, Epoch, InodeNumber, PackId } from "../ids.ts";
+import type { BatchHistory } from "./batch-history.ts";
 import type { JournaledDatabase } from "./journaled-database.ts";
 import type { Layer } from "./layer.ts";
-import { type MaybePromise, settled } from "../maybe-promise.ts";
+import { type MaybePromise, andThen, settled } from "../maybe-promise.ts";
 import type { FrozenBatch } from "./metadata-store.ts";
 
 /** What a batch needs of its store. */
@@ -23,6 +24,19 @@ export interface BatchOwner {
   batchCommitted(volume: VolumeRecord | undefined): void;
 }
 
+/** What a freeze hands to its batch. */
+export interface FrozenState {
+  readonly layer: Layer;
+  /** As the batch is to store it: commit number and time are this commit's. */
+  readonly volume: VolumeRecord;
+  /** Of the batch's records; the volume's is one more where the batch takes a snapshot. */
+  readonly epoch: Epoch;
+  /** The layer's, in plaintext. */
+  readonly operations: RecordChange[];
+  /** Where there is a snapshot that may need what the batch overwrites. */
+  readonly history: BatchHistory | undefined;
+}
+
 export class LevelFrozenBatch implements FrozenBatch {
   readonly layer: Layer;
   /** Pages by inode and number; an empty one: deleted. */
@@ -34,16 +48,16 @@ export class LevelFrozenBatch implements FrozenBatch {
   readonly #volume: VolumeRecord;
   readonly #operations: RecordChange[];
   readonly #owner: BatchOwner;
+  readonly #epoch: Epoch;
+  readonly #history: BatchHistory | undefined;
   #state: "open" | "writing" | "done" = "open";
 
-  /**
-   * @param volume - As the batch is to store it: commit number and time are this commit's. Kept.
-   * @param operations - The layer's, in plaintext. Kept.
-   */
-  constructor(layer: Layer, volume: VolumeRecord, operations: RecordChange[], owner: BatchOwner) {
+  constructor({ layer, volume, epoch, operations, history }: FrozenState, owner: BatchOwner) {
     this.layer = layer;
     this.#volume = volume;
+    this.#epoch = epoch;
     this.#operations = operations;
+    this.#history = history;
     this.#owner = owner;
   }
 
@@ -53,7 +67,7 @@ export class LevelFrozenBatch implements FrozenBatch {
 
   putExtentPage(ino: InodeNumber, page: number, extents: ExtentPage): void {
     this.#requireOpen();
-    if (extents.length > 0) encodeExtentPage(this.#owner.writer, this.#volume.epoch, extents);
+    if (extents.length > 0) encodeExtentPage(this.#owner.writer, this.#epoch, extents);
     this.#push(extentsKey(ino, page), extents.length > 0);
     let pages = this.extents.get(ino);
     if (pages === undefined) {
@@ -66,7 +80,7 @@ export class LevelFrozenBatch implements FrozenBatch {
 
   putChunk(id: ChunkId, record: ChunkRecord): void {
     this.#requireOpen();
-    encodeChunk(this.#owner.writer, this.#volume.epoch, record);
+    encodeChunk(this.#owner.writer, this.#epoch, record);
     this.#push(chunkKey(id), true);
     this.#chunkChanged(id, record);
   }
@@ -79,7 +93,7 @@ export class LevelFrozenBatch implements FrozenBatch {
 
   putPack(record: PackRecord): void {
     this.#requireOpen();
-    encodePack(this.#owner.writer, this.#volume.epoch, record);
+    encodePack(this.#owner.writer, this.#epoch, record);
     this.#push(packKey(record.pack), true);
   }
 
@@ -90,7 +104,7 @@ export class LevelFrozenBatch implements FrozenBatch {
 
   putChunkTotals(totals: ChunkTotals): void {
     this.#requireOpen();
-    encodeChunkTotals(this.#owner.writer, this.#volume.epoch, totals);
+    encodeChunkTotals(this.#owner.writer, this.#epoch, totals);
     this.#push(singleKey("chunkTotals"), true);
     this.chunkTotals = totals;
   }
@@ -98,7 +112,7 @@ export class LevelFrozenBatch implements FrozenBatch {
   putInlineList(list: InlineList): void {
     this.#requireOpen();
     const isEmpty = list.chunks.length === 0;
-    if (!isEmpty) encodeInlineList(this.#owner.writer, this.#volume.epoch, list);
+    if (!isEmpty) encodeInlineList(this.#owner.writer, this.#epoch, list);
     this.#push(inlineListKey(list.list), !isEmpty);
   }
 
@@ -118,14 +132,23 @@ export class LevelFrozenBatch implements FrozenBatch {
       this.#state = "open";
       throw error;
     };
-    return settled(() => this.#owner.database.write(this.#volume.commit, this.#withVolume()), done, failed);
+    return settled(
+      () => andThen(this.#history?.of(this.#operations) ?? [], (history) => this.#write(history)),
+      done,
+      failed,
+    );
   }
 
-  #withVolume(): RecordChange[] {
+  #write(history: readonly RecordChange[]): MaybePromise<void> {
+    return this.#owner.database.write(this.#volume.commit, this.#withVolume(history));
+  }
+
+  /** With what goes to history, and the volume record last. */
+  #withVolume(history: readonly RecordChange[]): RecordChange[] {
     const { writer } = this.#owner;
     writer.drop();
     encodeVolume(writer, this.#volume);
-    return [...this.#operations, { key: singleKey("volume"), value: writer.take() }];
+    return [...this.#operations, ...history, { key: singleKey("volume"), value: writer.take() }];
   }
 
   #chunkChanged(id: ChunkId, record: ChunkRecord | null): void {

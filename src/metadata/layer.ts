@@ -18,10 +18,12 @@ export class Layer {
   readonly xattrs = new Map<InodeNumber, Xattrs>();
   /** Whether an inode is an orphan. */
   readonly orphans = new Map<InodeNumber, boolean>();
+  /** Records in plaintext that no reader of this layer looks for: what becomes of snapshots. */
+  readonly plain: RecordChange[] = [];
   #dentryCount = 0;
 
   get recordCount(): number {
-    return this.inodes.size + this.#dentryCount + this.xattrs.size + this.orphans.size;
+    return this.inodes.size + this.#dentryCount + this.xattrs.size + this.orphans.size + this.plain.length;
   }
 
   /** @returns undefined where this layer says nothing. */
@@ -65,6 +67,7 @@ export class Layer {
       if (isOrphan) encodeOrphan(writer, epoch);
       operations.push({ key: inodeKey("orphan", ino), value: isOrphan ? writer.take() : undefined });
     }
+    for (const operation of this.plain) operations.push(operation);
     return operations;
   }
 }

@@ -6,7 +6,8 @@
 import { ByteWriter } from "../bytes.ts";
 import type { SealingEngine } from "../crypto/engine.ts";
 import { TcfsError, isTcfsError } from "../errors.ts";
-import { allOfKind, cookieOfPrf, type RecordKind } from "../format/record-keys.ts";
+import { ALL_EXTENT_PAGES, liveKeyOf } from "../format/history-keys.ts";
+import { RECORD_KIND, allOfKind, cookieOfPrf, type RecordKind } from "../format/record-keys.ts";
 import type {
   ChunkRecord,
   ChunkTotals,
@@ -27,9 +28,11 @@ import { chunkIdKey, LevelFrozenBatch, type BatchOwner } from "./frozen-batch.ts
 import { GenerationCache } from "./generation-cache.ts";
 import { JournaledDatabase } from "./journaled-database.ts";
 import { Layer, type Xattrs } from "./layer.ts";
+import { LevelSnapshots } from "./level-snapshots.ts";
 import type { FrozenBatch, MetadataStore } from "./metadata-store.ts";
 import { NameHasher } from "./name-hasher.ts";
 import { RecordReader } from "./record-reader.ts";
+import { SnapshotTable } from "./snapshot-table.ts";
 import { openVolume } from "./volume.ts";
 import { DirectoryWalks, ExtentWalks, listOrphans, requireIntact, visitIntact, type WalkContext } from "./walks.ts";
 
@@ -60,11 +63,16 @@ export interface LevelMetadataStoreOptions {
   readonly onLag?: (error: unknown) => void;
   /** Stands in for the package `level`: fault injection. */
   readonly openLevel?: OpenLevel;
+  /** Stands in for {@link STEP_RECORDS}: many steps with few records. */
+  readonly stepRecords?: number;
 }
 
 /** Holds nearly every batch; a larger one grows it. */
 const BATCH_ARENA_BYTES = 64 * 1024;
 const JOURNALED_BYTES = 256 * 1024;
+
+/** Records that one batch of a rollback, or one step of clearing a snapshot away, handles. */
+const STEP_RECORDS = 8192;
 
 /* How the caches share cacheBytes. */
 const INODE_SHARE = 0.45;
@@ -86,6 +94,7 @@ const NO_EXTENTS: ExtentPage = [];
 
 export class LevelMetadataStore implements MetadataStore, BatchOwner, AsyncDisposable {
   readonly volume: VolumeRecord;
+  readonly snapshots: LevelSnapshots;
   /** For the batch alone. */
   readonly database: JournaledDatabase;
   readonly #clock: Clock;
@@ -134,6 +143,17 @@ export class LevelMetadataStore implements MetadataStore, BatchOwner, AsyncDispo
     };
     this.#directoryWalks = new DirectoryWalks(this.#walkContext, this.#directories);
     this.#extentWalks = new ExtentWalks(this.#walkContext);
+    this.snapshots = new LevelSnapshots({
+      ...parts,
+      onDamage,
+      stepRecords: options.stepRecords ?? STEP_RECORDS,
+      put: (operations) => {
+        for (const operation of operations) this.#live.plain.push(operation);
+      },
+      forgetRead: () => {
+        for (const cache of [this.#inodes, this.#directories, this.#xattrs, this.#extents]) cache.clear();
+      },
+    });
   }
 
   /**
@@ -159,7 +179,8 @@ export class LevelMetadataStore implements MetadataStore, BatchOwner, AsyncDispo
     try {
       const reader = new RecordReader(database, engine.records, hasher);
       const volume = await openVolume(database, reader, { createIfMissing, clock });
-      return new LevelMetadataStore(options, { database, reader, hasher, volume });
+      const table = await SnapshotTable.load(database, reader, options.onDamage ?? (() => undefined));
+      return new LevelMetadataStore(options, { database, reader, hasher, volume, table });
     } catch (error) {
       await database.close();
       throw error;
@@ -274,10 +295,12 @@ export class LevelMetadataStore implements MetadataStore, BatchOwner, AsyncDispo
   }
 
   async *allExtentPages(): AsyncGenerator<ExtentPage> {
-    for await (const entries of this.database.walk(allOfKind("extents"))) {
-      for (const entry of entries) yield this.#reader.storedExtentPage(entry);
+    for await (const entries of this.database.walk(ALL_EXTENT_PAGES)) {
+      for (const entry of entries) {
+        if (liveKeyOf(entry[0])[0] === RECORD_KIND.extents) yield this.#reader.storedExtentPage(entry);
+      }
     }
-    requireIntact(this.database, allOfKind("extents"));
+    requireIntact(this.database, ALL_EXTENT_PAGES);
   }
 
   /** Those of the database. A damaged record is reported by a throw after all the others were given. */
@@ -295,15 +318,19 @@ export class LevelMetadataStore implements MetadataStore, BatchOwner, AsyncDispo
   }
 
   get dirtyRecordCount(): number {
-    return this.#live.recordCount;
+    return this.#live.recordCount + (this.snapshots.isRequested ? 1 : 0);
   }
 
   freeze(): FrozenBatch {
     if (this.#isClosed) throw new TcfsError("TCFS_CLOSED", "the metadata store is closed");
     if (this.#frozen !== undefined) throw new RangeError("a batch is frozen already");
-    const volume = { ...this.volume, commit: this.volume.commit + 1, committedAt: this.#clock.now() };
-    const changes = this.#live.encode(this.writer, volume.epoch, this.#hasher);
-    this.#frozen = new LevelFrozenBatch(this.#live, volume, changes, this);
+    const now = this.#clock.now();
+    const { epoch } = this.volume;
+    const operations = this.#live.encode(this.writer, epoch, this.#hasher);
+    const { history, taken } = this.snapshots.freeze(now);
+    if (taken !== undefined) operations.push(taken);
+    const volume = { ...this.volume, commit: this.volume.commit + 1, committedAt: now };
+    this.#frozen = new LevelFrozenBatch({ layer: this.#live, volume, epoch, operations, history }, this);
     this.#live = new Layer();
     return this.#frozen;
   }
@@ -332,6 +359,7 @@ export class LevelMetadataStore implements MetadataStore, BatchOwner, AsyncDispo
   batchCommitted(volume: VolumeRecord | undefined): void {
     this.writer.reset();
     this.#frozen = undefined;
+    this.snapshots.committed();
     if (volume === undefined) return;
     this.volume.commit = volume.commit;
     this.volume.committedAt = volume.committedAt;
@@ -386,6 +414,7 @@ interface OpenParts {
   readonly reader: RecordReader;
   readonly hasher: NameHasher;
   readonly volume: VolumeRecord;
+  readonly table: SnapshotTable;
 }
 
 /** A number where both parts fit into 53 bits, which is quicker to make and to look up. */

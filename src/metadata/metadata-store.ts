@@ -16,6 +16,7 @@ import type {
 } from "../format/records.ts";
 import type { ChunkId, InodeNumber, Name, PackId } from "../ids.ts";
 import type { MaybePromise } from "../maybe-promise.ts";
+import type { SnapshotStore } from "./snapshot-store.ts";
 
 /** One batch: everything acknowledged between two freezes. At most one exists at a time. */
 export interface FrozenBatch {
@@ -74,6 +75,8 @@ export interface MetadataStore {
   getChunkTotals(): ChunkTotals | undefined;
   /** All lists of inline chunks of the database; few (they go as the chunks move to packs). */
   inlineLists(): AsyncIterable<InlineList>;
+
+  readonly snapshots: SnapshotStore;
 
   /** The live volume record; change it and it is written with the next batch. */
   readonly volume: VolumeRecord;

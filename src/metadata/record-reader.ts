@@ -5,6 +5,7 @@ import { isTcfsError } from "../errors.ts";
 import { decodeChunk, decodeChunkTotals, decodeInlineList, decodePack } from "../format/chunk-codec.ts";
 import { decodeDentry, decodeXattrs } from "../format/dentry-codec.ts";
 import { decodeExtentPage } from "../format/extent-codec.ts";
+import { epochOfSnapshotKey, liveKeyOf } from "../format/history-keys.ts";
 import { checkOrphan, decodeInode, decodeVolume } from "../format/inode-codec.ts";
 import {
   chunkIdOfKey,
@@ -16,6 +17,7 @@ import {
   inodeOfKey,
   listOfKey,
   packIdOfKey,
+  pageOfKey,
   singleKey,
 } from "../format/record-keys.ts";
 import type {
@@ -27,6 +29,7 @@ import type {
   PackRecord,
   VolumeRecord,
 } from "../format/records.ts";
+import { decodeRollback, decodeSnapshot, type RollbackRecord, type SnapshotRecord } from "../format/snapshot-codec.ts";
 import type { ChunkId, InodeNumber, Name } from "../ids.ts";
 import type { StoredEntry } from "./database.ts";
 import { CachedDentry, NO_COOKIE } from "./directory-cache.ts";
@@ -47,20 +50,20 @@ export class RecordReader {
   }
 
   volume(): VolumeRecord | undefined {
-    const plain = this.#get(singleKey("volume"), "volume record", 0);
+    const plain = this.plain(singleKey("volume"), "volume record", 0);
     return plain && decodeVolume(plain);
   }
 
   /** @param ino - May be any number: file handles of NFS and open_by_handle_at(2) hold whatever their holder likes. */
   inode(ino: InodeNumber): InodeRecord | undefined {
     if (!Number.isSafeInteger(ino)) return undefined;
-    const plain = this.#get(inodeKey("inode", ino), "inode record", ino);
+    const plain = this.plain(inodeKey("inode", ino), "inode record", ino);
     return plain && decodeInode(ino, plain);
   }
 
   dentry(directory: InodeNumber, name: Name): CachedDentry | undefined {
     const key = dentryKey(directory, this.#hasher.hash(directory, name));
-    const plain = this.#get(key, "dentry record in directory", directory);
+    const plain = this.plain(key, "dentry record in directory", directory);
     if (plain === undefined) return undefined;
     const { name: storedName, ino, type } = decodeDentry(directory, plain);
     if (storedName !== name) throw corrupt(`dentry record in directory ${String(directory)}`, "another name's");
@@ -68,22 +71,22 @@ export class RecordReader {
   }
 
   xattrs(ino: InodeNumber): Xattrs | undefined {
-    const plain = this.#get(inodeKey("xattrs", ino), "xattr record of inode", ino);
+    const plain = this.plain(inodeKey("xattrs", ino), "xattr record of inode", ino);
     return plain && decodeXattrs(ino, plain);
   }
 
   extentPage(ino: InodeNumber, page: number): ExtentPage | undefined {
-    const plain = this.#get(extentsKey(ino, page), "extent page of inode", ino);
+    const plain = this.plain(extentsKey(ino, page), "extent page of inode", ino);
     return plain && decodeExtentPage(ino, page, plain);
   }
 
   chunk(id: ChunkId): ChunkRecord | undefined {
-    const plain = this.#get(chunkKey(id), "chunk record", 0);
+    const plain = this.plain(chunkKey(id), "chunk record", 0);
     return plain && decodeChunk(plain);
   }
 
   chunkTotals(): ChunkTotals | undefined {
-    const plain = this.#get(singleKey("chunkTotals"), "chunk totals record", 0);
+    const plain = this.plain(singleKey("chunkTotals"), "chunk totals record", 0);
     return plain && decodeChunkTotals(plain);
   }
 
@@ -95,9 +98,11 @@ export class RecordReader {
     return new CachedDentry(name, ino, type, cookieOfDentryKey(entry[0]));
   }
 
+  /** Live or of history. */
   storedExtentPage(entry: StoredEntry): ExtentPage {
-    const ino = inodeOfKey(entry[0]);
-    return decodeExtentPage(ino, 0, this.#open(entry, "extent page of inode", ino));
+    const live = liveKeyOf(entry[0]);
+    const ino = inodeOfKey(live);
+    return decodeExtentPage(ino, pageOfKey(live), this.#open(entry, "extent page of inode", ino));
   }
 
   storedChunk(entry: StoredEntry): { readonly id: ChunkId; readonly record: ChunkRecord } {
@@ -120,9 +125,28 @@ export class RecordReader {
     return ino;
   }
 
-  #get(key: Uint8Array, kind: string, ino: number): Uint8Array | undefined {
+  /**
+   * Any record's plaintext, undecoded; borrowed.
+   * @param kind - Names it in errors, with `ino` unless that is 0.
+   */
+  plain(key: Uint8Array, kind: string, ino: number): Uint8Array | undefined {
     const entry = this.#database.find(key);
     return entry && this.#open(entry, kind, ino);
+  }
+
+  /** What a walk found, undecoded; borrowed. */
+  storedPlain(entry: StoredEntry, kind: string, ino: number): Uint8Array {
+    return this.#open(entry, kind, ino);
+  }
+
+  rollback(): RollbackRecord | undefined {
+    const plain = this.plain(singleKey("rollback"), "rollback record", 0);
+    return plain && decodeRollback(plain);
+  }
+
+  storedSnapshot(entry: StoredEntry): SnapshotRecord {
+    const epoch = epochOfSnapshotKey(entry[0]);
+    return decodeSnapshot(epoch, this.#open(entry, `snapshot record ${epoch}`, 0));
   }
 
   /** @param ino - 0: the record has none. */

@@ -101,7 +101,7 @@ describe("the control socket", () => {
     ];
     for (const line of lines) expect(await talk(path, `${line}\n`)).toContain('"code":"TCFS_USAGE"');
     expect(await talk(path, "x".repeat(100_000))).toBe("");
-    expect(await talk(path, `${" ".repeat(5000)}{"operation":"sync"}\n`)).toBe("");
+    expect(await talk(path, `${" ".repeat(70_000)}{"operation":"sync"}\n`)).toBe("");
     await talk(path, randomBytes(3000));
     expect(await askDaemon(directory.path, { operation: "sync" })).toEqual({ result: { operation: "sync" } });
   });

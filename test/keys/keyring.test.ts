@@ -8,7 +8,7 @@ import type { TcfsErrorCode } from "../../src/errors.ts";
 import { formatHeader } from "../../src/keys/header.ts";
 import type { KeySlot, VaultHeader } from "../../src/keys/header.ts";
 import { FLOOR_KDF_COST, KDF_BOUNDS, checkKdfCost, deriveKek, derivePortably } from "../../src/keys/kdf.ts";
-import { changePassphrase, createHeader, unlockHeader, verifyHeader } from "../../src/keys/keyring.ts";
+import { changePassphrase, createHeader, nameFeatures, unlockHeader, verifyHeader } from "../../src/keys/keyring.ts";
 import type { NewVault } from "../../src/keys/keyring.ts";
 import { formatRecoveryWords, parseRecoveryWords } from "../../src/keys/recovery-words.ts";
 import { PASSPHRASE, keyringOptions, makeVault, utf8 } from "./fixtures.ts";
@@ -69,6 +69,20 @@ describe("unlocking", () => {
 
   test("refuses an empty passphrase for a new vault", async () => {
     await expectRefusal(makeVault(""), "TCFS_USAGE", /empty/u);
+  });
+});
+
+describe("a vault that is about to be written", () => {
+  test("names every feature that may be in it, under its MAC", async () => {
+    expect(vault.header.readOnlyCompatibleFeatures).toEqual(["snapshots"]);
+    const without = { ...vault.header, readOnlyCompatibleFeatures: [] };
+    const named = nameFeatures(without, vault.key);
+    expect(named).toMatchObject({ revision: without.revision + 1, readOnlyCompatibleFeatures: ["snapshots"] });
+    expect(hexOf(await withPassphrase(named, PASSPHRASE))).toBe(hexOf(vault.key));
+  });
+
+  test("keeps a header that names them already", () => {
+    expect(nameFeatures(vault.header, vault.key)).toBe(vault.header);
   });
 });
 

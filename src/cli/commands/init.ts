@@ -77,6 +77,7 @@ async function makeDurable(disk: Disk, directory: string, made: NewVault, recove
       isReadOnly: false,
       isNew: true,
       accessTimes: RELATIVE_ACCESS_TIMES,
+      snapshotsShown: "none",
       logger: SILENT_LOGGER,
     });
     await vault.close();

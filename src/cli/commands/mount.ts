@@ -23,6 +23,8 @@ export interface MountArguments extends VaultArguments {
   readonly pidFile?: string | undefined;
   readonly readOnly?: boolean | undefined;
   readonly allowOther?: boolean | undefined;
+  /** Name of the snapshot to mount alone. */
+  readonly snapshot?: string | undefined;
   readonly options?: readonly string[] | undefined;
   /** Whether to say so when it is done. */
   readonly isQuiet?: boolean | undefined;
@@ -60,8 +62,10 @@ function mountOptions(parameters: MountArguments): MountOptions {
     pidFile: parameters.pidFile === undefined ? undefined : resolve(parameters.pidFile),
     passphraseFile: parameters.passphraseFile,
     recoveryFile: parameters.recoveryFile,
+    snapshot: parameters.snapshot,
   };
-  return parseMountOptions(parameters.options ?? [], fromFlags);
+  const options = parseMountOptions(parameters.options ?? [], fromFlags);
+  return options.snapshot === undefined ? options : { ...options, readOnly: true };
 }
 
 /** @throws TcfsError `TCFS_VAULT_IN_USE` if another daemon serves it; one that is only just ending is waited for. */

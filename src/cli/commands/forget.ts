@@ -1,0 +1,21 @@
+/** `tcfs forget`: give up snapshots. */
+import type { Settings } from "../settings.ts";
+import { askVault } from "../snapshot-requests.ts";
+import type { SnapshotArguments } from "../snapshot-requests.ts";
+import { formatBytes } from "../status.ts";
+import { printable } from "../printable.ts";
+
+export interface ForgetArguments extends SnapshotArguments {
+  readonly names: readonly string[];
+  readonly dryRun?: boolean | undefined;
+}
+
+/** @throws TcfsError `TCFS_NO_SNAPSHOT` for a name that is not there; then none is forgotten. */
+export async function runForget(parameters: ForgetArguments, settings: Settings): Promise<void> {
+  const isDryRun = parameters.dryRun === true;
+  const request = { operation: "forgetSnapshots", names: parameters.names.map(String), isDryRun } as const;
+  for (const { name, exclusiveBytesEstimate } of await askVault(request, parameters, settings)) {
+    const what = `“${printable(name)}”: about ${formatBytes(exclusiveBytesEstimate)} only it holds`;
+    process.stdout.write(isDryRun ? `would forget ${what}\n` : `forgot ${what}\n`);
+  }
+}

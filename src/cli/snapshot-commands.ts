@@ -1,0 +1,72 @@
+/** The words and flags of the commands on snapshots. Rooms are loaded only when used. */
+import type { Argv } from "yargs";
+import type { Settings } from "./settings.ts";
+
+/** @param secrets - Adds the flags that say which vault and what opens it. */
+export function addSnapshotCommands(
+  commands: Argv,
+  settings: Settings,
+  secrets: <T>(command: Argv<T>) => Argv<T & SecretFlags>,
+): Argv {
+  const common = (command: Argv) =>
+    secrets(command).option("mountpoint", {
+      type: "string",
+      alias: "m",
+      requiresArg: true,
+      describe: "where the vault is mounted, instead of --vault",
+    });
+  const name = { type: "string", demandOption: true, describe: "the snapshot's name" } as const;
+  const json = { type: "boolean", describe: "print JSON with stable keys" } as const;
+  return commands
+    .command(
+      "snapshot <name>",
+      "freeze the whole tree as it is, in a moment",
+      (command) =>
+        common(command)
+          .positional("name", name)
+          .option("comment", { type: "string", requiresArg: true, describe: "what it is for" })
+          .example("$0 snapshot before-upgrade --comment 'all tests passed'", "then: ls ~/vault/.snapshots"),
+      async (parameters) => (await import("./commands/snapshot.ts")).runSnapshot(parameters, settings),
+    )
+    .command(
+      "snapshots",
+      "list the snapshots",
+      (command) => common(command).option("json", json),
+      async (parameters) => (await import("./commands/snapshots.ts")).runSnapshots(parameters, settings),
+    )
+    .command(
+      "forget <names..>",
+      "give up snapshots",
+      (command) =>
+        common(command)
+          .positional("names", { type: "string", array: true, demandOption: true, describe: "their names" })
+          .option("dry-run", { type: "boolean", describe: "only say what would be given up" }),
+      async (parameters) => (await import("./commands/forget.ts")).runForget(parameters, settings),
+    )
+    .command(
+      "diff <from> [to]",
+      "what changed from a snapshot to another, or to the present",
+      (command) =>
+        common(command)
+          .positional("from", { ...name, describe: "the older snapshot" })
+          .positional("to", { type: "string", describe: "the newer snapshot; the present if not given" })
+          .option("json", json),
+      async (parameters) => (await import("./commands/diff.ts")).runDiff(parameters, settings),
+    )
+    .command(
+      "restore <name>",
+      "make a snapshot's state the present one, after a snapshot of what is there now",
+      (command) =>
+        common(command).positional("name", name).example("$0 restore before-upgrade", "tcfs undo takes it back"),
+      async (parameters) => (await import("./commands/restore.ts")).runRestore(parameters, settings),
+    )
+    .command("undo", "take the last restore (or undo) back", common, async (parameters) =>
+      (await import("./commands/restore.ts")).runUndo(parameters, settings),
+    );
+}
+
+interface SecretFlags {
+  vault: string | undefined;
+  "passphrase-file": string | undefined;
+  "recovery-file": string | undefined;
+}

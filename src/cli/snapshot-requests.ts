@@ -1,0 +1,56 @@
+/** What the commands on snapshots ask of an open vault: over the control socket of its daemon, or directly. */
+import type { SnapshotManager } from "../fs/snapshots/snapshot-manager.ts";
+import { askDaemon } from "./control-client.ts";
+import { findVault } from "./find-vault.ts";
+import type { Settings } from "./settings.ts";
+import type { SnapshotAnswers, SnapshotRequest } from "./snapshot-protocol.ts";
+import { secretSource } from "./vault-access.ts";
+import type { VaultArguments } from "./vault-access.ts";
+import { withOpenVault } from "./with-open-vault.ts";
+
+/** How a command says which vault; the mount point instead of the directory, if given. */
+export interface SnapshotArguments extends VaultArguments {
+  readonly mountpoint?: string | undefined;
+}
+
+const READING: ReadonlySet<SnapshotRequest["operation"]> = new Set(["listSnapshots", "diff"]);
+
+/** Ask the daemon, or open the vault where none runs. @throws TcfsError as the manager does, and as opening does. */
+export async function askVault<R extends SnapshotRequest>(
+  request: R,
+  parameters: SnapshotArguments,
+  settings: Settings,
+): Promise<SnapshotAnswers[R["operation"]]> {
+  const directory = await findVault(parameters, settings);
+  const reply = await askDaemon(directory, request);
+  if (reply !== undefined) return reply.result as SnapshotAnswers[R["operation"]];
+  const isDryRun = request.operation === "forgetSnapshots" && request.isDryRun;
+  const isReadOnly = isDryRun || READING.has(request.operation);
+  return withOpenVault(directory, secretSource(parameters), settings, { isReadOnly }, async ({ volume }) => {
+    const answer = await answerSnapshotRequest(volume.snapshots, request);
+    // No daemon stays to do it in the background.
+    await volume.snapshots.cleared();
+    return answer as SnapshotAnswers[R["operation"]];
+  });
+}
+
+export async function answerSnapshotRequest(
+  snapshots: SnapshotManager,
+  request: SnapshotRequest,
+): Promise<SnapshotAnswers[SnapshotRequest["operation"]]> {
+  switch (request.operation) {
+    case "takeSnapshot":
+      await snapshots.take(request.name, request.comment);
+      return null;
+    case "listSnapshots":
+      return snapshots.list();
+    case "forgetSnapshots":
+      return snapshots.forget(request.names, request.isDryRun);
+    case "diff":
+      return snapshots.diff(request.from, request.to);
+    case "restore":
+      return snapshots.restore(request.name);
+    case "undo":
+      return snapshots.undo();
+  }
+}

@@ -1,0 +1,48 @@
+/** For a name that is not there: those that may have been meant. */
+import { TcfsError } from "../../errors.ts";
+import type { SnapshotRecord } from "../../format/snapshot-codec.ts";
+
+const MAX_SUGGESTIONS = 3;
+
+/** @returns The error for a name that no snapshot has, with near ones in its sentence. */
+export function noSuchSnapshot(name: string, snapshots: readonly SnapshotRecord[]): TcfsError {
+  const near = nearNames(
+    name,
+    snapshots.map((snapshot) => snapshot.name),
+  );
+  const hint = near.length === 0 ? "tcfs snapshots lists them" : `did you mean ${near.map(quote).join(" or ")}?`;
+  return new TcfsError("TCFS_NO_SNAPSHOT", `there is no snapshot ${quote(name)}: ${hint}`);
+}
+
+function nearNames(name: string, names: readonly string[]): string[] {
+  const wanted = name.toLowerCase();
+  const rated = names.map((candidate) => {
+    const text = candidate.toLowerCase();
+    const holds = wanted !== "" && (text.includes(wanted) || (text !== "" && wanted.includes(text)));
+    return { candidate, distance: holds ? 1 : editDistance(wanted, text) };
+  });
+  const limit = Math.max(1, Math.floor(name.length / 3));
+  const near = rated.filter(({ distance }) => distance <= limit);
+  return near
+    .sort((left, right) => left.distance - right.distance)
+    .slice(0, MAX_SUGGESTIONS)
+    .map(({ candidate }) => candidate);
+}
+
+function quote(name: string): string {
+  return `“${name}”`;
+}
+
+/** Characters to change, put in or take out (Levenshtein). */
+function editDistance(left: string, right: string): number {
+  let row = Array.from({ length: right.length + 1 }, (_, index) => index);
+  for (let i = 1; i <= left.length; i++) {
+    const next = [i];
+    for (let j = 1; j <= right.length; j++) {
+      const change = (row[j - 1] ?? 0) + (left[i - 1] === right[j - 1] ? 0 : 1);
+      next.push(Math.min(change, (row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1));
+    }
+    row = next;
+  }
+  return row[right.length] ?? 0;
+}

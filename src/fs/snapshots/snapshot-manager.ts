@@ -1,0 +1,317 @@
+/**
+ * Snapshots of an open volume: taken, listed, compared, forgotten, gone back to. One of these at a time; what forgotten
+ * ones kept is cleared away in the background.
+ */
+import { TcfsError } from "../../errors.ts";
+import type { SnapshotRecord } from "../../format/snapshot-codec.ts";
+import { ROOT_INODE, type InodeNumber, type Name } from "../../ids.ts";
+import type { ChangedRecord, SnapshotStore } from "../../metadata/snapshot-store.ts";
+import type { Defragmenter } from "../defragmenter.ts";
+import type { VolumeParts } from "../volume-operations.ts";
+import { diffTrees, type TreeChange } from "./diff.ts";
+import type { KernelCaches } from "./kernel-caches.ts";
+import { NO_KERNEL } from "./kernel-caches.ts";
+import { noSuchSnapshot } from "./near-names.ts";
+import { SNAPSHOTS_DIRECTORY, SNAPSHOTS_NAME, entryName, numberOutside } from "./numbers.ts";
+import type { RoutedOperations } from "./routed-operations.ts";
+import type { SnapshotForest } from "./snapshot-forest.ts";
+
+/** What a restored record may take on the disk, with what it supersedes. */
+const RESTORED_RECORD_BYTES = 1024;
+/** The kernel is told of so many things at a time. */
+const NOTICES_IN_FLIGHT = 64;
+
+export interface SnapshotManagerOptions {
+  readonly parts: VolumeParts;
+  readonly defragmenter: Defragmenter;
+  readonly forest: SnapshotForest;
+  readonly operations: RoutedOperations;
+  readonly onFailure: (error: unknown) => void;
+}
+
+/** What is told of a snapshot. Times are ISO 8601. */
+export interface SnapshotFigures {
+  readonly name: string;
+  readonly comment: string;
+  readonly takenAt: string;
+  /** Taken by tcfs itself before it went back to another. */
+  readonly isSafety: boolean;
+  readonly inodeCount: number;
+  /** Bytes of all files' data, holes not counted. */
+  readonly logicalBytes: number;
+  /** Bytes of data that only this snapshot holds, before compression: an estimate. */
+  readonly exclusiveBytesEstimate: number;
+}
+
+export interface RestoreReport {
+  /** The snapshot whose state is the present one again. */
+  readonly restored: string;
+  /** The snapshot of the state before. */
+  readonly safety: string;
+  readonly changedRecords: number;
+}
+
+export class SnapshotManager {
+  readonly #options: SnapshotManagerOptions;
+  readonly #stop = new AbortController();
+  kernel: KernelCaches = NO_KERNEL;
+  #last: Promise<unknown> = Promise.resolve();
+  #clearing: Promise<void> | undefined;
+
+  constructor(options: SnapshotManagerOptions) {
+    this.#options = options;
+  }
+
+  get #store(): SnapshotStore {
+    return this.#options.parts.metadata.snapshots;
+  }
+
+  /** @throws TcfsError `TCFS_NO_SNAPSHOT` */
+  find(name: string): SnapshotRecord {
+    const snapshot = this.#store.find(name);
+    if (snapshot === undefined) throw noSuchSnapshot(name, this.#store.list());
+    return snapshot;
+  }
+
+  /** Oldest first. */
+  async list(): Promise<SnapshotFigures[]> {
+    const figures: SnapshotFigures[] = [];
+    for (const snapshot of this.#store.list()) figures.push(await this.#figuresOf(snapshot));
+    return figures;
+  }
+
+  async #figuresOf(snapshot: SnapshotRecord): Promise<SnapshotFigures> {
+    const { name, comment, isSafety, inodeCount, allocatedBytes } = snapshot;
+    const exclusiveBytesEstimate = await this.#store.exclusiveBytes(snapshot);
+    const takenAt = isoTime(snapshot.takenAt.seconds);
+    return { name, comment, takenAt, isSafety, inodeCount, logicalBytes: allocatedBytes, exclusiveBytesEstimate };
+  }
+
+  /**
+   * Freeze the whole tree as it is, changes in memory included; durable when the promise resolves.
+   * @throws TcfsError `TCFS_SNAPSHOT_EXISTS`, `TCFS_USAGE` for a name that cannot be, `TCFS_READ_ONLY`, and what a commit throws.
+   */
+  take(name: string, comment: string): Promise<void> {
+    this.#requireWritable();
+    return this.#inTurn(() => this.#take({ name, comment, isSafety: false }));
+  }
+
+  async #take(wanted: { readonly name: string; readonly comment: string; readonly isSafety: boolean }): Promise<void> {
+    this.#store.request(wanted);
+    try {
+      await this.#options.parts.committer.commit();
+    } catch (error) {
+      this.#store.withdraw();
+      throw error;
+    }
+    await this.kernel.forgetEntry(SNAPSHOTS_DIRECTORY, entryName(wanted.name));
+    await this.kernel.forgetInode(SNAPSHOTS_DIRECTORY);
+  }
+
+  /**
+   * Take the names away; what only these snapshots kept is cleared away in the background.
+   * @returns What they were. With `isDryRun` that is all.
+   * @throws TcfsError `TCFS_NO_SNAPSHOT` for any that is not there: then none is forgotten.
+   */
+  async forget(names: readonly string[], isDryRun: boolean): Promise<SnapshotFigures[]> {
+    if (!isDryRun) this.#requireWritable();
+    return this.#inTurn(async () => {
+      const snapshots = [...new Set(names)].map((name) => this.find(name));
+      const figures: SnapshotFigures[] = [];
+      for (const snapshot of snapshots) figures.push(await this.#figuresOf(snapshot));
+      if (isDryRun) return figures;
+      for (const snapshot of snapshots) this.#store.forget(snapshot);
+      await this.#options.parts.committer.commit();
+      for (const snapshot of snapshots) {
+        this.#options.forest.drop(snapshot);
+        await this.kernel.forgetEntry(SNAPSHOTS_DIRECTORY, entryName(snapshot.name));
+        await this.kernel.forgetInode(numberOutside(snapshot.slot, ROOT_INODE));
+      }
+      await this.kernel.forgetInode(SNAPSHOTS_DIRECTORY);
+      this.clearInBackground();
+      return figures;
+    });
+  }
+
+  /** Clear away what forgotten snapshots kept, if there are any, unless that is under way. */
+  clearInBackground(): void {
+    if (this.#clearing !== undefined || this.#stop.signal.aborted || !this.#store.hasForgotten) return;
+    this.#clearing = this.#clear()
+      .catch((error: unknown) => {
+        if (!this.#stop.signal.aborted) this.#options.onFailure(error);
+      })
+      .finally(() => {
+        this.#clearing = undefined;
+      });
+  }
+
+  async #clear(): Promise<void> {
+    const { committer, files } = this.#options.parts;
+    while (this.#store.hasForgotten) {
+      files.noteReleased(await this.#store.clearForgotten(async () => committer.commit(), this.#stop.signal));
+    }
+  }
+
+  /** Resolves when nothing is left of what forgotten snapshots kept, or it cannot be cleared away now. */
+  async cleared(): Promise<void> {
+    await this.#clearing;
+  }
+
+  /**
+   * What changed from one snapshot to another, or to the present.
+   * @throws TcfsError `TCFS_NO_SNAPSHOT`
+   */
+  async diff(fromName: string, toName: string | undefined): Promise<TreeChange[]> {
+    const [from, to] = [this.find(fromName), toName === undefined ? undefined : this.find(toName)];
+    if (from === to) return [];
+    const { isReadOnly, committer } = this.#options.parts;
+    if (to === undefined && !isReadOnly) await committer.commit();
+    const isBackward = to !== undefined && to.epoch < from.epoch;
+    const records = isBackward ? this.#store.changes(to, from) : this.#store.changes(from, to);
+    const after = to === undefined ? this.#store.committedView() : this.#store.view(to);
+    return diffTrees(isBackward ? reversed(records) : records, this.#store.view(from), after);
+  }
+
+  /**
+   * Make a snapshot's state the present one, after a snapshot of the state before.
+   * @throws TcfsError `TCFS_NO_SNAPSHOT`, `TCFS_STORE_FULL` before anything is changed; a failure in the middle ends all writing:
+   *   the next opening has the old state or the new one.
+   */
+  restore(name: string): Promise<RestoreReport> {
+    this.#requireWritable();
+    return this.#inTurn(() => this.#restore(this.find(name), "restore"));
+  }
+
+  /** Go back to what the last restore replaced; a second time brings the restored state again. @throws TcfsError `TCFS_NO_SNAPSHOT` */
+  undo(): Promise<RestoreReport> {
+    this.#requireWritable();
+    return this.#inTurn(() => {
+      const safety = this.#store.list().findLast((snapshot) => snapshot.isSafety);
+      if (safety === undefined) throw new TcfsError("TCFS_NO_SNAPSHOT", "there is no restore to undo");
+      return this.#restore(safety, "undo");
+    });
+  }
+
+  async #restore(target: SnapshotRecord, doing: "restore" | "undo"): Promise<RestoreReport> {
+    const { parts, operations, defragmenter } = this.#options;
+    const count = await this.#store.countChanges(target);
+    if (count * RESTORED_RECORD_BYTES > parts.space.space.availableBytes) {
+      throw new TcfsError("TCFS_STORE_FULL", `too little room on the disk to restore ${count} records`);
+    }
+    const safety = this.#safetyName(doing);
+    const changes = new Changes();
+    await operations.whileHeld(async () => {
+      defragmenter.isPaused = true;
+      try {
+        const comment = `the state before “${target.name}” was restored`;
+        await this.#take({ name: safety, comment, isSafety: true });
+        await this.#rollBack(target, changes);
+      } finally {
+        defragmenter.isPaused = false;
+      }
+    });
+    await changes.tell(this.kernel);
+    return { restored: target.name, safety, changedRecords: changes.count };
+  }
+
+  async #rollBack(target: SnapshotRecord, changes: Changes): Promise<void> {
+    const { committer, metadata, inodes } = this.#options.parts;
+    try {
+      await this.#store.rollBack(
+        target,
+        async () => committer.commit(),
+        (record) => changes.note(record),
+      );
+      for (const ino of await metadata.listOrphans()) {
+        const inode = metadata.getInode(ino);
+        if (inode === undefined) metadata.removeOrphan(ino);
+        else if (!inodes.isReferenced(ino)) inodes.remove(inode);
+      }
+      await committer.commit();
+    } catch (cause) {
+      const why = "a restore failed in the middle: unmount, and the next mount has the state before it or after it";
+      const failure = new TcfsError("TCFS_IO", why, { cause });
+      committer.giveUp(failure);
+      throw failure;
+    }
+  }
+
+  /** Finish what a crash interrupted; before anything reads the volume. */
+  async resume(): Promise<void> {
+    const interrupted = this.#store.interruptedRollback;
+    if (interrupted === undefined) return;
+    const target = this.#store.list().find(({ epoch }) => epoch === interrupted.target);
+    if (target === undefined) throw new TcfsError("TCFS_CORRUPT", "the snapshot of an interrupted restore is missing");
+    this.#requireWritable();
+    await this.#rollBack(target, new Changes());
+  }
+
+  #safetyName(doing: string): string {
+    const base = `before-${doing}-${isoTime(this.#options.parts.clock.now().seconds)}`;
+    let name = base;
+    for (let count = 2; this.#store.find(name) !== undefined; count++) name = `${base}-${count}`;
+    return name;
+  }
+
+  #requireWritable(): void {
+    if (!this.#options.parts.isReadOnly) return;
+    const advice = this.#store.interruptedRollback === undefined ? "" : ", and a restore waits to be finished";
+    throw new TcfsError("TCFS_READ_ONLY", `the volume is open read-only${advice}`);
+  }
+
+  #inTurn<T>(action: () => Promise<T>): Promise<T> {
+    const result = this.#last.then(action);
+    this.#last = result.catch(() => undefined);
+    return result;
+  }
+
+  /** Stop clearing away; it goes on at the next opening. */
+  async close(): Promise<void> {
+    this.#stop.abort();
+    await this.#last;
+    await this.#clearing;
+  }
+}
+
+/** Of what a rollback changed, what the kernel may have cached. */
+class Changes {
+  readonly #inodes = new Set<InodeNumber>();
+  readonly #entries: { readonly directory: InodeNumber; readonly name: Name }[] = [];
+  count = 0;
+
+  note(record: ChangedRecord): void {
+    this.count++;
+    if (record.kind !== "dentry") {
+      this.#inodes.add(record.ino);
+      return;
+    }
+    const { directory } = record;
+    const name = (record.before ?? record.after)?.name;
+    this.#inodes.add(directory);
+    if (name !== undefined) this.#entries.push({ directory, name });
+  }
+
+  async tell(kernel: KernelCaches): Promise<void> {
+    await inGroups(this.#entries, ({ directory, name }) => kernel.forgetEntry(directory, name));
+    await inGroups([...this.#inodes], (ino) => kernel.forgetInode(ino));
+    await kernel.forgetEntry(ROOT_INODE, SNAPSHOTS_NAME);
+  }
+}
+
+async function inGroups<T>(items: readonly T[], action: (item: T) => Promise<void>): Promise<void> {
+  for (let start = 0; start < items.length; start += NOTICES_IN_FLIGHT) {
+    await Promise.all(items.slice(start, start + NOTICES_IN_FLIGHT).map(action));
+  }
+}
+
+async function* reversed(records: AsyncIterable<ChangedRecord>): AsyncGenerator<ChangedRecord> {
+  for await (const record of records) {
+    yield record.kind === "dentry" ? { ...record, before: record.after, after: record.before } : record;
+  }
+}
+
+/** Whole seconds; a clock beyond what a date holds stands still at its end. */
+function isoTime(seconds: number): string {
+  const reachable = Math.min(Math.max(seconds, -8.64e12), 8.64e12);
+  return new Date(reachable * 1000).toISOString().replace(".000Z", "Z");
+}

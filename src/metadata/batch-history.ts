@@ -1,0 +1,104 @@
+/**
+ * What a batch overwrites or deletes and the newest snapshot still needs: moved to history in the same batch
+ * (FORMAT.md §7.12). Costs one look-up for each record first changed after a snapshot, nothing without snapshots, and
+ * nothing for records of inodes that are newer than the newest snapshot.
+ */
+import { latin1Of } from "../bytes.ts";
+import { isTcfsError } from "../errors.ts";
+import { epochOfRecord, historyKey, ownerOfVersioned, supersededKey } from "../format/history-keys.ts";
+import type { RecordChange } from "../format/journal-codec.ts";
+import type { SnapshotRecord } from "../format/snapshot-codec.ts";
+import type { Epoch } from "../ids.ts";
+import type { MaybePromise } from "../maybe-promise.ts";
+import type { GenerationCache } from "./generation-cache.ts";
+import type { RecordReader } from "./record-reader.ts";
+import { supersedingEpoch } from "./snapshot-table.ts";
+
+/** Look-ups between two turns of the event loop: a few milliseconds. */
+const LOOKUPS_PER_TURN = 512;
+/** Stands for a record that cannot be read: no decoder accepts it, so the snapshot's reader is told. */
+const UNREADABLE = new Uint8Array(0);
+
+export interface BatchHistoryOptions {
+  readonly reader: RecordReader;
+  /** The newest snapshot at the freeze. */
+  readonly snapshot: SnapshotRecord;
+  /** Keys known to be changed since that snapshot; shared by the batches after it. */
+  readonly touched: GenerationCache<string, true>;
+}
+
+/** Of one batch; asked again when the batch is written again, it answers the same and more, never from what it wrote. */
+export class BatchHistory {
+  readonly #options: BatchHistoryOptions;
+  readonly #epoch: Epoch;
+  readonly #note: Uint8Array;
+  readonly #handled = new Set<string>();
+  readonly #operations: RecordChange[] = [];
+
+  constructor(options: BatchHistoryOptions) {
+    this.#options = options;
+    this.#epoch = supersedingEpoch(options.snapshot);
+    this.#note = encodeNote(this.#epoch);
+  }
+
+  /** The records to write together with `changes`; borrowed. */
+  of(changes: readonly RecordChange[]): MaybePromise<readonly RecordChange[]> {
+    let from = this.#look(changes, 0);
+    if (from === changes.length) return this.#operations;
+    return (async () => {
+      while (from < changes.length) {
+        await nextTurn();
+        from = this.#look(changes, from);
+      }
+      return this.#operations;
+    })();
+  }
+
+  /** @returns Where to go on after a turn of the event loop. */
+  #look(changes: readonly RecordChange[], from: number): number {
+    const { snapshot, touched } = this.#options;
+    let lookups = 0;
+    for (let index = from; index < changes.length; index++) {
+      if (lookups === LOOKUPS_PER_TURN) return index;
+      const { key } = changes[index] as RecordChange;
+      const owner = ownerOfVersioned(key);
+      if (owner === undefined || owner >= snapshot.nextInode) continue;
+      const name = latin1Of(key);
+      if (this.#handled.has(name) || touched.get(name) === true) continue;
+      this.#keep(key);
+      this.#handled.add(name);
+      touched.set(name, true);
+      lookups++;
+    }
+    return changes.length;
+  }
+
+  #keep(key: Uint8Array): void {
+    const old = this.#read(key);
+    if (old !== undefined && old !== UNREADABLE && epochOfRecord(old) > this.#options.snapshot.epoch) return;
+    if (old !== undefined) this.#operations.push({ key: historyKey(key, this.#epoch), value: old });
+    this.#operations.push({ key: supersededKey(this.#epoch, key), value: this.#note });
+  }
+
+  #read(key: Uint8Array): Uint8Array | undefined {
+    try {
+      return this.#options.reader.plain(key, "record", 0);
+    } catch (error) {
+      if (isTcfsError(error, "TCFS_CORRUPT")) return UNREADABLE;
+      throw error;
+    }
+  }
+}
+
+/** The value of a note: its epoch alone. */
+export function encodeNote(epoch: Epoch): Uint8Array {
+  const note = new Uint8Array(4);
+  new DataView(note.buffer).setUint32(0, epoch, true);
+  return note;
+}
+
+function nextTurn(): Promise<void> {
+  return new Promise((resolve) => {
+    setImmediate(resolve);
+  });
+}

@@ -1,0 +1,258 @@
+/** Snapshots over LevelDB: puts the table, the history of batches, views, sweeps and rollbacks together. */
+import { corrupt } from "../bytes.ts";
+import { TcfsError, isTcfsError } from "../errors.ts";
+import { RECORD_KIND, inodeOfKey, pageOfKey, singleKey } from "../format/record-keys.ts";
+import type { DentryRecord, VolumeRecord } from "../format/records.ts";
+import { decodeDentry } from "../format/dentry-codec.ts";
+import type { RollbackRecord, SnapshotRecord } from "../format/snapshot-codec.ts";
+import type { Epoch, InodeNumber } from "../ids.ts";
+import type { Timestamp } from "../platform/clock.ts";
+import { BatchHistory } from "./batch-history.ts";
+import { changedKeys } from "./changed-keys.ts";
+import type { RecordChange } from "../format/journal-codec.ts";
+import { exclusiveBytes } from "./exclusive-bytes.ts";
+import type { JournaledDatabase } from "./journaled-database.ts";
+import { GenerationCache } from "./generation-cache.ts";
+import { sweepHistory } from "./history-sweep.ts";
+import type { NameHasher } from "./name-hasher.ts";
+import type { RecordReader } from "./record-reader.ts";
+import { rollBackRecords } from "./rollback.ts";
+import type { Barrier, ChangedRecord, MetadataView, SnapshotStore, WantedSnapshot } from "./snapshot-store.ts";
+import type { SnapshotTable } from "./snapshot-table.ts";
+import { SnapshotView } from "./snapshot-view.ts";
+
+const LAST_EPOCH = 2 ** 32 - 2;
+/** Sees everything. */
+const PRESENT = { epoch: (2 ** 32 - 1) as Epoch, nextInode: Number.MAX_SAFE_INTEGER as InodeNumber };
+/** Keys known to be changed since the newest snapshot: a few megabytes. */
+const TOUCHED_KEYS = 65_536;
+
+export interface LevelSnapshotsOptions {
+  readonly database: JournaledDatabase;
+  readonly reader: RecordReader;
+  readonly hasher: NameHasher;
+  readonly table: SnapshotTable;
+  /** The live one. */
+  readonly volume: VolumeRecord;
+  readonly onDamage: (error: TcfsError) => void;
+  /** Records that one batch of a rollback, or one step of a sweep, handles. */
+  readonly stepRecords: number;
+  /** Put records into the next batch. */
+  readonly put: (operations: readonly RecordChange[]) => void;
+  /** Everything read so far is out of date. */
+  readonly forgetRead: () => void;
+}
+
+export class LevelSnapshots implements SnapshotStore {
+  readonly #options: LevelSnapshotsOptions;
+  readonly #table: SnapshotTable;
+  #touched = new GenerationCache<string, true>(TOUCHED_KEYS, () => 1);
+  #touchedSince: Epoch | undefined;
+  #interrupted: RollbackRecord | undefined;
+
+  /** @throws TcfsError `TCFS_CORRUPT` if the record of an interrupted rollback cannot be read. */
+  constructor(options: LevelSnapshotsOptions) {
+    this.#options = options;
+    this.#table = options.table;
+    this.#interrupted = readRollback(options);
+  }
+
+  list(): readonly SnapshotRecord[] {
+    return this.#table.listed;
+  }
+
+  find(name: string): SnapshotRecord | undefined {
+    return this.#table.find(name);
+  }
+
+  request(wanted: WantedSnapshot): void {
+    if (this.#options.volume.epoch >= LAST_EPOCH) {
+      throw new TcfsError("TCFS_STORE_FULL", "the vault has had as many snapshots as it can count");
+    }
+    this.#table.want(wanted);
+  }
+
+  withdraw(): void {
+    this.#table.withdraw();
+  }
+
+  /** Whether the next freeze takes one. */
+  get isRequested(): boolean {
+    return this.#table.isWanted;
+  }
+
+  /**
+   * The freeze of a batch, whose records are of the volume's epoch as it was before.
+   * @returns What the batch has to keep, and the record of the snapshot that it takes.
+   */
+  freeze(now: Timestamp): { history: BatchHistory | undefined; taken: RecordChange | undefined } {
+    const snapshot = this.#table.newest;
+    if (snapshot?.epoch !== this.#touchedSince) {
+      this.#touched = new GenerationCache(TOUCHED_KEYS, () => 1);
+      this.#touchedSince = snapshot?.epoch;
+    }
+    const { reader, volume } = this.#options;
+    const history = snapshot && new BatchHistory({ reader, snapshot, touched: this.#touched });
+    return { history, taken: this.#table.take(volume, now) };
+  }
+
+  /** The batch last frozen is durable. */
+  committed(): void {
+    this.#table.committed();
+  }
+
+  view(snapshot: SnapshotRecord): MetadataView {
+    return this.#view(snapshot);
+  }
+
+  committedView(): MetadataView {
+    return this.#view(PRESENT);
+  }
+
+  #view({ epoch, nextInode }: Pick<SnapshotRecord, "epoch" | "nextInode">): SnapshotView {
+    const { database, reader, hasher, onDamage } = this.#options;
+    const supersedingEpochs = (): readonly Epoch[] => this.#table.supersedingEpochs(epoch);
+    return new SnapshotView({ database, reader, hasher, epoch, nextInode, supersedingEpochs, onDamage });
+  }
+
+  async *changes(from: SnapshotRecord, to: SnapshotRecord | undefined): AsyncGenerator<ChangedRecord> {
+    const before = this.#view(from);
+    const after = this.#view(to ?? PRESENT);
+    for await (const keys of changedKeys(this.#options.database, from, to)) {
+      for (const key of keys) {
+        const change = describeChange(key, before, after);
+        if (change !== undefined) yield change;
+      }
+    }
+  }
+
+  async countChanges(from: SnapshotRecord): Promise<number> {
+    let count = 0;
+    for await (const keys of changedKeys(this.#options.database, from, undefined)) count += keys.length;
+    return count;
+  }
+
+  exclusiveBytes(snapshot: SnapshotRecord): Promise<number> {
+    const { database, reader } = this.#options;
+    const older = this.#table.before(snapshot.epoch);
+    const before = older && { snapshot: older, view: this.#view(older) };
+    const after = this.#view(this.#table.after(snapshot.epoch) ?? PRESENT);
+    return exclusiveBytes({ database, reader, snapshot, before, after });
+  }
+
+  forget(snapshot: SnapshotRecord): void {
+    this.#requireAll();
+    this.#options.put([this.#table.forget(snapshot)]);
+  }
+
+  get hasForgotten(): boolean {
+    return this.#table.forgotten.length > 0;
+  }
+
+  async clearForgotten(barrier: Barrier, signal: AbortSignal): Promise<number> {
+    const { database, reader, stepRecords } = this.#options;
+    const write = async (operations: readonly RecordChange[]): Promise<void> => {
+      this.#options.put(operations);
+      await barrier();
+    };
+    this.#requireAll();
+    let released = 0;
+    for (const forgotten of this.#table.forgotten) {
+      const before = this.#table.before(forgotten.epoch);
+      const { rest, releasedBytes } = await sweepHistory({
+        database,
+        reader,
+        forgotten,
+        before,
+        write,
+        signal,
+        stepRecords,
+      });
+      await write([...rest, this.#table.clear(forgotten)]);
+      released += releasedBytes;
+    }
+    return released;
+  }
+
+  get interruptedRollback(): RollbackRecord | undefined {
+    return this.#interrupted;
+  }
+
+  async rollBack(target: SnapshotRecord, barrier: Barrier, onChange: (record: ChangedRecord) => void): Promise<void> {
+    const { database, reader, volume, put, forgetRead, stepRecords: batchRecords } = this.#options;
+    this.#requireAll();
+    const safety = this.#table.newest;
+    if (safety === undefined || safety.epoch <= target.epoch) throw new RangeError("no snapshot of the state before");
+    const targetView = this.#view(target);
+    const before = this.#view(safety);
+    const onKey = (key: Uint8Array): void => {
+      const change = describeChange(key, before, targetView);
+      if (change !== undefined) onChange(change);
+    };
+    const { epoch } = volume;
+    const isResumed = this.#interrupted !== undefined;
+    const options = {
+      database,
+      reader,
+      target,
+      safety,
+      targetView,
+      epoch,
+      isResumed,
+      batchRecords,
+      put,
+      barrier,
+      onKey,
+    };
+    put(await rollBackRecords(options));
+    volume.inodeCount = target.inodeCount;
+    volume.allocatedBytes = target.allocatedBytes;
+    forgetRead();
+    await barrier();
+    forgetRead();
+    this.#interrupted = undefined;
+  }
+
+  #requireAll(): void {
+    if (this.#table.damage !== undefined) throw this.#table.damage;
+  }
+}
+
+/** @returns undefined for an entry that is the same in both. */
+function describeChange(key: Uint8Array, before: SnapshotView, after: SnapshotView): ChangedRecord | undefined {
+  const ino = inodeOfKey(key);
+  switch (key[0]) {
+    case RECORD_KIND.inode:
+      return { kind: "inode", ino };
+    case RECORD_KIND.xattrs:
+      return { kind: "xattrs", ino };
+    case RECORD_KIND.extents:
+      return { kind: "extents", ino, page: pageOfKey(key) };
+    case RECORD_KIND.dentry: {
+      const old = dentryUnder(key, before);
+      const now = dentryUnder(key, after);
+      if (old?.ino === now?.ino && old?.type === now?.type) return undefined;
+      return { kind: "dentry", directory: ino, before: old, after: now };
+    }
+    default:
+      throw corrupt("history", "a note of what has no history");
+  }
+}
+
+function dentryUnder(key: Uint8Array, view: SnapshotView): DentryRecord | undefined {
+  const directory = inodeOfKey(key);
+  const plain = view.plain(key, "dentry record in directory", directory);
+  return plain && decodeDentry(directory, plain);
+}
+
+/** In a damaged database one that is not found is taken for absent: rollbacks are rare, and reading must go on. */
+function readRollback({ reader, database }: LevelSnapshotsOptions): RollbackRecord | undefined {
+  try {
+    return reader.rollback();
+  } catch (error) {
+    if (isTcfsError(error, "TCFS_CORRUPT") && database.damage.ofRecord(singleKey("rollback"), false) !== undefined) {
+      return undefined;
+    }
+    throw error;
+  }
+}

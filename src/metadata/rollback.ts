@@ -1,0 +1,99 @@
+/**
+ * Makes an older state the present one (FORMAT.md §7.12): every record that changed since gets its old value again, as
+ * a record of the present epoch. One batch where it fits; otherwise a rollback record stands until the last one, and an
+ * interrupted rollback is done again from the start.
+ */
+import { ByteWriter } from "../bytes.ts";
+import { encodeOrphan, decodeInode } from "../format/inode-codec.ts";
+import { epochOfRecord, withEpoch } from "../format/history-keys.ts";
+import { RECORD_KIND, inodeKey, inodeOfKey, singleKey } from "../format/record-keys.ts";
+import { encodeRollback, type SnapshotRecord } from "../format/snapshot-codec.ts";
+import type { Epoch } from "../ids.ts";
+import { changedKeys } from "./changed-keys.ts";
+import type { RecordChange } from "../format/journal-codec.ts";
+import type { JournaledDatabase } from "./journaled-database.ts";
+import type { RecordReader } from "./record-reader.ts";
+import type { SnapshotView } from "./snapshot-view.ts";
+
+/** What one batch takes at most. */
+const BATCH_BYTES = 8 * 1024 * 1024;
+
+export interface RollbackOptions {
+  readonly database: JournaledDatabase;
+  readonly reader: RecordReader;
+  readonly target: SnapshotRecord;
+  /** Of the state before. */
+  readonly safety: SnapshotRecord;
+  readonly targetView: SnapshotView;
+  /** The present one, in which the restored records are written. */
+  readonly epoch: Epoch;
+  readonly isResumed: boolean;
+  /** Records that one batch restores at most: a rollback of more takes several. */
+  readonly batchRecords: number;
+  /** Put these into the next batch. */
+  readonly put: (operations: readonly RecordChange[]) => void;
+  readonly barrier: () => Promise<void>;
+  /** Told of every key whose record may differ, before it is restored. */
+  readonly onKey: (key: Uint8Array) => void;
+}
+
+/**
+ * Whatever else commits meanwhile finds a batch whole or not at all: each is put in one synchronous step.
+ * @returns The operations of the last batch, for the caller to put together with what goes with them.
+ */
+export async function rollBackRecords(options: RollbackOptions): Promise<RecordChange[]> {
+  const { database, target, put, barrier, onKey, batchRecords } = options;
+  let isRecorded = options.isResumed;
+  let batch: RecordChange[] = [];
+  let bytes = 0;
+  for await (const keys of changedKeys(database, target, undefined)) {
+    for (const key of keys) {
+      if (batch.length >= batchRecords || bytes >= BATCH_BYTES) {
+        put(isRecorded ? batch : [recordOf(options), ...batch]);
+        isRecorded = true;
+        await barrier();
+        batch = [];
+        bytes = 0;
+      }
+      onKey(key);
+      for (const operation of restore(options, key)) {
+        batch.push(operation);
+        bytes += operation.value?.length ?? 0;
+      }
+    }
+  }
+  if (isRecorded) batch.push({ key: singleKey("rollback"), value: undefined });
+  return batch;
+}
+
+function recordOf({ target, safety, epoch }: RollbackOptions): RecordChange {
+  const writer = new ByteWriter();
+  encodeRollback(writer, epoch, { target: target.epoch, safety: safety.epoch });
+  return { key: singleKey("rollback"), value: writer.take() };
+}
+
+function restore({ reader, target, targetView, epoch }: RollbackOptions, key: Uint8Array): RecordChange[] {
+  const live = reader.plain(key, "record", 0);
+  if (live !== undefined && epochOfRecord(live) <= target.epoch) return [];
+  const old = targetView.plain(key, "record", 0);
+  if (live === undefined && old === undefined) return [];
+  const operations: RecordChange[] = [{ key, value: old && withEpoch(old, epoch) }];
+  if (key[0] === RECORD_KIND.inode) operations.push(...orphanOperations(key, live, old, epoch));
+  return operations;
+}
+
+/** Which inodes are orphans has no history: it follows from their link counts. */
+function orphanOperations(
+  key: Uint8Array,
+  live: Uint8Array | undefined,
+  old: Uint8Array | undefined,
+  epoch: Epoch,
+): RecordChange[] {
+  const ino = inodeOfKey(key);
+  const isOrphan = old !== undefined && decodeInode(ino, old).linkCount === 0;
+  const wasOrphan = live !== undefined && decodeInode(ino, live).linkCount === 0;
+  if (isOrphan === wasOrphan) return [];
+  const writer = new ByteWriter();
+  if (isOrphan) encodeOrphan(writer, epoch);
+  return [{ key: inodeKey("orphan", ino), value: isOrphan ? writer.take() : undefined }];
+}

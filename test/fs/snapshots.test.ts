@@ -1,0 +1,348 @@
+/** Snapshots of a real volume in this process: no kernel, everything else is real. */
+import { describe, expect, test } from "vitest";
+import { copyLoan } from "../../src/borrowed-bytes.ts";
+import { ROOT_INODE, type InodeNumber, type Name } from "../../src/ids.ts";
+import type { Attributes } from "../../src/fs/operations.ts";
+import { SNAPSHOTS_DIRECTORY, SNAPSHOTS_NAME } from "../../src/fs/snapshots/numbers.ts";
+import { TestVault } from "./fixtures/test-vault.ts";
+
+const caller = { uid: 0, gid: 0, pid: 1, onInterrupt: (): void => undefined };
+const FILE = { mode: 0o100644, umask: 0, deviceNumber: 0 };
+const DIRECTORY = { mode: 0o040755, umask: 0, deviceNumber: 0 };
+const FLAGS = { noReplace: false, exchange: false, whiteout: false };
+const name = (text: string): Name => text as Name;
+
+/** Paths and what is at them, through the operations. */
+class Shell {
+  readonly vault: TestVault;
+
+  constructor(vault: TestVault) {
+    this.vault = vault;
+  }
+
+  async find(path: string): Promise<Attributes | undefined> {
+    const { operations } = this.vault.volume;
+    let found = await operations.getAttributes(ROOT_INODE);
+    for (const part of path.split("/").filter((text) => text !== "")) {
+      const next = await operations.lookup(found.ino, name(part));
+      if (next === undefined) return undefined;
+      operations.forget(next.ino, 1);
+      found = next;
+    }
+    return found;
+  }
+
+  async at(path: string): Promise<Attributes> {
+    const found = await this.find(path);
+    if (found === undefined) throw new Error(`nothing at ${path}`);
+    return found;
+  }
+
+  async place(path: string): Promise<{ parent: InodeNumber; name: Name }> {
+    const parts = path.split("/");
+    const last = parts.pop() ?? "";
+    return { parent: (await this.at(parts.join("/"))).ino, name: name(last) };
+  }
+
+  async write(path: string, text: string): Promise<void> {
+    const { operations } = this.vault.volume;
+    const place = await this.place(path);
+    let file = await this.find(path);
+    if (file === undefined) {
+      file = await operations.makeNode(place.parent, place.name, FILE, caller);
+      operations.forget(file.ino, 1);
+    }
+    await operations.setAttributes(file.ino, { lengthBytes: 0n }, caller);
+    await operations.write(file.ino, 0n, Buffer.from(text), { clearSetId: false, sync: false }, caller);
+  }
+
+  async mkdir(path: string): Promise<void> {
+    const place = await this.place(path);
+    const made = await this.vault.volume.operations.makeDirectory(place.parent, place.name, DIRECTORY, caller);
+    this.vault.volume.operations.forget(made.ino, 1);
+  }
+
+  async unlink(path: string): Promise<void> {
+    const place = await this.place(path);
+    await this.vault.volume.operations.unlink(place.parent, place.name, caller);
+  }
+
+  async rename(from: string, to: string): Promise<void> {
+    await this.vault.volume.operations.rename(await this.place(from), await this.place(to), FLAGS, caller);
+  }
+
+  async read(path: string): Promise<string> {
+    const file = await this.at(path);
+    return Buffer.from(copyLoan(await this.vault.volume.operations.read(file.ino, 0n, 1 << 20, caller))).toString();
+  }
+
+  async list(path: string): Promise<string[]> {
+    const names: string[] = [];
+    await this.vault.volume.operations.readDirectory((await this.at(path)).ino, 0n, true, (entry) => {
+      names.push(entry.name);
+      return true;
+    });
+    return names.filter((text) => text !== "." && text !== "..").sort();
+  }
+
+  /** Everything below a directory, with contents. */
+  async tree(path: string): Promise<Record<string, string>> {
+    const found: Record<string, string> = {};
+    for (const entry of await this.list(path)) {
+      const below = `${path}/${entry}`;
+      const { mode } = await this.at(below);
+      if ((mode & 0o170000) === 0o040000) {
+        found[entry] = "/";
+        for (const [inner, text] of Object.entries(await this.tree(below))) found[`${entry}/${inner}`] = text;
+      } else found[entry] = await this.read(below);
+    }
+    return found;
+  }
+}
+
+async function makeShell(): Promise<AsyncDisposable & { shell: Shell; vault: TestVault }> {
+  const vault = await TestVault.create();
+  return { shell: new Shell(vault), vault, [Symbol.asyncDispose]: () => vault[Symbol.asyncDispose]() };
+}
+
+describe("a snapshot", () => {
+  test("holds what was acknowledged before it and nothing later, changes in memory included", async () => {
+    await using made = await makeShell();
+    const { shell, vault } = made;
+    await shell.mkdir("d");
+    await shell.write("d/a", "one");
+    await shell.write("b", "two");
+    const taking = vault.volume.snapshots.take("first", "as it was");
+    await taking;
+    await shell.write("d/a", "later");
+    await shell.unlink("b");
+    await shell.write("c", "new");
+    const then = { d: "/", "d/a": "one", b: "two" };
+    expect(await shell.tree(".snapshots/first")).toEqual(then);
+    await vault.reopen();
+    expect(await shell.tree(".snapshots/first")).toEqual(then);
+    expect(await shell.tree("")).toEqual({ d: "/", "d/a": "later", c: "new" });
+    expect(await vault.volume.snapshots.list()).toMatchObject([{ name: "first", comment: "as it was", inodeCount: 4 }]);
+  });
+
+  test("keeps its data through collections, and gives it back when it is forgotten", async () => {
+    await using made = await makeShell();
+    const { shell, vault } = made;
+    const { signal } = new AbortController();
+    const text = "only the snapshot has this ".repeat(20_000);
+    await shell.write("big", text);
+    await vault.volume.snapshots.take("s", "");
+    await shell.unlink("big");
+    await vault.volume.collect(signal);
+    expect(await shell.read(".snapshots/s/big")).toBe(text);
+    const [figures] = await vault.volume.snapshots.list();
+    expect(figures?.exclusiveBytesEstimate).toBe(text.length);
+    await vault.volume.snapshots.forget(["s"], false);
+    await vault.volume.snapshots.cleared();
+    const report = await vault.volume.collect(signal);
+    expect(report.liveChunks).toBe(0);
+    expect(vault.chunks.statistics().uniqueBytes).toBe(0);
+  });
+
+  test("can be found but is not listed, and nothing in it can be changed", async () => {
+    await using made = await makeShell();
+    const { shell, vault } = made;
+    const { operations, snapshots } = vault.volume;
+    await shell.write("f", "text");
+    await snapshots.take("s", "");
+    expect(await shell.list("")).toEqual(["f"]);
+    expect(await shell.list(".snapshots")).toEqual(["s"]);
+    const file = await shell.at(".snapshots/s/f");
+    const root = await shell.at(".snapshots/s");
+    const readOnly: unknown = expect.objectContaining({ code: "TCFS_READ_ONLY" });
+    expect(() => operations.write(file.ino, 0n, Buffer.from("x"), { clearSetId: false, sync: false }, caller)).toThrow(
+      readOnly,
+    );
+    expect(() => operations.unlink(root.ino, name("f"), caller)).toThrow(readOnly);
+    expect(() => operations.makeNode(root.ino, name("g"), FILE, caller)).toThrow(readOnly);
+    expect(() =>
+      operations.rename({ parent: ROOT_INODE, name: name("f") }, { parent: root.ino, name: name("g") }, FLAGS, caller),
+    ).toThrow(readOnly);
+    expect(() => operations.link(file.ino, ROOT_INODE, name("g"), caller)).toThrow(
+      expect.objectContaining({ code: "TCFS_CROSS_DEVICE" }),
+    );
+    expect(() => operations.makeDirectory(ROOT_INODE, SNAPSHOTS_NAME, DIRECTORY, caller)).toThrow(
+      expect.objectContaining({ code: "TCFS_EXISTS" }),
+    );
+    expect(() => operations.removeDirectory(ROOT_INODE, SNAPSHOTS_NAME, caller)).toThrow(
+      expect.objectContaining({ code: "TCFS_NOT_PERMITTED" }),
+    );
+    expect((await operations.lookup(root.ino, name("..")))?.ino).toBe(SNAPSHOTS_DIRECTORY);
+    expect((await operations.lookup(SNAPSHOTS_DIRECTORY, name("..")))?.ino).toBe(ROOT_INODE);
+  });
+
+  test("has the same inode numbers after a reopening, others than the live ones, and is stale once forgotten", async () => {
+    await using made = await makeShell();
+    const { shell, vault } = made;
+    await shell.write("f", "text");
+    await vault.volume.snapshots.take("s", "");
+    await vault.volume.snapshots.take("t", "");
+    const numbers = async (): Promise<number[]> =>
+      Promise.all(["f", ".snapshots/s/f", ".snapshots/t/f"].map(async (path) => (await shell.at(path)).ino));
+    const before = await numbers();
+    expect(new Set(before).size).toBe(3);
+    await vault.reopen();
+    expect(await numbers()).toEqual(before);
+    await vault.volume.snapshots.forget(["s"], false);
+    expect(() => vault.volume.operations.getAttributes(before[1] as InodeNumber)).toThrow(
+      expect.objectContaining({ code: "TCFS_STALE" }),
+    );
+    expect(await shell.read(".snapshots/t/f")).toBe("text");
+  });
+
+  test("is not taken under a name that is taken or cannot be, and a near name is told of an unknown one", async () => {
+    await using made = await makeShell();
+    const { snapshots } = made.vault.volume;
+    await snapshots.take("monday", "");
+    await expect(snapshots.take("monday", "")).rejects.toMatchObject({ code: "TCFS_SNAPSHOT_EXISTS" });
+    await expect(snapshots.take("a/b", "")).rejects.toMatchObject({ code: "TCFS_USAGE" });
+    await expect(snapshots.forget(["mondya"], false)).rejects.toThrow("did you mean “monday”?");
+    await expect(snapshots.diff("zzzzzz", undefined)).rejects.toThrow("tcfs snapshots lists them");
+    await snapshots.take("tuesday", "");
+  });
+});
+
+describe("a difference", () => {
+  test("tells what was added, removed, renamed and changed, by path", async () => {
+    await using made = await makeShell();
+    const { shell, vault } = made;
+    const { operations, snapshots } = vault.volume;
+    for (const directory of ["d", "d/e", "gone"]) await shell.mkdir(directory);
+    for (const file of ["d/e/deep", "d/old", "gone/f", "same", "mode"]) await shell.write(file, file);
+    await snapshots.take("a", "");
+    await shell.write("d/e/deep", "longer than before");
+    await shell.rename("d/old", "new");
+    await shell.unlink("gone/f");
+    const gone = await shell.place("gone");
+    await operations.removeDirectory(gone.parent, gone.name, caller);
+    await shell.write("d/added", "12345");
+    await operations.setAttributes((await shell.at("mode")).ino, { mode: 0o600 }, caller);
+    await shell.rename("d", "moved");
+    const expected = [
+      { kind: "removed", path: "gone", type: "d" },
+      { kind: "removed", path: "gone/f", type: "f", bytesBefore: 6 },
+      { kind: "changed", path: "mode", type: "f", bytesBefore: 4, bytesAfter: 4, fields: ["mode"] },
+      { kind: "renamed", path: "moved", from: "d", type: "d" },
+      { kind: "added", path: "moved/added", type: "f", bytesAfter: 5 },
+      { kind: "changed", path: "moved/e/deep", type: "f", bytesBefore: 8, bytesAfter: 18, fields: ["content"] },
+      { kind: "renamed", path: "new", from: "d/old", type: "f", bytesBefore: 5, bytesAfter: 5 },
+    ];
+    expect(await snapshots.diff("a", undefined)).toEqual(expected);
+    await snapshots.take("b", "");
+    await shell.write("same", "not any more");
+    expect(await snapshots.diff("a", "b")).toEqual(expected);
+    expect((await snapshots.diff("b", "a")).map(({ kind, path }) => `${kind} ${path}`)).toEqual([
+      "renamed d",
+      "changed d/e/deep",
+      "renamed d/old",
+      "added gone",
+      "added gone/f",
+      "changed mode",
+      "removed moved/added",
+    ]);
+    expect(await snapshots.diff("b", undefined)).toMatchObject([
+      { kind: "changed", path: "same", fields: ["content"] },
+    ]);
+    expect(await snapshots.diff("b", "b")).toEqual([]);
+  });
+});
+
+describe("a restore", () => {
+  test("brings the state back, keeps the one before, and can be undone and redone", async () => {
+    await using made = await makeShell();
+    const { shell, vault } = made;
+    await shell.mkdir("d");
+    await shell.write("d/a", "one");
+    await shell.write("b", "two");
+    await vault.volume.snapshots.take("s", "");
+    const then = await shell.tree("");
+    await shell.write("d/a", "changed");
+    await shell.unlink("b");
+    await shell.mkdir("x");
+    await shell.write("x/y", "new");
+    const later = await shell.tree("");
+    const { safety } = await vault.volume.snapshots.restore("s");
+    expect(await shell.tree("")).toEqual(then);
+    expect(await shell.tree(`.snapshots/${safety}`)).toEqual(later);
+    expect(vault.volume.statistics()).toMatchObject({ inodeCount: 4, allocatedBytes: 6 });
+    await vault.reopen();
+    expect(await shell.tree("")).toEqual(then);
+    await vault.volume.snapshots.undo();
+    expect(await shell.tree("")).toEqual(later);
+    await vault.volume.snapshots.undo();
+    expect(await shell.tree("")).toEqual(then);
+    await shell.write("new", "goes on");
+    await vault.reopen();
+    expect(await shell.read("new")).toBe("goes on");
+    expect(vault.failures).toEqual([]);
+  });
+
+  test("makes stale what was open and did not exist then, and gives open files that did their content again", async () => {
+    await using made = await makeShell();
+    const { shell, vault } = made;
+    const { operations } = vault.volume;
+    await shell.write("stays", "then");
+    await vault.volume.snapshots.take("s", "");
+    await shell.write("stays", "now");
+    await shell.write("goes", "now");
+    const [stays, goes] = [await shell.at("stays"), await shell.at("goes")];
+    await operations.lookup(ROOT_INODE, name("stays"));
+    await operations.lookup(ROOT_INODE, name("goes"));
+    const told: string[] = [];
+    vault.volume.kernel = {
+      forgetAttributes: () => Promise.resolve(),
+      forgetInode: async (ino) => void told.push(`inode ${ino}`),
+      forgetEntry: async (parent, text) => void told.push(`entry ${parent} ${text}`),
+    };
+    await vault.volume.snapshots.restore("s");
+    expect(told).toEqual(
+      expect.arrayContaining([`inode ${stays.ino}`, `inode ${goes.ino}`, "inode 1", "entry 1 goes"]),
+    );
+    expect(() => operations.getAttributes(goes.ino)).toThrow(expect.objectContaining({ code: "TCFS_STALE" }));
+    expect(Buffer.from(copyLoan(await operations.read(stays.ino, 0n, 10, caller))).toString()).toBe("then");
+    operations.forget(goes.ino, 1);
+    operations.forget(stays.ino, 1);
+  });
+
+  test("clears an unlinked file that was open when the snapshot was taken", async () => {
+    await using made = await makeShell();
+    const { shell, vault } = made;
+    const { operations, snapshots } = vault.volume;
+    await shell.write("f", "text");
+    const file = await operations.lookup(ROOT_INODE, name("f"));
+    await shell.unlink("f");
+    await snapshots.take("s", "");
+    operations.forget(file?.ino as InodeNumber, 1);
+    await shell.write("g", "other");
+    await snapshots.restore("s");
+    expect(vault.volume.statistics()).toMatchObject({ inodeCount: 1, allocatedBytes: 0 });
+    expect(await vault.metadata.listOrphans()).toEqual([]);
+    expect(await shell.tree("")).toEqual({});
+  });
+
+  test("holds requests back until it is done, and lets those under way end first", async () => {
+    await using made = await makeShell();
+    const { shell, vault } = made;
+    const { operations, snapshots } = vault.volume;
+    await shell.write("f", "then");
+    await snapshots.take("s", "");
+    await shell.write("f", "now and longer");
+    const restoring = snapshots.restore("s");
+    const [, after] = await Promise.all([
+      restoring,
+      (async () => {
+        await new Promise((resolve) => setImmediate(resolve));
+        const { ino } = await operations.getAttributes(2 as InodeNumber);
+        await operations.write(ino, 4n, Buffer.from("!"), { clearSetId: false, sync: false }, caller);
+        return shell.read("f");
+      })(),
+    ]);
+    expect(["then!", "now !nd longer"]).toContain(after);
+    expect(await shell.read(".snapshots/s/f")).toBe("then");
+  });
+});
