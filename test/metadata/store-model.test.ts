@@ -228,7 +228,7 @@ const anySteps = fc.array(
 /** With 700 about every other commit goes past the journal. */
 const anyJournaledBytes = fc.constantFrom(0, 700, 2 ** 18);
 
-test.prop([anySteps, fc.constantFrom(0, 3000, 2 ** 20), anyJournaledBytes], { numRuns: 20 })(
+test.prop([anySteps, fc.constantFrom(0, 3000, 2 ** 20), anyJournaledBytes], { numRuns: 12 })(
   "a store agrees with plain maps through freezes, commits and crashes",
   async (steps, cacheBytes, journaledBytes) => {
     const root = await mkdtemp(join(tmpdir(), "tcfs-model-"));
