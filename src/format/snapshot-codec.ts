@@ -34,7 +34,7 @@ export interface RollbackRecord {
 }
 
 export const MAX_SNAPSHOT_SLOT = 8190;
-export const MAX_COMMENT_BYTES = 4096;
+const MAX_COMMENT_BYTES = 4096;
 const MAX_SNAPSHOT_NAME_BYTES = 255;
 
 const FORGOTTEN = 1;

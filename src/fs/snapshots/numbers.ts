@@ -7,11 +7,6 @@ import type { InodeNumber, Name } from "../../ids.ts";
 export const SNAPSHOTS_NAME = ".snapshots" as Name;
 export const SNAPSHOTS_DIRECTORY = ((MAX_SNAPSHOT_SLOT + 1) * INODE_NUMBER_LIMIT + 1) as InodeNumber;
 
-/** Whether a number is no live inode's. */
-export function isSnapshotNumber(ino: InodeNumber): boolean {
-  return ino >= INODE_NUMBER_LIMIT;
-}
-
 /** The slot of the snapshot that a number belongs to. */
 export function slotOf(ino: InodeNumber): number {
   return Math.floor(ino / INODE_NUMBER_LIMIT);
