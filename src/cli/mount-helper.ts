@@ -11,6 +11,9 @@ import { parseMountOptions } from "./mount-options.ts";
 import { canonicalMountPoint } from "./mount-point.ts";
 import type { Settings } from "./settings.ts";
 
+/** As mount.fuse: mount(8) hands on `nosuid` and `nodev`, also for users' mounts, but leaves out their opposites. */
+const FIRST_OPTIONS = "suid,dev";
+
 /** mount(8), “EXIT STATUS”. */
 const MOUNT_EXIT = { OK: 0, USAGE: 1, FAILURE: 32 } as const;
 
@@ -29,13 +32,16 @@ export async function runMountHelper(words: readonly string[], settings: Setting
     const options = parseMountOptions(optionLists);
     const { passphraseFile, recoveryFile } = options;
     if (options.isRemount) {
-      if (!isFake) await runRemount(await canonicalMountPoint(mountPoint), options);
+      if (!isFake) await runRemount(await canonicalMountPoint(mountPoint), optionLists);
       return MOUNT_EXIT.OK;
     }
     if (passphraseFile === undefined && recoveryFile === undefined)
       throw new TcfsError("TCFS_USAGE", "an fstab line or mount -t tcfs needs the option passphrase_file=FILE");
     if (isFake) return MOUNT_EXIT.OK;
-    await runMount({ vault, mountpoint: mountPoint, options: optionLists, isQuiet: !isVerbose }, settings);
+    await runMount(
+      { vault, mountpoint: mountPoint, options: [FIRST_OPTIONS, ...optionLists], isQuiet: !isVerbose },
+      settings,
+    );
     return MOUNT_EXIT.OK;
   } catch (error) {
     process.stderr.write(`${describeFailure(error).replace(/^tcfs:/u, "mount.tcfs:")}\n`);

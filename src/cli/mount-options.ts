@@ -143,6 +143,18 @@ export function parseMountOptions(lists: readonly string[], base: MountOptions =
     .reduce((options, word) => ({ ...options, ...readOption(word, options) }), base);
 }
 
+/** What a mount is now: where a remount begins. @param shown - As the mount table shows it, the kernel's defaults left out. */
+export function optionsInEffect(shown: readonly string[]): MountOptions {
+  const base: MountOptions = {
+    ...DEFAULT_MOUNT_OPTIONS,
+    suid: true,
+    dev: true,
+    accessTimes: { mode: "strict", ofDirectories: true },
+  };
+  const known = shown.filter((word) => Object.hasOwn(FLAGS, word));
+  return parseMountOptions([known.join(",")], base);
+}
+
 function nameOf(word: string): string {
   const equals = word.indexOf("=");
   return equals === -1 ? word : word.slice(0, equals);

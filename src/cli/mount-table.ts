@@ -6,6 +6,8 @@ export interface MountEntry {
   readonly type: string;
   /** Who mounted a FUSE filesystem; undefined for others. */
   readonly userId: number | undefined;
+  /** Options in effect, of the mount and of its filesystem. What is the kernel's default is not among them. */
+  readonly options: readonly string[];
 }
 
 export interface DaemonProcess {
@@ -36,11 +38,18 @@ export function findMount(mountPoint: string): MountEntry | undefined {
 export function parseMountInfo(text: string): MountEntry[] {
   return text.split("\n").flatMap((line) => {
     const [left = "", right = ""] = line.split(" - ", 2);
-    const mountPoint = left.split(" ")[4];
-    const [type, , options] = right.split(" ");
+    const [, , , , mountPoint, ofMount = ""] = left.split(" ");
+    const [type, , ofFilesystem = ""] = right.split(" ");
     if (mountPoint === undefined || type === undefined || type === "") return [];
-    const userId = /(?:^|,)user_id=(\d+)/u.exec(options ?? "")?.[1];
-    return [{ mountPoint: unescapeOctal(mountPoint), type, userId: userId === undefined ? undefined : Number(userId) }];
+    const userId = /(?:^|,)user_id=(\d+)/u.exec(ofFilesystem)?.[1];
+    return [
+      {
+        mountPoint: unescapeOctal(mountPoint),
+        type,
+        userId: userId === undefined ? undefined : Number(userId),
+        options: `${ofFilesystem},${ofMount}`.split(","),
+      },
+    ];
   });
 }
 

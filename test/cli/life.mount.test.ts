@@ -148,14 +148,25 @@ describe("mount and umount", () => {
     await line.umount();
   });
 
-  test("are changed by mount -o remount, as its helper is called", async () => {
+  test("are made and changed by the helper of mount(8)", async () => {
     await using line = await CommandLine.make();
     const helper = join(line.directory, "mount.fuse.tcfs");
     await symlink(COMMAND, helper);
+    const mountBy = async (list: string): Promise<string | undefined> => {
+      const words = `${list},passphrase_file=${line.passphraseFile},pid_file=${line.pidFile}`;
+      expect(await attempt(helper, [line.vault, line.mountPoint, "-o", words])).toMatchObject({ code: 0, stderr: "" });
+      return mountLine(line.mountPoint);
+    };
+    expect(await mountBy("rw,nosuid,nodev")).toMatch(/ rw,nosuid,nodev,/u);
+    await line.umount();
+    expect(await mountBy("rw")).not.toMatch(/nosuid|nodev/u);
+    await line.umount();
     const remount = (list: string): Promise<RunResult> =>
       attempt(helper, [line.vault, line.mountPoint, "-o", `${list},remount,user_id=0,group_id=0,default_permissions`]);
-    await line.mount();
+    await line.mount("-o", "dev,strictatime");
     await leaveDirty(line, "a");
+    expect(await remount("ro")).toMatchObject({ code: 0, stderr: "" });
+    expect(mountLine(line.mountPoint)).toMatch(/ ro,nosuid,user_id/u); // as it was, devices and strictatime included
     expect(await remount("ro,nosuid,nodev,relatime")).toMatchObject({ code: 0, stderr: "" });
     expect(mountLine(line.mountPoint)).toMatch(/ ro,nosuid,nodev,relatime/u);
     await expect(writeFile(join(line.mountPoint, "x"), "")).rejects.toThrow(/EROFS/u);

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { isTcfsError } from "../../src/errors.ts";
 import { parseHelperArguments } from "../../src/cli/mount-helper.ts";
-import { DEFAULT_MOUNT_OPTIONS, parseMountOptions } from "../../src/cli/mount-options.ts";
+import { DEFAULT_MOUNT_OPTIONS, optionsInEffect, parseMountOptions } from "../../src/cli/mount-options.ts";
 
 function expectUsage(action: () => unknown, words: RegExp): void {
   try {
@@ -52,6 +52,18 @@ describe("mount options", () => {
     const options = { ...DEFAULT_MOUNT_OPTIONS, readOnly: true, isRemount: true };
     expect(parseMountOptions([`${table},remount`])).toEqual(options);
     expectUsage(() => parseMountOptions([table]), /user_id/u);
+  });
+
+  test("in effect are what the mount table shows and the kernel's defaults", () => {
+    const shown = ["rw", "user_id=0", "sync", "ro", "nosuid", "nodev", "noexec", "relatime"];
+    expect(optionsInEffect(shown)).toEqual({
+      ...DEFAULT_MOUNT_OPTIONS,
+      readOnly: true,
+      exec: false,
+      synchronous: "everything",
+    });
+    const strict = { mode: "strict", ofDirectories: true };
+    expect(optionsInEffect(["rw"])).toEqual({ ...DEFAULT_MOUNT_OPTIONS, suid: true, dev: true, accessTimes: strict });
   });
 
   test.each(["uid=1000", "gid=1000", "umask=022", "fmask=1", "dmask=1", "allow_root"])(

@@ -16,9 +16,19 @@ describe("the mount table", () => {
       "",
     ].join("\n");
     expect(parseMountInfo(text)).toEqual([
-      { mountPoint: "/proc", type: "proc", userId: undefined },
-      { mountPoint: "/mnt/my vault\\x", type: "fuse.tcfs", userId: 0 },
-      { mountPoint: "/mnt/b\u00fccher", type: "fuse.tcfs", userId: 1000 },
+      { mountPoint: "/proc", type: "proc", userId: undefined, options: ["rw", "rw", "nosuid"] },
+      {
+        mountPoint: "/mnt/my vault\\x",
+        type: "fuse.tcfs",
+        userId: 0,
+        options: ["rw", "user_id=0", "rw", "relatime"],
+      },
+      {
+        mountPoint: "/mnt/b\u00fccher",
+        type: "fuse.tcfs",
+        userId: 1000,
+        options: ["rw", "user_id=1000", "group_id=1000", "rw"],
+      },
     ]);
   });
 });

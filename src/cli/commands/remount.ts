@@ -3,17 +3,21 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { TcfsError } from "../../errors.ts";
 import { askDaemon } from "../control-client.ts";
+import { optionsInEffect, parseMountOptions } from "../mount-options.ts";
 import type { MountOptions } from "../mount-options.ts";
-import { listDaemons } from "../mount-table.ts";
+import { findMount, listDaemons } from "../mount-table.ts";
 
 /**
- * The options are all that the mount is to have from now on, as mount(8) gives them: it adds what is there already.
+ * What the lists do not name stays as it is.
  * @param mountPoint - Canonical.
  * @throws TcfsError `TCFS_NOT_MOUNTED`, `TCFS_READ_ONLY`, `TCFS_BUSY` (files are open for writing), `TCFS_NOT_PERMITTED`.
  */
-export async function runRemount(mountPoint: string, options: MountOptions): Promise<void> {
+export async function runRemount(mountPoint: string, optionLists: readonly string[]): Promise<void> {
   const daemon = listDaemons().find((candidate) => candidate.mountPoint === mountPoint);
-  if (daemon === undefined) throw new TcfsError("TCFS_NOT_MOUNTED", `no vault is mounted at ${mountPoint}`);
+  const mount = findMount(mountPoint);
+  if (daemon === undefined || mount === undefined)
+    throw new TcfsError("TCFS_NOT_MOUNTED", `no vault is mounted at ${mountPoint}`);
+  const options = parseMountOptions(optionLists, optionsInEffect(mount.options));
   const { readOnly, accessTimes, synchronous } = options;
   const reply = await askDaemon(daemon.vault, { operation: "remount", readOnly, accessTimes, synchronous });
   if (reply === undefined) throw new TcfsError("TCFS_DAEMON_ENDED", `the daemon at ${mountPoint} does not listen`);
