@@ -83,7 +83,7 @@ export class OpenVault implements AsyncDisposable {
         accessTimes: options.accessTimes,
         snapshotsShown: options.snapshotsShown,
         owner: { uid: process.geteuid?.() ?? 0, gid: process.getegid?.() ?? 0 },
-        onCommit: commitReporter(logger),
+        onCommit: outcomeReporter(logger, { failed: "a commit failed", healed: "commits succeed again" }),
       });
       closers.push(() => volume.close());
       if (!isReadOnly && !options.isNew) await refreshHeaderCopy(rooms.disk, directory, named);
@@ -159,9 +159,10 @@ async function openRooms(options: OpenVaultOptions, closers: Closer[]): Promise<
       onDamage: (error) => {
         logger.error("a metadata record is damaged", { code: error.code, message: error.message });
       },
-      onLag: (error) => {
-        logger.error("the metadata database could not follow the journal; it is tried again", { error: String(error) });
-      },
+      onLag: outcomeReporter(logger, {
+        failed: "the metadata database cannot follow the journal",
+        healed: "the metadata database follows the journal again",
+      }),
       onTornLog: (sentence) => {
         logger.warn("the last change before a crash was not complete", { message: sentence });
       },
@@ -200,14 +201,17 @@ async function closeAll(closers: readonly Closer[]): Promise<void> {
   if (failures.length > 0) throw failures[0];
 }
 
-/** Logs when commits begin to fail, and when they succeed again: not each of them. */
-function commitReporter(logger: Logger): (error: unknown) => void {
+/** Logs when something begins to fail, and when it succeeds again: not each time. */
+function outcomeReporter(
+  logger: Logger,
+  sentences: { readonly failed: string; readonly healed: string },
+): (error: unknown) => void {
   let lastCode: string | undefined;
   return (error) => {
     const code = error === undefined ? undefined : error instanceof TcfsError ? error.code : "unexpected";
     if (code === lastCode) return;
     lastCode = code;
-    if (code === undefined) logger.info("commits succeed again");
-    else logger.error("a commit failed", { code, error: code === "unexpected" ? error : String(error) });
+    if (code === undefined) logger.info(sentences.healed);
+    else logger.error(sentences.failed, { code, error: code === "unexpected" ? error : String(error) });
   };
 }

@@ -31,7 +31,10 @@ export interface JournaledDatabaseOptions extends DatabaseOptions {
   readonly clock: Clock;
   /** A commit with more goes past the journal: it is worth a batch of its own. */
   readonly journaledBytes: number;
-  /** The database could not follow; it tries again with a later commit, and the journal holds what it lacks. */
+  /**
+   * The database could not follow: it tries again with a later commit, and the journal holds what it lacks. Without an
+   * error: it is up to date again.
+   */
   readonly onLag: (error: unknown) => void;
 }
 
@@ -45,6 +48,7 @@ export class JournaledDatabase {
   /** The newest commit of the pending records. */
   #pendingCommit = 0;
   #following: Promise<void> | undefined;
+  #isLagging = false;
   /** The write in flight, or the last one. Never rejects. */
   #writing: Promise<void> | undefined;
   #isClosed = false;
@@ -189,10 +193,17 @@ export class JournaledDatabase {
   /** Bring the database up to the present commit. Runs once at a time: who comes later gets what began earlier. */
   #follow(): Promise<void> {
     this.#following ??= this.#storePending()
-      .catch((error: unknown) => {
-        this.#onLag(error);
-        throw error;
-      })
+      .then(
+        () => {
+          if (this.#isLagging) this.#onLag(undefined);
+          this.#isLagging = false;
+        },
+        (error: unknown) => {
+          this.#isLagging = true;
+          this.#onLag(error);
+          throw error;
+        },
+      )
       .finally(() => {
         this.#following = undefined;
       });

@@ -59,7 +59,7 @@ export interface LevelMetadataStoreOptions {
   readonly onTornLog?: (sentence: string) => void;
   /** Commits with more changed bytes go past the journal; by default what is worth a batch of its own. */
   readonly journaledBytes?: number;
-  /** Told when LevelDB could not be brought up to the journal; it is tried again. */
+  /** Told each time LevelDB could not be brought up to the journal, and with no error when it is there again. */
   readonly onLag?: (error: unknown) => void;
   /** Stands in for the package `level`: fault injection. */
   readonly openLevel?: OpenLevel;

@@ -268,8 +268,10 @@ describe("a database that cannot follow", () => {
     expect(cut.store.volume.commit).toBe(rounds - 1);
     expect(isContent(contentOf(cut, (rounds - 1) % 4), rounds - 1)).toBe(true);
 
+    expect(vault.lags.at(-1)).toBeDefined();
     vault.level.failingWrites = 0;
     await commit(failed);
+    expect(vault.lags.at(-1), "told that it is up to date again").toBeUndefined();
     for (let more = 0; more < 2 * LARGE_PER_FILE; more++) await commitLarge(vault, ++rounds);
     await atRest(vault);
     const after = await afterPowerCut(vault);
