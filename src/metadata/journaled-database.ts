@@ -20,6 +20,8 @@ import { Journal } from "./journal.ts";
 import type { KnownDamage } from "./known-damage.ts";
 import { PendingRecords } from "./pending-records.ts";
 
+/** Pending records that a walk is laid under without storing them first. */
+const OVERLAID_RECORDS = 4096;
 /** One batch of the database while it follows; the requests between two of them do not wait for more. */
 const FOLLOWING_BATCH_RECORDS = 256;
 
@@ -131,7 +133,9 @@ export class JournaledDatabase {
   }
 
   /** As {@link Database.scan}, with what the database lacks. */
-  scan(range: KeyRange, options: { readonly values: boolean }, visitor: ScanVisitor): Promise<void> {
+  async scan(range: KeyRange, options: { readonly values: boolean }, visitor: ScanVisitor): Promise<void> {
+    // Every walk looks through all that is pending: once it is much, storing it costs less than a few walks.
+    if (this.#pending.count > OVERLAID_RECORDS) await this.#follow().catch(() => undefined); // told to onLag
     let overlay = this.#pending.over(range);
     const merging: ScanVisitor = {
       begin: () => {
@@ -142,9 +146,8 @@ export class JournaledDatabase {
         visitor.visit(overlay.merge(entries));
       },
     };
-    return this.#database.scan(range, options, merging).then(() => {
-      visitor.visit(overlay.rest());
-    });
+    await this.#database.scan(range, options, merging);
+    visitor.visit(overlay.rest());
   }
 
   /** As {@link Database.walk}, with what the database lacks at this moment. */

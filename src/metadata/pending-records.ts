@@ -14,6 +14,10 @@ export class PendingRecords {
   /** Being written to the database, older than `newest`. */
   #leaving: Changes = new Map();
 
+  get count(): number {
+    return this.#newest.size + this.#leaving.size;
+  }
+
   get isEmpty(): boolean {
     return this.#newest.size === 0 && this.#leaving.size === 0;
   }
