@@ -99,7 +99,8 @@ export class Overlay {
   }
 
   /**
-   * Turn what is still held of a sealed segment into runs of its chunks. What was overwritten since stays as it is.
+   * Turn what is still held of a sealed segment into runs of its chunks. What was overwritten since stays as it is, in
+   * the same source too: a slab holds older and newer bytes of one place.
    * @param chunkRuns - Sorted runs within the segment.
    */
   convert(segment: Segment, chunkRuns: readonly Run[]): void {
@@ -107,8 +108,9 @@ export class Overlay {
     if (runs === undefined) return;
     const held: { readonly start: number; readonly end: number }[] = [];
     const keep = (): void => undefined;
-    const collect = (start: number, end: number, source: RunSource): void => {
-      if (source === segment.source) held.push({ start, end });
+    const base = segment.sourceOffset - segment.start;
+    const collect = (start: number, end: number, source: RunSource, sourceOffset: number): void => {
+      if (source === segment.source && sourceOffset - start === base) held.push({ start, end });
     };
     walkRuns(runs, segment.start, segment.end, collect, keep);
     for (const part of held) {

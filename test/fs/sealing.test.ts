@@ -122,6 +122,20 @@ describe("StreamSealer", () => {
 });
 
 describe("sealFrozen", () => {
+  it("leaves a small write that replaces what is being sealed as it is", async () => {
+    const { chunks, files, contents } = setUp();
+    const inode = newFile(2);
+    contents.write(inode, 0n, Buffer.alloc(PIECE_BYTES, 1));
+    const frozen = files.freeze();
+    const sealing = sealFrozen(frozen.files, chunks.asStore(), 0);
+    const newer = Buffer.alloc(PIECE_BYTES, 2);
+    contents.write(inode, 0n, newer);
+    chunks.call(0).settle();
+    await sealing;
+    expect(contents.isHeld(inode, 0n, PIECE_BYTES), "it is no part of what was sealed").toBe(true);
+    expect(bytesAt(contents, inode, PIECE_BYTES).equals(newer)).toBe(true);
+  });
+
   it("does not fail before every call that it made has settled, and starts no more after a failure", async () => {
     const { chunks, files, contents } = setUp();
     const inode = newFile(2);
