@@ -136,6 +136,31 @@ describe("sealFrozen", () => {
     expect(bytesAt(contents, inode, PIECE_BYTES).equals(newer)).toBe(true);
   });
 
+  it("waits for what was being sealed when it was frozen, not for what is written since", async () => {
+    const { chunks, files, contents } = setUp();
+    const inode = newFile(2);
+    const writeBatch = (batch: number): void => {
+      for (let page = batch * STREAM_PAGES; page < (batch + 1) * STREAM_PAGES; page++) {
+        contents.write(inode, BigInt(page * EXTENT_PAGE_BYTES), Buffer.alloc(EXTENT_PAGE_BYTES, page));
+      }
+    };
+    writeBatch(0);
+    const frozen = files.freeze();
+    let isSettled = false;
+    const sealing = Promise.resolve(sealFrozen(frozen.files, chunks.asStore(), 0)).finally(() => {
+      isSettled = true;
+    });
+    writeBatch(1);
+    await setTimeout(1);
+    expect(chunks.calls).toHaveLength(2);
+    expect(isSettled, "the frozen batch is still written").toBe(false);
+    chunks.call(0).settle();
+    await setTimeout(1);
+    expect(isSettled, "a stream that goes on holds no commit up").toBe(true);
+    chunks.call(1).settle();
+    await sealing;
+  });
+
   it("does not fail before every call that it made has settled, and starts no more after a failure", async () => {
     const { chunks, files, contents } = setUp();
     const inode = newFile(2);
