@@ -5,7 +5,7 @@
 import { type BorrowedBytes, joinLoans, lend, settleLoans } from "../borrowed-bytes.ts";
 import { copyOf } from "../bytes.ts";
 import type { ChunkStore } from "../chunkstore/chunk-store.ts";
-import { TcfsError } from "../errors.ts";
+import { TcfsError, isTcfsError } from "../errors.ts";
 import { EXTENT_PAGE_BYTES, type InodeRecord } from "../format/records.ts";
 import type { ChunkId, InodeNumber } from "../ids.ts";
 import { type MaybePromise, isPromise } from "../maybe-promise.ts";
@@ -146,13 +146,17 @@ export class Contents {
     return areThere(loans) ? joinLoans(loans) : gather(pieces, loans);
   }
 
-  /** Ask for what a sequential reader wants next. */
+  /** Ask for what a sequential reader wants next. Where that cannot be read, the read that comes for it is told. */
   prefetch(inode: InodeRecord, offset: bigint, lengthBytes: number): void {
     const rest = inode.lengthBytes - offset;
     if (rest <= 0n) return;
     const wanted = rest < BigInt(lengthBytes) ? Number(rest) : lengthBytes;
-    for (const piece of this.#pieces(inode, offset, wanted)) {
-      if (!(piece instanceof Uint8Array)) this.#chunks.prefetch(piece.id, piece.offset, piece.lengthBytes);
+    try {
+      for (const piece of this.#pieces(inode, offset, wanted)) {
+        if (!(piece instanceof Uint8Array)) this.#chunks.prefetch(piece.id, piece.offset, piece.lengthBytes);
+      }
+    } catch (error) {
+      if (!isTcfsError(error)) throw error;
     }
   }
 

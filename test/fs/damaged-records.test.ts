@@ -87,6 +87,20 @@ describe("a file whose extents are damaged", () => {
 });
 
 describe("a file of which one page is damaged", () => {
+  it("can be read in sequence up to there", async () => {
+    await using vault = await TestVault.create();
+    const ino = await make(vault, bad, 1024 * KIB);
+    await vault.reopen();
+    damage("getExtentPage", ino, 2);
+    const { operations } = vault.volume;
+    for (let offset = 0; offset < 512 * KIB; offset += 128 * KIB) {
+      const loan = await operations.read(ino, BigInt(offset), 128 * KIB, caller);
+      expect(Buffer.concat(loan.pieces)).toHaveLength(128 * KIB);
+      loan.release();
+    }
+    expect(() => operations.read(ino, 512n * 1024n, 128 * KIB, caller)).toThrow(/made to be damaged/);
+  });
+
   it("still has its allocated bytes after a truncate that failed", async () => {
     await using vault = await TestVault.create();
     const ino = await make(vault, bad, 1024 * KIB);
