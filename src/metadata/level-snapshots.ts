@@ -126,9 +126,17 @@ export class LevelSnapshots implements SnapshotStore {
     }
   }
 
-  async countChanges(from: SnapshotRecord): Promise<number> {
+  async checkRollback(target: SnapshotRecord): Promise<number> {
+    const { database, reader } = this.#options;
+    const view = this.#view(target);
     let count = 0;
-    for await (const keys of changedKeys(this.#options.database, from, undefined)) count += keys.length;
+    for await (const keys of changedKeys(database, target, undefined)) {
+      for (const key of keys) {
+        reader.plain(key, "record", inodeOfKey(key));
+        view.plain(key, "record", inodeOfKey(key));
+      }
+      count += keys.length;
+    }
     return count;
   }
 

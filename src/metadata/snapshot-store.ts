@@ -58,8 +58,12 @@ export interface SnapshotStore {
    */
   changes(from: SnapshotRecord, to: SnapshotRecord | undefined): AsyncIterable<ChangedRecord>;
 
-  /** How many records {@link changes} would tell of up to the last commit, at most. */
-  countChanges(from: SnapshotRecord): Promise<number>;
+  /**
+   * Whether a rollback would get through: one that fails in the middle is tried again by every opening.
+   * @returns How many records it would restore, at most.
+   * @throws TcfsError `TCFS_CORRUPT` if one of them cannot be read, live or as it was; `TCFS_IO`
+   */
+  checkRollback(target: SnapshotRecord): Promise<number>;
   /** An estimate of the bytes of files that would go out of use with a snapshot, before compression. */
   exclusiveBytes(snapshot: SnapshotRecord): Promise<number>;
 

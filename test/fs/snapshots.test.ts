@@ -1,9 +1,12 @@
 /** Snapshots of a real volume in this process: no kernel, everything else is real. */
-import { describe, expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import { copyLoan } from "../../src/borrowed-bytes.ts";
+import { TcfsError } from "../../src/errors.ts";
+import { inodeKey } from "../../src/format/record-keys.ts";
 import { ROOT_INODE, type InodeNumber, type Name } from "../../src/ids.ts";
 import type { Attributes } from "../../src/fs/operations.ts";
 import { SNAPSHOTS_DIRECTORY, SNAPSHOTS_NAME } from "../../src/fs/snapshots/numbers.ts";
+import { RecordReader } from "../../src/metadata/record-reader.ts";
 import { TestVault } from "./fixtures/test-vault.ts";
 
 const caller = { uid: 0, gid: 0, pid: 1, onInterrupt: (): void => undefined };
@@ -307,6 +310,30 @@ describe("a restore", () => {
     expect(Buffer.from(copyLoan(await operations.read(stays.ino, 0n, 10, caller))).toString()).toBe("then");
     operations.forget(goes.ino, 1);
     operations.forget(stays.ino, 1);
+  });
+
+  test("that meets a damaged record changes nothing, and the volume goes on", async () => {
+    await using made = await makeShell();
+    const { shell, vault } = made;
+    const { snapshots } = vault.volume;
+    for (const file of ["a", "b", "c"]) await shell.write(file, "then");
+    await snapshots.take("s", "");
+    for (const file of ["a", "b", "c"]) await shell.write(file, "now");
+    await vault.volume.operations.syncAll();
+    const damaged = Buffer.from(inodeKey("inode", (await shell.at("b")).ino));
+    const plain = Reflect.get(RecordReader.prototype, "plain");
+    const spy = vi.spyOn(RecordReader.prototype, "plain").mockImplementation(function (this: RecordReader, ...args) {
+      if (damaged.equals(args[0])) throw new TcfsError("TCFS_CORRUPT", "made to be damaged");
+      return plain.apply(this, args);
+    });
+    await expect(snapshots.restore("s")).rejects.toMatchObject({ code: "TCFS_CORRUPT" });
+    spy.mockRestore();
+    expect(await snapshots.list()).toHaveLength(1);
+    await shell.write("c", "later");
+    await vault.reopen();
+    expect(await shell.tree("")).toMatchObject({ a: "now", b: "now", c: "later" });
+    await vault.volume.snapshots.restore("s");
+    expect(await shell.read("b")).toBe("then");
   });
 
   test("clears an unlinked file that was open when the snapshot was taken", async () => {

@@ -174,8 +174,8 @@ export class SnapshotManager {
 
   /**
    * Make a snapshot's state the present one, after a snapshot of the state before.
-   * @throws TcfsError `TCFS_NO_SNAPSHOT`, `TCFS_STORE_FULL` before anything is changed; a failure in the middle ends all writing:
-   *   the next opening has the old state or the new one.
+   * @throws TcfsError `TCFS_NO_SNAPSHOT`, `TCFS_STORE_FULL`, `TCFS_CORRUPT` before anything is changed; a failure in the
+   *   middle ends all writing: the next opening has the old state or the new one.
    */
   restore(name: string): Promise<RestoreReport> {
     this.#requireWritable();
@@ -194,7 +194,7 @@ export class SnapshotManager {
 
   async #restore(target: SnapshotRecord, doing: "restore" | "undo"): Promise<RestoreReport> {
     const { parts, operations, defragmenter } = this.#options;
-    const count = await this.#store.countChanges(target);
+    const count = await this.#store.checkRollback(target);
     if (count * RESTORED_RECORD_BYTES > parts.space.space.availableBytes) {
       throw new TcfsError("TCFS_STORE_FULL", `too little room on the disk to restore ${count} records`);
     }
