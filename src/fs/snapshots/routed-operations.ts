@@ -2,12 +2,12 @@
  * The whole mount: live inodes and those of snapshots, told apart by their numbers; and the gate that holds requests
  * back while a rollback changes everything at once. Live requests pass with one comparison.
  */
-import type { BorrowedBytes } from "../../borrowed-bytes.ts";
+import { type BorrowedBytes, copyLoan, lend } from "../../borrowed-bytes.ts";
 import { copyOf } from "../../bytes.ts";
 import { TcfsError } from "../../errors.ts";
 import { INODE_NUMBER_LIMIT } from "../../format/records.ts";
 import { ROOT_INODE, type InodeNumber, type Name } from "../../ids.ts";
-import type { MaybePromise } from "../../maybe-promise.ts";
+import { type MaybePromise, andThen } from "../../maybe-promise.ts";
 import type {
   AttributeChanges,
   Attributes,
@@ -175,7 +175,11 @@ export class RoutedOperations implements FileSystemOperations {
 
   read(ino: InodeNumber, offset: bigint, lengthBytes: number, caller: Caller): MaybePromise<BorrowedBytes> {
     if (ino >= INODE_NUMBER_LIMIT) return this.#forest.read(ino, offset, lengthBytes);
-    return this.#run(() => this.#live.read(ino, offset, lengthBytes, caller));
+    if (this.#gate === undefined) return this.#run(() => this.#live.read(ino, offset, lengthBytes, caller));
+    // Answered later than it is read: requests that waited with it may change the memory before that.
+    return this.#run(() =>
+      andThen(this.#live.read(ino, offset, lengthBytes, caller), (bytes) => lend([copyLoan(bytes)])),
+    );
   }
 
   write(
