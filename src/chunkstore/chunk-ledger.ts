@@ -8,7 +8,7 @@ import type { ChunkId, ChunkIdKey } from "../ids.ts";
 import type { FrozenBatch, MetadataStore } from "../metadata/metadata-store.ts";
 import { InlineChunks } from "./inline-chunks.ts";
 import type { ChangedPack } from "./open-packs.ts";
-import { chunkIdKey } from "./pack-format.ts";
+import { chunkIdKey } from "../format/record-keys.ts";
 
 /** A chunk stored in this session whose record is not durable yet. */
 export interface UncommittedChunk {

@@ -4,7 +4,7 @@ import type { ChunkRecord } from "../format/records.ts";
 import type { ChunkId } from "../ids.ts";
 import type { ChunkLedger } from "./chunk-ledger.ts";
 import type { OpenPacks } from "./open-packs.ts";
-import { chunkIdKey } from "./pack-format.ts";
+import { chunkIdKey } from "../format/record-keys.ts";
 import type { ChunkToPack } from "./pack-writer.ts";
 import { type JobLimits, groupIntoJobs } from "./wanted-chunks.ts";
 

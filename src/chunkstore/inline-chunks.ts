@@ -4,7 +4,7 @@
  */
 import type { InlineList } from "../format/records.ts";
 import type { ChunkId, ChunkIdKey } from "../ids.ts";
-import { chunkIdKey } from "./pack-format.ts";
+import { chunkIdKey } from "../format/record-keys.ts";
 
 /** Numbers are u32; one that commits a thousand times a second has used them all after fifty days, and begins anew. */
 const LAST_LIST = 0xffff_ffff;

@@ -22,7 +22,7 @@ import { Collector } from "./collector.ts";
 import type { FrameCache } from "./frame-cache.ts";
 import { FrameReader } from "./frame-reader.ts";
 import { OpenPacks } from "./open-packs.ts";
-import { chunkIdKey } from "./pack-format.ts";
+import { chunkIdKey } from "../format/record-keys.ts";
 import { PackProofs } from "./pack-proofs.ts";
 import { PackReaders } from "./pack-readers.ts";
 import { TouchedChunks } from "./touched-chunks.ts";

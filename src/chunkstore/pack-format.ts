@@ -6,7 +6,7 @@ import { KEY_EPOCH } from "../crypto/aad.ts";
 import { FRAME_BYTES, MAX_CHUNK_BYTES } from "../crypto/engine.ts";
 import { TcfsError } from "../errors.ts";
 import type { ChunkRecord } from "../format/records.ts";
-import type { ChunkId, ChunkIdKey, PackId } from "../ids.ts";
+import type { ChunkId, PackId } from "../ids.ts";
 
 /** Where the first frame begins. */
 export const PACK_HEADER_BYTES = 256;
@@ -57,11 +57,6 @@ export function formatPackId(pack: PackId): string {
 /** @returns Undefined where `name` is no pack's file name. */
 export function parsePackId(name: string): PackId | undefined {
   return /^[0-9a-f]{32}$/.test(name) ? (new Uint8Array(Buffer.from(name, "hex")) as PackId) : undefined;
-}
-
-/** @returns The id as a string of 32 latin1 characters: the key of maps. */
-export function chunkIdKey(id: ChunkId): ChunkIdKey {
-  return Buffer.from(id.buffer, id.byteOffset, id.byteLength).toString("latin1") as ChunkIdKey;
 }
 
 export function frameCount(lengthBytes: number): number {

@@ -1,7 +1,7 @@
 /** Pure arithmetic of a store call: which bytes of the inputs each named chunk has, and how chunks share jobs. */
 import type { ChunkInput, NamedChunk } from "../crypto/engine.ts";
 import type { ChunkIdKey } from "../ids.ts";
-import { chunkIdKey } from "./pack-format.ts";
+import { chunkIdKey } from "../format/record-keys.ts";
 import type { ChunkToPack } from "./pack-writer.ts";
 
 /** A named chunk of a store call with its bytes: views into the call's inputs. */

@@ -1,6 +1,6 @@
 /** Keys of the metadata records: one byte for the kind, then big-endian numbers or fixed bytes (FORMAT.md §7.1). */
-import { ByteReader, corrupt, storeU64BigEndian } from "../bytes.ts";
-import type { ChunkId, InodeNumber, PackId } from "../ids.ts";
+import { ByteReader, corrupt, latin1Of, storeU64BigEndian } from "../bytes.ts";
+import type { ChunkId, ChunkIdKey, InodeNumber, PackId } from "../ids.ts";
 
 /** First byte of a key. */
 export const RECORD_KIND = {
@@ -110,6 +110,11 @@ export function listOfKey(key: Uint8Array): number {
   const list = reader.u32BigEndian();
   reader.end();
   return list;
+}
+
+/** @returns The id as a string of 32 latin1 characters: the key of maps. */
+export function chunkIdKey(id: ChunkId): ChunkIdKey {
+  return latin1Of(id) as ChunkIdKey;
 }
 
 /** @returns The id in a chunk record's key, fresh. @throws TcfsError `TCFS_CORRUPT` on another length. */

@@ -1,10 +1,10 @@
 /** One batch on its way to the database: a frozen layer, and what the commit itself adds (extents, chunks, packs). */
-import { type ByteWriter, latin1Of } from "../bytes.ts";
+import type { ByteWriter } from "../bytes.ts";
 import { encodeChunk, encodeChunkTotals, encodeInlineList, encodePack } from "../format/chunk-codec.ts";
 import { encodeExtentPage } from "../format/extent-codec.ts";
 import { encodeVolume } from "../format/inode-codec.ts";
 import type { RecordChange } from "../format/journal-codec.ts";
-import { chunkKey, extentsKey, inlineListKey, packKey, singleKey } from "../format/record-keys.ts";
+import { chunkIdKey, chunkKey, extentsKey, inlineListKey, packKey, singleKey } from "../format/record-keys.ts";
 import type { ChunkRecord, ChunkTotals, ExtentPage, InlineList, PackRecord, VolumeRecord } from "../format/records.ts";
 import type { ChunkId, ChunkIdKey, Epoch, InodeNumber, PackId } from "../ids.ts";
 import type { BatchHistory } from "./batch-history.ts";
@@ -165,8 +165,4 @@ export class LevelFrozenBatch implements FrozenBatch {
     if (this.#state !== "open") throw new RangeError("the batch is being committed or was");
     this.#owner.writer.drop();
   }
-}
-
-export function chunkIdKey(id: ChunkId): ChunkIdKey {
-  return latin1Of(id) as ChunkIdKey;
 }

@@ -7,7 +7,7 @@ import { ByteWriter } from "../bytes.ts";
 import type { SealingEngine } from "../crypto/engine.ts";
 import { TcfsError, isTcfsError } from "../errors.ts";
 import { ALL_EXTENT_PAGES, liveKeyOf } from "../format/history-keys.ts";
-import { RECORD_KIND, allOfKind, cookieOfPrf, type RecordKind } from "../format/record-keys.ts";
+import { RECORD_KIND, allOfKind, chunkIdKey, cookieOfPrf, type RecordKind } from "../format/record-keys.ts";
 import type {
   ChunkRecord,
   ChunkTotals,
@@ -24,7 +24,7 @@ import type { Clock } from "../platform/clock.ts";
 import type { Disk } from "../platform/disk.ts";
 import { openLevel, type OpenLevel, type StoredEntry } from "./database.ts";
 import { CachedDentry, DirectoryCache, NO_COOKIE } from "./directory-cache.ts";
-import { chunkIdKey, LevelFrozenBatch, type BatchOwner } from "./frozen-batch.ts";
+import { LevelFrozenBatch, type BatchOwner } from "./frozen-batch.ts";
 import { GenerationCache } from "./generation-cache.ts";
 import { JournaledDatabase } from "./journaled-database.ts";
 import { Layer, type Xattrs } from "./layer.ts";

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { InlineChunks } from "../../src/chunkstore/inline-chunks.ts";
-import { chunkIdKey } from "../../src/chunkstore/pack-format.ts";
+import { chunkIdKey } from "../../src/format/record-keys.ts";
 import type { ChunkId } from "../../src/ids.ts";
 import { noise } from "../crypto/fixtures.ts";
 
