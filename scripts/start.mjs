@@ -68,10 +68,10 @@ function readArguments() {
   // npm runs scripts in the repository; INIT_CWD is where the user stands.
   const from = process.env["INIT_CWD"] ?? process.cwd();
   const passphraseFile = values["passphrase-file"];
-  const dataHome = process.env["XDG_DATA_HOME"] ?? join(homedir(), ".local/share");
+  const dataHome = baseDirectory("XDG_DATA_HOME", ".local/share");
   return {
     mountPoint: resolve(from, positionals[0] ?? join(homedir(), "tcfs")),
-    vault: resolve(from, values.vault ?? process.env["TCFS_VAULT"] ?? join(dataHome, "tcfs/default")),
+    vault: resolve(from, (values.vault ?? process.env["TCFS_VAULT"]) || join(dataHome, "tcfs/default")),
     passphraseFile: passphraseFile === undefined ? undefined : resolve(from, passphraseFile),
   };
 }
@@ -133,12 +133,22 @@ function passphraseFileWithoutTerminal(vault) {
 }
 
 /**
+ * @param {string} variable
+ * @param {string} usual Below the home directory.
+ * @returns {string} A base directory of the XDG specification: what is not an absolute path is ignored.
+ */
+function baseDirectory(variable, usual) {
+  const value = process.env[variable];
+  return value?.startsWith("/") === true ? value : join(homedir(), usual);
+}
+
+/**
  * @param {string} what
  * @param {string} vault
  * @returns {string} The path of a file about this vault in the user's configuration directory.
  */
 function keptFile(what, vault) {
-  const configHome = process.env["XDG_CONFIG_HOME"] ?? join(homedir(), ".config");
+  const configHome = baseDirectory("XDG_CONFIG_HOME", ".config");
   const digest = createHash("sha256").update(vault).digest("hex").slice(0, 8);
   return join(configHome, "tcfs", `${what}-${basename(vault)}-${digest}`);
 }
