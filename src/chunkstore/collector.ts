@@ -3,6 +3,7 @@
  * records in bounded batches, empty packs that are mostly dead, and delete packs without a chunk. Whatever cannot be
  * read, or was touched since the collection began, is kept; a missing chunk that is referred to stops everything.
  */
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { copyLoan } from "../borrowed-bytes.ts";
 import { join } from "node:path";
 
@@ -290,9 +291,7 @@ export class Collector {
     if (++this.#recordsThisTurn < RECORDS_PER_TURN) return;
     this.#recordsThisTurn = 0;
     if (signal.aborted) throw new TcfsError("TCFS_INTERRUPTED", "the collection was interrupted");
-    await new Promise<void>((resolve) => {
-      setImmediate(resolve);
-    });
+    await nextTurn();
   }
 }
 

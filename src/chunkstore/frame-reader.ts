@@ -6,7 +6,7 @@
  */
 import { FRAME_BYTES, type FrameRun } from "../crypto/engine.ts";
 import { isTcfsError } from "../errors.ts";
-import type { MaybePromise } from "../maybe-promise.ts";
+import { type MaybePromise, isPromise } from "../maybe-promise.ts";
 import type { BorrowedBytes } from "../borrowed-bytes.ts";
 import { type FrameCache, frameKey } from "./frame-cache.ts";
 import { type Frame, FrameMemory } from "./frame-memory.ts";
@@ -64,7 +64,7 @@ export class FrameReader {
    */
   read(record: PackedChunkRecord, offset: number, lengthBytes: number): MaybePromise<BorrowedBytes> {
     const reader = this.#packs.acquire(record.pack);
-    if (reader instanceof Promise) {
+    if (isPromise(reader)) {
       return reader.then((opened) => this.#readLater(spanOf(opened, record, offset, lengthBytes)));
     }
     const span = spanOf(reader, record, offset, lengthBytes);

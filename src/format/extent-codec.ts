@@ -50,6 +50,20 @@ export function decodeExtentPage(ino: InodeNumber, page: number, bytes: Uint8Arr
   return extents;
 }
 
+/** Whether two pages say the same of the same bytes. */
+export function isSamePage(left: ExtentPage, right: ExtentPage): boolean {
+  return left.length === right.length && left.every((extent, index) => isSameExtent(extent, right[index]));
+}
+
+function isSameExtent(left: Extent, right: Extent | undefined): boolean {
+  return (
+    left.start === right?.start &&
+    left.lengthBytes === right.lengthBytes &&
+    left.chunkOffset === right.chunkOffset &&
+    isEqual(right.chunk, left.chunk)
+  );
+}
+
 /** Distinct chunks in order of first use, and for each extent its chunk's index. */
 function tabulateChunks(page: ExtentPage): { chunks: ChunkId[]; indexOf: number[] } {
   const chunks: ChunkId[] = [];

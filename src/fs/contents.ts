@@ -363,10 +363,19 @@ export class Contents {
   }
 
   /**
-   * First offset at or after `offset` that is data, or a hole; undefined if the file ends first.
-   * Allocated zeros count as holes, as unwritten extents do on ext4.
+   * First offset at or after `offset` that is data, or a hole. Allocated zeros count as holes, as unwritten extents do
+   * on ext4.
+   * @throws TcfsError `TCFS_NO_OFFSET` if `offset` is not within the file, or the file ends before there is data.
    */
-  async seek(inode: InodeRecord, offset: bigint, whence: "data" | "hole"): Promise<bigint | undefined> {
+  async seek(inode: InodeRecord, offset: bigint, whence: "data" | "hole"): Promise<bigint> {
+    if (offset < 0n || offset >= inode.lengthBytes) throw new TcfsError("TCFS_NO_OFFSET", "offset past the end");
+    const found = await this.#find(inode, offset, whence);
+    if (found === undefined) throw new TcfsError("TCFS_NO_OFFSET", "no data after the offset");
+    return found;
+  }
+
+  /** @returns undefined if the file ends first. */
+  async #find(inode: InodeRecord, offset: bigint, whence: "data" | "hole"): Promise<bigint | undefined> {
     const pages = await this.#storedPages(inode, offset, inode.lengthBytes);
     let expected = pageOf(offset);
     for (const page of pages) {

@@ -3,6 +3,7 @@
  * and written anew as whole chunks. Contents, times and lengths stay as they are; a file that changes is left alone.
  */
 import { type BorrowedBytes, settleLoans } from "../borrowed-bytes.ts";
+import { isSamePage } from "../format/extent-codec.ts";
 import { EXTENT_PAGE_BYTES, type Extent, type ExtentPage, type InodeRecord } from "../format/records.ts";
 import { isZeroChunk } from "../format/zero-chunk.ts";
 import type { InodeNumber } from "../ids.ts";
@@ -161,17 +162,4 @@ export class Defragmenter {
       position += piece.length;
     }
   }
-}
-
-function isSamePage(a: ExtentPage, b: ExtentPage): boolean {
-  return a.length === b.length && a.every((extent, index) => isSameExtent(extent, b[index] as Extent));
-}
-
-function isSameExtent(a: Extent, b: Extent): boolean {
-  return (
-    a.start === b.start &&
-    a.lengthBytes === b.lengthBytes &&
-    a.chunkOffset === b.chunkOffset &&
-    Buffer.compare(a.chunk, b.chunk) === 0
-  );
 }

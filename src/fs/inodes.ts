@@ -6,7 +6,7 @@ import type { MetadataStore } from "../metadata/metadata-store.ts";
 import type { Clock, Timestamp } from "../platform/clock.ts";
 import { endPageOf } from "./contents.ts";
 import type { FileTable } from "./file-table.ts";
-import { isDirectoryMode } from "./mode.ts";
+import { isDirectoryMode, isRegularMode } from "./mode.ts";
 import type { Attributes } from "./operations.ts";
 
 export interface InodesOptions {
@@ -129,6 +129,13 @@ export class Inodes {
     this.#files.delete(inode.ino, endPageOf(inode.lengthBytes));
     this.#metadata.deleteInode(inode.ino);
   }
+}
+
+/** @throws TcfsError `TCFS_IS_DIRECTORY`, `TCFS_INVALID` unless it is a regular file. */
+export function requireRegular(inode: InodeRecord): InodeRecord {
+  if (isDirectoryMode(inode.mode)) throw new TcfsError("TCFS_IS_DIRECTORY", `inode ${inode.ino} is a directory`);
+  if (!isRegularMode(inode.mode)) throw new TcfsError("TCFS_INVALID", `inode ${inode.ino} is not a regular file`);
+  return inode;
 }
 
 /** @returns An inode with one name and the same time everywhere, nothing in it. */

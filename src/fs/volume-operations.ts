@@ -6,14 +6,14 @@ import type { InodeRecord } from "../format/records.ts";
 import type { InodeNumber, Name } from "../ids.ts";
 import { ROOT_INODE } from "../ids.ts";
 import type { MetadataStore } from "../metadata/metadata-store.ts";
-import type { MaybePromise } from "../maybe-promise.ts";
+import { type MaybePromise, andThen } from "../maybe-promise.ts";
 import type { Clock, Timestamp } from "../platform/clock.ts";
 import { type AccessTimes, isAccessNoted } from "./access-times.ts";
 import type { Committer } from "./committer.ts";
 import { type Contents, checkRange } from "./contents.ts";
 import { readEntries } from "./directory-reader.ts";
 import type { FileTable } from "./file-table.ts";
-import { type Inodes, attributesOf } from "./inodes.ts";
+import { type Inodes, attributesOf, requireRegular } from "./inodes.ts";
 import { untilInterrupted } from "./interrupt.ts";
 import { MAX_FILE_BYTES, MAX_SHARED_BYTES, MAX_WAITING_RECORDS } from "./limits.ts";
 import { S_IFDIR, S_IFMT, isDirectoryMode, isRegularMode, withoutSetId } from "./mode.ts";
@@ -230,10 +230,7 @@ export class VolumeOperations implements FileSystemOperations {
   }
 
   #regular(ino: InodeNumber): InodeRecord {
-    const inode = this.#parts.inodes.get(ino);
-    if (isDirectoryMode(inode.mode)) throw new TcfsError("TCFS_IS_DIRECTORY", `inode ${ino} is a directory`);
-    if (!isRegularMode(inode.mode)) throw new TcfsError("TCFS_INVALID", `inode ${ino} is not a regular file`);
-    return inode;
+    return requireRegular(this.#parts.inodes.get(ino));
   }
 
   read(ino: InodeNumber, offset: bigint, lengthBytes: number): MaybePromise<BorrowedBytes> {
@@ -363,8 +360,7 @@ export class VolumeOperations implements FileSystemOperations {
 
   /** The answer waits until the kernel was told of a cleared set-id bit, so that nothing executes with it after. */
   #afterNotice<T>(result: MaybePromise<T>): MaybePromise<T> {
-    if (result instanceof Promise) return result.then((value) => this.#noticed(value));
-    return this.#noticed(result);
+    return andThen(result, (value) => this.#noticed(value));
   }
 
   #noticed<T>(value: T): MaybePromise<T> {
@@ -390,12 +386,8 @@ export class VolumeOperations implements FileSystemOperations {
     return this.#afterNotice(punched);
   }
 
-  async seek(ino: InodeNumber, offset: bigint, whence: "data" | "hole"): Promise<bigint> {
-    const inode = this.#regular(ino);
-    if (offset < 0n || offset >= inode.lengthBytes) throw new TcfsError("TCFS_NO_OFFSET", "offset past the end");
-    const found = await this.#parts.contents.seek(inode, offset, whence);
-    if (found === undefined) throw new TcfsError("TCFS_NO_OFFSET", "no data after the offset");
-    return found;
+  seek(ino: InodeNumber, offset: bigint, whence: "data" | "hole"): Promise<bigint> {
+    return this.#parts.contents.seek(this.#regular(ino), offset, whence);
   }
 
   async copyRange(
@@ -444,11 +436,9 @@ export class VolumeOperations implements FileSystemOperations {
     };
     const listing = directory.linkCount === 0 ? [] : metadata.listDirectory(ino);
     const options = { self: ino, parent, cookie, attributes, take: accept };
-    if (listing instanceof Promise)
-      return listing.then((entries) => {
-        readEntries(entries, options);
-      });
-    readEntries(listing, options);
+    return andThen(listing, (entries) => {
+      readEntries(entries, options);
+    });
   }
 
   getXattr(ino: InodeNumber, name: Name): Uint8Array | undefined {

@@ -2,7 +2,7 @@
 import { TcfsError } from "../errors.ts";
 import { type BorrowedBytes, lend } from "../borrowed-bytes.ts";
 import type { Attributes, FileSystemOperations } from "../fs/operations.ts";
-import type { MaybePromise } from "../maybe-promise.ts";
+import { type MaybePromise, andThen } from "../maybe-promise.ts";
 import type { InodeNumber } from "../ids.ts";
 import { CachedReads } from "./cached-reads.ts";
 import type { Call } from "./call.ts";
@@ -295,7 +295,7 @@ export class Dispatcher {
       if (!this.#cachedReads.mayHold(ino, cameMs)) return count;
       return invalidateData(ino, request.offset, count).then(() => count);
     };
-    return written instanceof Promise ? written.then(finish) : finish(written);
+    return andThen(written, finish);
   }
 
   #xattr(request: QuestionOf<XattrKind>, call: Call): void {

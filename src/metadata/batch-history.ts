@@ -3,6 +3,7 @@
  * (FORMAT.md §7.12). Costs one look-up for each record first changed after a snapshot, nothing without snapshots, and
  * nothing for records of inodes that are newer than the newest snapshot.
  */
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { latin1Of } from "../bytes.ts";
 import { isTcfsError } from "../errors.ts";
 import { epochOfRecord, historyKey, ownerOfVersioned, supersededKey } from "../format/history-keys.ts";
@@ -95,10 +96,4 @@ export function encodeNote(epoch: Epoch): Uint8Array {
   const note = new Uint8Array(4);
   new DataView(note.buffer).setUint32(0, epoch, true);
   return note;
-}
-
-function nextTurn(): Promise<void> {
-  return new Promise((resolve) => {
-    setImmediate(resolve);
-  });
 }

@@ -245,7 +245,8 @@ function mergeSorted(left: readonly CachedDentry[], right: readonly CachedDentry
   return merged;
 }
 
-function compareCookies(left: DirectoryEntryRecord, right: DirectoryEntryRecord): number {
+/** In cookie order. */
+export function compareCookies(left: DirectoryEntryRecord, right: DirectoryEntryRecord): number {
   return left.cookie < right.cookie ? -1 : left.cookie > right.cookie ? 1 : 0;
 }
 

@@ -18,7 +18,7 @@ import type { Disk } from "../platform/disk.ts";
 import { Database, type DatabaseOptions, type ScanVisitor, type SealedChange, type StoredEntry } from "./database.ts";
 import { Journal } from "./journal.ts";
 import type { KnownDamage } from "./known-damage.ts";
-import { PendingRecords } from "./pending-records.ts";
+import { PendingRecords, type WalkOverlay } from "./pending-records.ts";
 
 /** Pending records that a walk is laid under without storing them first. */
 const OVERLAID_RECORDS = 4096;
@@ -136,18 +136,18 @@ export class JournaledDatabase {
   async scan(range: KeyRange, options: { readonly values: boolean }, visitor: ScanVisitor): Promise<void> {
     // Every walk looks through all that is pending: once it is much, storing it costs less than a few walks.
     if (this.#pending.count > OVERLAID_RECORDS) await this.#follow().catch(() => undefined); // told to onLag
-    let overlay = this.#pending.over(range);
+    let overlay: WalkOverlay | undefined;
     const merging: ScanVisitor = {
       begin: () => {
         overlay = this.#pending.over(range);
         visitor.begin();
       },
       visit: (entries) => {
-        visitor.visit(overlay.merge(entries));
+        visitor.visit(overlay?.merge(entries) ?? entries);
       },
     };
     await this.#database.scan(range, options, merging);
-    visitor.visit(overlay.rest());
+    if (overlay !== undefined) visitor.visit(overlay.rest());
   }
 
   /** As {@link Database.walk}, with what the database lacks at this moment. */

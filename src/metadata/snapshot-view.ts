@@ -28,6 +28,7 @@ import {
 import type { DentryRecord, DirectoryEntryRecord, ExtentPage, InodeRecord } from "../format/records.ts";
 import type { Epoch, InodeNumber, Name } from "../ids.ts";
 import type { StoredEntry } from "./database.ts";
+import { compareCookies } from "./directory-cache.ts";
 import type { JournaledDatabase } from "./journaled-database.ts";
 import type { NameHasher } from "./name-hasher.ts";
 import type { RecordReader } from "./record-reader.ts";
@@ -88,7 +89,7 @@ export class SnapshotView implements MetadataView {
     }
     damaged.forEach(this.#options.onDamage);
     this.#requireAll(directory, entries.length, damaged.length);
-    return entries.sort((left, right) => (left.cookie < right.cookie ? -1 : left.cookie > right.cookie ? 1 : 0));
+    return entries.sort(compareCookies);
   }
 
   async extentPages(ino: InodeNumber, fromPage: number, toPage: number): Promise<number[]> {

@@ -165,12 +165,15 @@ export class History {
     }
   }
 
+  /** What the source holds at the start: a copy onto the file itself makes the source longer. */
   async #copy(operation: Extract<Operation, { kind: "copy" }>, from: number, to: number): Promise<void> {
-    for (let done = 0; done < operation.lengthBytes;) {
+    const sourceBytes = Number((await this.#driver.fstat(from)).lengthBytes);
+    const lengthBytes = Math.min(operation.lengthBytes, sourceBytes - operation.offset);
+    for (let done = 0; done < lengthBytes;) {
       const copied = await this.#driver.copyRange(
         { fd: from, offset: operation.offset + done },
         { fd: to, offset: operation.toOffset + done },
-        operation.lengthBytes - done,
+        lengthBytes - done,
       );
       if (copied === 0) return;
       done += copied;

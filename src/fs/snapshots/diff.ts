@@ -2,7 +2,8 @@
  * What changed between two states of the tree, by path. Costs what changed: the records that may differ, and the
  * listings of the directories that they are in.
  */
-import type { ExtentPage, InodeRecord } from "../../format/records.ts";
+import { isSamePage } from "../../format/extent-codec.ts";
+import type { InodeRecord } from "../../format/records.ts";
 import { ROOT_INODE, type InodeNumber, type Name } from "../../ids.ts";
 import type { ChangedRecord, MetadataView } from "../../metadata/snapshot-store.ts";
 import { isDirectoryMode, isRegularMode, typeOf } from "../mode.ts";
@@ -256,21 +257,6 @@ function sizes(
 
 function isSameTime(left: InodeRecord["modifyTime"], right: InodeRecord["modifyTime"]): boolean {
   return left.seconds === right.seconds && left.nanoseconds === right.nanoseconds;
-}
-
-function isSamePage(left: ExtentPage, right: ExtentPage): boolean {
-  return (
-    left.length === right.length &&
-    left.every((extent, index) => {
-      const other = right[index];
-      return (
-        other?.start === extent.start &&
-        other.lengthBytes === extent.lengthBytes &&
-        other.chunkOffset === extent.chunkOffset &&
-        Buffer.compare(other.chunk, extent.chunk) === 0
-      );
-    })
-  );
 }
 
 function isSameXattrs(old: InodeRecord, now: InodeRecord, before: MetadataView, after: MetadataView): boolean {

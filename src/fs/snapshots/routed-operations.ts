@@ -7,7 +7,7 @@ import { copyOf } from "../../bytes.ts";
 import { TcfsError } from "../../errors.ts";
 import { INODE_NUMBER_LIMIT } from "../../format/records.ts";
 import { ROOT_INODE, type InodeNumber, type Name } from "../../ids.ts";
-import { type MaybePromise, andThen } from "../../maybe-promise.ts";
+import { type MaybePromise, andThen, isPromise } from "../../maybe-promise.ts";
 import type {
   AttributeChanges,
   Attributes,
@@ -85,7 +85,7 @@ export class RoutedOperations implements FileSystemOperations {
   }
 
   #watched<T>(result: MaybePromise<T>): MaybePromise<T> {
-    if (!(result instanceof Promise)) return result;
+    if (!isPromise(result)) return result;
     this.#waiting++;
     const settled = (): void => {
       if (--this.#waiting > 0) return;
@@ -255,7 +255,7 @@ export class RoutedOperations implements FileSystemOperations {
       const entry = { name: SNAPSHOTS_NAME, ino: SNAPSHOTS_DIRECTORY, type: DT_DIR, cookie: LAST_COOKIE };
       take(entry, withAttributes ? this.#forest.attributes : undefined);
     };
-    return done instanceof Promise ? done.then(finish) : finish();
+    return andThen(done, finish);
   }
 
   getXattr(ino: InodeNumber, name: Name): MaybePromise<Uint8Array | undefined> {
@@ -301,7 +301,7 @@ export class RoutedOperations implements FileSystemOperations {
   #isVirtual({ parent, name }: Place): boolean {
     if (name !== SNAPSHOTS_NAME || parent !== ROOT_INODE || this.#shown === "none") return false;
     const found = this.#live.lookup(parent, name);
-    if (found === undefined || found instanceof Promise) return true;
+    if (found === undefined || isPromise(found)) return true;
     this.#live.forget(found.ino, 1);
     return false;
   }

@@ -10,9 +10,9 @@ import type { MetadataView } from "../../metadata/snapshot-store.ts";
 import { Contents } from "../contents.ts";
 import { readEntries } from "../directory-reader.ts";
 import { FileTable } from "../file-table.ts";
-import { attributesOf } from "../inodes.ts";
+import { attributesOf, requireRegular } from "../inodes.ts";
 import { MAX_NAME_BYTES } from "../limits.ts";
-import { isDirectoryMode, isRegularMode } from "../mode.ts";
+import { isDirectoryMode } from "../mode.ts";
 import type { Attributes, Caller, DirectoryEntry, FileSystemOperations, FileSystemStatistics } from "../operations.ts";
 import { ReadAhead } from "../read-ahead.ts";
 import { ReadOnlyOperations } from "./read-only-operations.ts";
@@ -78,10 +78,7 @@ export class SnapshotTree extends ReadOnlyOperations implements FileSystemOperat
   }
 
   #regular(ino: InodeNumber): InodeRecord {
-    const inode = this.#inode(ino);
-    if (isDirectoryMode(inode.mode)) throw new TcfsError("TCFS_IS_DIRECTORY", `inode ${ino} is a directory`);
-    if (!isRegularMode(inode.mode)) throw new TcfsError("TCFS_INVALID", `inode ${ino} is not a regular file`);
-    return inode;
+    return requireRegular(this.#inode(ino));
   }
 
   lookup(parent: InodeNumber, name: Name): Attributes | undefined {
@@ -110,12 +107,8 @@ export class SnapshotTree extends ReadOnlyOperations implements FileSystemOperat
     return result;
   }
 
-  async seek(ino: InodeNumber, offset: bigint, whence: "data" | "hole"): Promise<bigint> {
-    const inode = this.#regular(ino);
-    if (offset < 0n || offset >= inode.lengthBytes) throw new TcfsError("TCFS_NO_OFFSET", "offset past the end");
-    const found = await this.#contents.seek(inode, offset, whence);
-    if (found === undefined) throw new TcfsError("TCFS_NO_OFFSET", "no data after the offset");
-    return found;
+  seek(ino: InodeNumber, offset: bigint, whence: "data" | "hole"): Promise<bigint> {
+    return this.#contents.seek(this.#regular(ino), offset, whence);
   }
 
   readDirectory(
