@@ -6,7 +6,8 @@ import type { InodeRecord, VolumeRecord } from "./records.ts";
 
 const HAS_XATTRS = 1;
 const HAS_SYMLINK_TARGET = 2;
-const KNOWN_FLAGS = HAS_XATTRS | HAS_SYMLINK_TARGET;
+const HAS_LOGGED_WRITES = 4;
+const KNOWN_FLAGS = HAS_XATTRS | HAS_SYMLINK_TARGET | HAS_LOGGED_WRITES;
 
 /** PATH_MAX of Linux less the NUL. */
 const MAX_SYMLINK_BYTES = 4095;
@@ -16,7 +17,7 @@ const NANOSECONDS_PER_SECOND = 1_000_000_000;
 export function encodeInode(writer: ByteWriter, inode: InodeRecord): void {
   const target = inode.symlinkTarget;
   writer.u32(inode.epoch);
-  writer.u16((inode.hasXattrs ? HAS_XATTRS : 0) | (target === undefined ? 0 : HAS_SYMLINK_TARGET));
+  writer.u16(flagsOf(inode));
   writer.u32(inode.mode);
   writer.u32(inode.uid);
   writer.u32(inode.gid);
@@ -33,6 +34,14 @@ export function encodeInode(writer: ByteWriter, inode: InodeRecord): void {
   if (target === undefined) return;
   if (target.length === 0 || target.length > MAX_SYMLINK_BYTES) throw new RangeError("a symlink target too long");
   writer.bytes(target);
+}
+
+function flagsOf(inode: InodeRecord): number {
+  return (
+    (inode.hasXattrs ? HAS_XATTRS : 0) |
+    (inode.symlinkTarget === undefined ? 0 : HAS_SYMLINK_TARGET) |
+    (inode.hasLoggedWrites ? HAS_LOGGED_WRITES : 0)
+  );
 }
 
 /** @throws TcfsError `TCFS_CORRUPT` on anything that {@link encodeInode} does not write. */
@@ -73,6 +82,7 @@ export function decodeInode(ino: InodeNumber, bytes: Uint8Array): InodeRecord {
     entryCount,
     parent,
     hasXattrs: (flags & HAS_XATTRS) !== 0,
+    hasLoggedWrites: (flags & HAS_LOGGED_WRITES) !== 0,
     symlinkTarget,
   };
 }

@@ -18,6 +18,7 @@ export const RECORD_KIND = {
   superseded: 0x53,
   snapshot: 0x4e,
   rollback: 0x52,
+  loggedWrites: 0x57,
 } as const;
 
 export type RecordKind = keyof typeof RECORD_KIND;
@@ -64,11 +65,11 @@ export function dentryKey(directory: InodeNumber, prf: Uint8Array): Uint8Array {
 }
 
 export function extentsKey(ino: InodeNumber, page: number): Uint8Array {
-  const key = new Uint8Array(1 + 2 * NUMBER_BYTES);
-  key[0] = RECORD_KIND.extents;
-  storeU64BigEndian(key, 1, ino);
-  storeU64BigEndian(key, 1 + NUMBER_BYTES, page);
-  return key;
+  return twoNumbersKey(RECORD_KIND.extents, ino, page);
+}
+
+export function loggedWritesKey(ino: InodeNumber, commit: number): Uint8Array {
+  return twoNumbersKey(RECORD_KIND.loggedWrites, ino, commit);
 }
 
 export function chunkKey(id: ChunkId): Uint8Array {
@@ -101,6 +102,11 @@ export function inodeOfKey(key: Uint8Array): InodeNumber {
 
 /** @returns The page number in an extent page's key. @throws TcfsError `TCFS_CORRUPT` */
 export function pageOfKey(key: Uint8Array): number {
+  return numberAt(key, 1 + NUMBER_BYTES);
+}
+
+/** @returns The commit in the key of logged writes. @throws TcfsError `TCFS_CORRUPT` */
+export function commitOfKey(key: Uint8Array): number {
   return numberAt(key, 1 + NUMBER_BYTES);
 }
 
@@ -157,6 +163,14 @@ function numberKey(kind: number, value: number): Uint8Array {
   const key = new Uint8Array(1 + NUMBER_BYTES);
   key[0] = kind;
   storeU64BigEndian(key, 1, value);
+  return key;
+}
+
+function twoNumbersKey(kind: number, first: number, second: number): Uint8Array {
+  const key = new Uint8Array(1 + 2 * NUMBER_BYTES);
+  key[0] = kind;
+  storeU64BigEndian(key, 1, first);
+  storeU64BigEndian(key, 1 + NUMBER_BYTES, second);
   return key;
 }
 

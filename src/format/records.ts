@@ -27,6 +27,8 @@ export interface InodeRecord {
   parent: InodeNumber | 0;
   /** Whether a xattr record exists: spares the look-up where there is none. */
   hasXattrs: boolean;
+  /** Whether the newest of its contents stand in records of logged writes: without them they cannot be read. */
+  hasLoggedWrites: boolean;
   /** Target of a symlink, raw bytes. */
   symlinkTarget: Uint8Array | undefined;
 }
@@ -63,6 +65,22 @@ export interface Extent {
 
 /** Sorted by start, without overlap, none empty. */
 export type ExtentPage = readonly Extent[];
+
+/** Written bytes within one extent page. */
+export interface LoggedRun {
+  readonly page: number;
+  readonly start: number;
+  /** At least one, none past the page's end. */
+  readonly bytes: Uint8Array;
+}
+
+/** Writes to one file that one commit made durable as they are, before they have chunks. */
+export interface LoggedWrites {
+  readonly ino: InodeNumber;
+  readonly commit: number;
+  /** In the order of writing; undefined: they cannot be read. */
+  readonly runs: readonly LoggedRun[] | undefined;
+}
 
 /** Where a chunk's sealed frames are. */
 export type ChunkRecord =

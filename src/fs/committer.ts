@@ -1,13 +1,16 @@
 /**
- * Commits: each one a full barrier, so that the state on disk is always a prefix of what was acknowledged.
+ * Commits: each one a full barrier, so that the state on disk is always a prefix of what was acknowledged. One that only
+ * an fsync asks for logs small writes as they are; another one stores them later, and everything else.
  *
- * Crash order of one commit: seal what the frozen generation holds into packs, flush the packs, then one
+ * Crash order of one commit that stores: seal what the frozen generation holds into packs, flush the packs, then one
  * device-flushed metadata batch that names them. Until that batch is written, a crash leaves the previous commit.
  * At most one commit runs; whoever asks meanwhile shares the next one.
  */
 import type { ChunkStore } from "../chunkstore/chunk-store.ts";
 import { TcfsError, isTcfsError } from "../errors.ts";
 import { type MaybePromise, andThen, inOrder, isPromise, settled } from "../maybe-promise.ts";
+import type { LoggedRun } from "../format/records.ts";
+import type { InodeNumber } from "../ids.ts";
 import type { FrozenBatch, MetadataStore } from "../metadata/metadata-store.ts";
 import type { Clock, Timer } from "../platform/clock.ts";
 import { type NotePage, removeExtents, writeExtents } from "./extent-writer.ts";
@@ -19,6 +22,7 @@ import {
   COMMIT_RECORD_COUNT,
   INLINE_COMMIT_BYTES,
   MAX_HELD_BYTES,
+  MAX_LOG_BYTES,
 } from "./limits.ts";
 import { sealFrozen } from "./sealing.ts";
 
@@ -30,6 +34,8 @@ interface Generation {
 }
 
 interface Waiters {
+  /** Whether one of them needs everything stored. */
+  isWhole: boolean;
   readonly promise: Promise<void>;
   readonly resolve: () => void;
   readonly reject: (error: unknown) => void;
@@ -84,16 +90,46 @@ export class Committer {
     return this.#stall;
   }
 
+  /** Changed bytes that only memory holds. */
+  get unsavedBytes(): number {
+    const { log, heldBytes } = this.#files;
+    return log.isBeyond || this.#generation !== undefined ? heldBytes : log.waitingBytes;
+  }
+
   /**
-   * Make everything acknowledged so far durable; at once where that is little and the device is quick.
+   * Make everything acknowledged so far durable: little data in the log, as it is. At once where the device is quick.
+   * @throws TcfsError as {@link commit} does.
+   */
+  sync(): MaybePromise<void> {
+    if (this.#failure !== undefined) throw this.#failure;
+    if (this.#isStarted) return this.#nextCommit(false);
+    const writes = this.#generation === undefined && !this.#metadata.snapshots.isRequested && this.#files.log.collect();
+    if (writes === undefined || writes === false) return this.commit();
+    if (writes.size === 0 && this.#metadata.dirtyRecordCount === 0) return;
+    return andThen(
+      this.#start(() => this.#log(writes)),
+      throwIfFailed,
+    );
+  }
+
+  /**
+   * Store everything acknowledged so far, durably; at once where that is little and the device is quick.
    * @throws TcfsError `TCFS_STORE_FULL` while there is no room (nothing is lost), `TCFS_IO` for ever after a failed write;
    *   at once, or by the promise.
    */
   commit(): MaybePromise<void> {
     if (this.#failure !== undefined) throw this.#failure;
     if (!this.#isDirty() && this.#generation === undefined) return this.#running?.then(throwIfFailed);
-    if (!this.#isStarted) return andThen(this.#start(), throwIfFailed);
+    if (this.#isStarted) return this.#nextCommit(true);
+    return andThen(
+      this.#start(() => this.#run()),
+      throwIfFailed,
+    );
+  }
+
+  #nextCommit(isWhole: boolean): Promise<void> {
     this.#next ??= makeWaiters();
+    this.#next.isWhole ||= isWhole;
     return this.#next.promise;
   }
 
@@ -155,10 +191,10 @@ export class Committer {
   }
 
   /** Run a commit; none runs. @returns The error as callers see it; never throws or rejects. */
-  #start(): MaybePromise<TcfsError | undefined> {
+  #start(run: () => MaybePromise<void>): MaybePromise<TcfsError | undefined> {
     this.#isStarted = true;
     const outcome = settled(
-      () => this.#run(),
+      run,
       () => this.#finish(undefined),
       (error) => this.#finish(error),
     );
@@ -187,12 +223,34 @@ export class Committer {
     if (reported !== undefined) waiters?.reject(reported);
     else if (waiters !== undefined) this.#startFor(waiters);
     if (this.#stall !== undefined) this.noteChange();
+    else if (this.#files.log.loggedBytes >= MAX_LOG_BYTES) this.#commitInBackground();
     return reported;
   }
 
   /** The commit that others asked for while one ran. One may have begun since: then the one after it. */
   #startFor(waiters: Waiters): void {
-    void settled(() => this.commit(), waiters.resolve, waiters.reject);
+    void settled(() => (waiters.isWhole ? this.commit() : this.sync()), waiters.resolve, waiters.reject);
+  }
+
+  /** Crash order: one device-flushed batch with the changed records and the written bytes themselves. */
+  #log(writes: ReadonlyMap<InodeNumber, readonly LoggedRun[]>): MaybePromise<void> {
+    this.#markLogged(writes.keys(), true);
+    const batch = this.#metadata.freeze();
+    this.#generation = { files: [], deleted: [], batch };
+    this.#files.log.put(writes, batch);
+    return andThen(batch.commit(), () => {
+      this.#generation = undefined;
+    });
+  }
+
+  /** The inode says whether its contents need the log: without that, a lost record would be silently older bytes. */
+  #markLogged(inodes: Iterable<InodeNumber>, isLogged: boolean): void {
+    for (const ino of inodes) {
+      const inode = this.#metadata.getInode(ino);
+      if (inode === undefined || inode.hasLoggedWrites === isLogged) continue;
+      inode.hasLoggedWrites = isLogged;
+      this.#metadata.putInode(inode);
+    }
   }
 
   #run(): MaybePromise<void> {
@@ -201,10 +259,18 @@ export class Committer {
     const kept = this.#generation;
     return andThen(kept && this.#store(kept), () => {
       if (!this.#isDirty()) return;
-      const { files, deleted } = this.#files.freeze();
-      this.#generation = { files, deleted, batch: this.#metadata.freeze() };
-      return this.#store(this.#generation);
+      return andThen(this.#metadata.reopening, () => this.#store(this.#freeze()));
     });
+  }
+
+  #freeze(): Generation {
+    const { log } = this.#files;
+    this.#markLogged(log.inodes, false);
+    const { files, deleted } = this.#files.freeze();
+    const batch = this.#metadata.freeze();
+    log.clear(batch);
+    this.#generation = { files, deleted, batch };
+    return this.#generation;
   }
 
   #store({ files, deleted, batch }: Generation): MaybePromise<void> {
@@ -238,5 +304,5 @@ function makeWaiters(): Waiters {
     reject = onReject;
   });
   promise.catch(() => undefined); // a commit that nobody waits for is reported by onOutcome
-  return { promise, resolve, reject };
+  return { isWhole: false, promise, resolve, reject };
 }

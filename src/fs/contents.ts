@@ -12,7 +12,7 @@ import { type MaybePromise, isPromise } from "../maybe-promise.ts";
 import type { MetadataStore } from "../metadata/metadata-store.ts";
 import { DataSource, HOLE, type RunSource, ZERO } from "./dirty-runs.ts";
 import { type FileData, visitExtents } from "./file-data.ts";
-import type { FileTable } from "./file-table.ts";
+import { type FileTable, requireWrites } from "./file-table.ts";
 import { MAX_FILE_BYTES, MAX_SCANNED_PAGES } from "./limits.ts";
 import { StreamSealer } from "./stream-sealer.ts";
 
@@ -125,8 +125,11 @@ export class Contents {
     visit: (start: number, end: number, source: RunSource, sourceOffset: number) => void,
   ): void {
     const file = this.#files.find(inode.ino);
-    if (file === undefined) visitExtents(this.#metadata, inode.ino, page, start, end, visit);
-    else file.visit(page, start, end, visit);
+    if (file !== undefined) file.visit(page, start, end, visit);
+    else {
+      requireWrites(inode);
+      visitExtents(this.#metadata, inode.ino, page, start, end, visit);
+    }
   }
 
   /** @returns Lent pieces in order; plain where everything is in memory. */
@@ -239,8 +242,8 @@ export class Contents {
       else for (let number = page; number < endPage; number++) each(number);
       this.#occupy(inode, -cutBytes);
     }
+    file.noteRearranged();
     file.live.cut(page, rest, endPage);
-    file.stream = undefined;
     inode.lengthBytes = lengthBytes;
   }
 
@@ -278,7 +281,7 @@ export class Contents {
 
   #punchPages(inode: InodeRecord, offset: bigint, end: bigint, pages: readonly number[]): void {
     const file = this.#files.open(inode);
-    file.stream = undefined;
+    file.noteRearranged();
     for (const page of pages) {
       const from = page === pageOf(offset) ? restOf(offset) : 0;
       const to = page === pageOf(end) ? restOf(end) : EXTENT_PAGE_BYTES;
@@ -292,7 +295,7 @@ export class Contents {
   /** Give every hole in a range allocated zeros. The range is within the file and no larger than the disk. */
   allocate(inode: InodeRecord, offset: bigint, lengthBytes: bigint): void {
     const file = this.#files.open(inode);
-    file.stream = undefined;
+    file.noteRearranged();
     forEachPage(offset, Number(lengthBytes), (page, start, end) => {
       const holes: { readonly from: number; readonly to: number }[] = [];
       file.visit(page, start, end, (from, to, source) => {
@@ -311,7 +314,7 @@ export class Contents {
    */
   share(from: InodeRecord, fromOffset: bigint, to: InodeRecord, toOffset: bigint, lengthBytes: number): void {
     const target = this.#files.open(to);
-    target.stream = undefined;
+    target.noteRearranged();
     const pieces: { readonly lengthBytes: number; readonly source: SharedSource; readonly sourceOffset: number }[] = [];
     forEachPage(fromOffset, lengthBytes, (page, start, end) => {
       this.visit(from, page, start, end, (pieceStart, pieceEnd, source, sourceOffset) => {

@@ -8,6 +8,7 @@ import type { InodeNumber } from "../ids.ts";
 import type { MetadataStore } from "../metadata/metadata-store.ts";
 import { DataSource, HOLE, type Run, type RunSource, ZERO, firstRunAfter, walkRuns } from "./dirty-runs.ts";
 import { type HeldBytes, Overlay } from "./overlay.ts";
+import type { WriteLog } from "./write-log.ts";
 import type { WriteMemory } from "./write-memory.ts";
 
 /** Above this a growing run gets memory of its own instead of a share of a slab. */
@@ -29,6 +30,13 @@ export interface StreamProgress {
   isNaming: boolean;
 }
 
+/** What all files share. */
+export interface FileDataParts {
+  readonly memory: WriteMemory;
+  readonly held: HeldBytes;
+  readonly log: WriteLog;
+}
+
 export class FileData {
   readonly ino: InodeNumber;
   live: Overlay;
@@ -41,14 +49,16 @@ export class FileData {
   readonly #metadata: PageSource;
   readonly #memory: WriteMemory;
   readonly #ledger: HeldBytes;
+  readonly #log: WriteLog;
 
-  constructor(inode: InodeRecord, metadata: PageSource, memory: WriteMemory, ledger: HeldBytes) {
+  constructor(inode: InodeRecord, metadata: PageSource, { memory, held, log }: FileDataParts) {
     this.ino = inode.ino;
     this.mayBeStored = inode.allocatedBytes > 0;
-    this.live = new Overlay(ledger);
+    this.live = new Overlay(held);
     this.#metadata = metadata;
     this.#memory = memory;
-    this.#ledger = ledger;
+    this.#ledger = held;
+    this.#log = log;
   }
 
   get isClean(): boolean {
@@ -100,6 +110,7 @@ export class FileData {
   /** Take written bytes of one page: a copy. `data` is at most a page. */
   write(page: number, start: number, data: Uint8Array): void {
     const end = start + data.length;
+    this.#log.note(this, page, start, end);
     const runs = this.live.runsOf(page);
     const last = runs.at(-1);
     if (last !== undefined && last.end === start && this.#append(page, last, data)) return;
@@ -140,6 +151,12 @@ export class FileData {
     const source = this.#memory.take(isStream ? EXTENT_PAGE_BYTES : lengthBytes);
     source.usedBytes = lengthBytes;
     return { source, offset: 0 };
+  }
+
+  /** Bytes are about to be cut off, punched or shared: no stream, and nothing that the log could take. */
+  noteRearranged(): void {
+    this.stream = undefined;
+    this.#log.refuse();
   }
 
   /** Note that a page's end was written: it is the stream's next full one, or the first of another stream. */

@@ -1,8 +1,11 @@
-/** The files that have uncommitted contents. Everything else is read from the stores alone. */
-import type { InodeRecord } from "../format/records.ts";
+/** The files that have contents not yet stored. Everything else is read from the stores alone. */
+import { corrupt } from "../bytes.ts";
+import type { InodeRecord, LoggedWrites } from "../format/records.ts";
 import type { InodeNumber } from "../ids.ts";
+import type { MetadataStore } from "../metadata/metadata-store.ts";
 import { FileData, type PageSource } from "./file-data.ts";
 import { HeldBytes } from "./overlay.ts";
+import { WriteLog } from "./write-log.ts";
 import { WriteMemory } from "./write-memory.ts";
 
 /** An inode whose contents are to be deleted with the next commit. */
@@ -13,10 +16,11 @@ export interface DeletedFile {
 }
 
 export class FileTable {
+  readonly log = new WriteLog();
   readonly #metadata: PageSource;
   readonly #files = new Map<InodeNumber, FileData>();
-  readonly #memory = new WriteMemory();
   readonly #held = new HeldBytes();
+  readonly #parts = { memory: new WriteMemory(), held: this.#held, log: this.log };
   #deleted: DeletedFile[] = [];
   #isLiveChanged = false;
   #releasedBytes = 0;
@@ -54,20 +58,34 @@ export class FileTable {
     return this.#files.get(ino);
   }
 
-  /** The file's data, about to be changed; an entry is made for it if there is none. */
+  /**
+   * The file's data, about to be changed; an entry is made for it if there is none.
+   * @throws TcfsError `TCFS_CORRUPT` as {@link requireWrites} does.
+   */
   open(inode: InodeRecord): FileData {
+    const file = this.#files.get(inode.ino);
+    if (file === undefined) requireWrites(inode);
     this.#isLiveChanged = true;
-    let file = this.#files.get(inode.ino);
-    if (file === undefined) {
-      file = new FileData(inode, this.#metadata, this.#memory, this.#held);
-      this.#files.set(inode.ino, file);
-    }
+    return file ?? this.#add(inode);
+  }
+
+  #add(inode: InodeRecord): FileData {
+    const file = new FileData(inode, this.#metadata, this.#parts);
+    this.#files.set(inode.ino, file);
     return file;
+  }
+
+  /** Lay what the log holds over the files; it is stored by the next commit. */
+  replay(writes: readonly LoggedWrites[], metadata: Pick<MetadataStore, "getInode">): void {
+    if (writes.length === 0) return;
+    this.#isLiveChanged = true;
+    this.log.replay(writes, metadata, (inode) => this.#files.get(inode.ino) ?? this.#add(inode));
   }
 
   /** An inode is gone: its changes are dropped, its stored pages go with the next commit. */
   delete(ino: InodeNumber, endPage: number): void {
     const file = this.#files.get(ino);
+    const isStored = file === undefined || file.mayBeStored || file.frozen !== undefined;
     let lastPage = endPage;
     if (file !== undefined) {
       lastPage = Math.max(endPage, file.live.cutPages?.to ?? 0);
@@ -75,7 +93,11 @@ export class FileTable {
       file.stream = undefined;
     }
     this.#isLiveChanged = true;
-    if (lastPage > 0) this.#deleted.push({ ino, endPage: lastPage });
+    if (!isStored) this.log.drop(ino);
+    else if (lastPage > 0) {
+      this.#deleted.push({ ino, endPage: lastPage });
+      this.log.refuse();
+    }
   }
 
   /** Start a generation. @returns What the commit has to store. */
@@ -89,6 +111,7 @@ export class FileTable {
     const deleted = this.#deleted;
     this.#deleted = [];
     this.#isLiveChanged = false;
+    this.log.restart();
     return { files, deleted };
   }
 
@@ -101,4 +124,9 @@ export class FileTable {
     }
     for (const file of this.#files.values()) if (file.isClean) this.#files.delete(file.ino);
   }
+}
+
+/** @throws TcfsError `TCFS_CORRUPT` for an inode whose logged writes could not be laid over its stored contents. */
+export function requireWrites(inode: InodeRecord): void {
+  if (inode.hasLoggedWrites) throw corrupt(`inode ${inode.ino}`, "writes that were logged cannot be read");
 }

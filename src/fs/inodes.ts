@@ -160,6 +160,7 @@ export function blankInode(
     entryCount: 0,
     parent: 0,
     hasXattrs: false,
+    hasLoggedWrites: false,
     symlinkTarget: undefined,
   };
 }

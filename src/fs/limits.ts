@@ -16,8 +16,14 @@ export const COMMIT_RECORD_COUNT = 8192;
 /** Longest time an acknowledged change waits for a commit when nobody asks for one. */
 export const COMMIT_DELAY_MS = 1000;
 
-/** A commit of at most this much new data puts it into the metadata batch: one device flush instead of two. */
+/** A commit of at most this much new data puts it into the metadata batch or the log: one device flush instead of two. */
 export const INLINE_COMMIT_BYTES = 128 * 1024;
+
+/** Most separate places whose bytes an fsync logs, INLINE_COMMIT_BYTES in all; with more it has everything stored. */
+export const MAX_LOGGED_PARTS = 256;
+
+/** Logged bytes at which everything is stored: far below what the journal holds, so that few of them reach LevelDB. */
+export const MAX_LOG_BYTES = 1024 * 1024;
 
 /** Full pages that make an eager sealing batch. */
 export const STREAM_BATCH_PAGES = (4 * 1024 * 1024) / EXTENT_PAGE_BYTES;

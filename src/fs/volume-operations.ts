@@ -296,7 +296,7 @@ export class VolumeOperations implements FileSystemOperations {
     }
     this.#checkWritable();
     this.#writeNow(ino, offset, data, options.clearSetId);
-    if (options.sync) await committer.commit();
+    if (options.sync) await committer.sync();
     return this.#noticed(data.length);
   }
 
@@ -308,7 +308,7 @@ export class VolumeOperations implements FileSystemOperations {
 
   sync(_ino: InodeNumber, caller: Caller): MaybePromise<void> {
     if (this.#parts.isReadOnly) return undefined;
-    return untilInterrupted(this.#parts.committer.commit(), caller);
+    return untilInterrupted(this.#parts.committer.sync(), caller);
   }
 
   syncAll(): MaybePromise<void> {

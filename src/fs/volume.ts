@@ -140,6 +140,7 @@ export class Volume {
     const parts = { metadata, clock, files, inodes, xattrs, namespace, contents, committer, space, isReadOnly };
     const volume = new Volume({ ...parts, accessTimes }, { defragmenter, housekeeper }, options);
     await volume.snapshots.resume();
+    files.replay(await metadata.loggedWrites(), metadata);
     if (metadata.getInode(ROOT_INODE) === undefined) volume.#makeRoot(options.owner);
     if (!isReadOnly) {
       await volume.#clearOrphans();
@@ -179,11 +180,11 @@ export class Volume {
   }
 
   statistics(): VolumeStatistics {
-    const { metadata, files } = this.#parts;
+    const { metadata, committer } = this.#parts;
     return {
       inodeCount: metadata.volume.inodeCount,
       allocatedBytes: metadata.volume.allocatedBytes,
-      heldBytes: files.heldBytes,
+      heldBytes: committer.unsavedBytes,
       dirtyRecordCount: metadata.dirtyRecordCount,
     };
   }

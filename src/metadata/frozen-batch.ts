@@ -3,9 +3,26 @@ import type { ByteWriter } from "../bytes.ts";
 import { encodeChunk, encodeChunkTotals, encodeInlineList, encodePack } from "../format/chunk-codec.ts";
 import { encodeExtentPage } from "../format/extent-codec.ts";
 import { encodeVolume } from "../format/inode-codec.ts";
+import { encodeLoggedRuns } from "../format/write-codec.ts";
 import type { RecordChange } from "../format/journal-codec.ts";
-import { chunkIdKey, chunkKey, extentsKey, inlineListKey, packKey, singleKey } from "../format/record-keys.ts";
-import type { ChunkRecord, ChunkTotals, ExtentPage, InlineList, PackRecord, VolumeRecord } from "../format/records.ts";
+import {
+  chunkIdKey,
+  chunkKey,
+  extentsKey,
+  inlineListKey,
+  loggedWritesKey,
+  packKey,
+  singleKey,
+} from "../format/record-keys.ts";
+import type {
+  ChunkRecord,
+  ChunkTotals,
+  ExtentPage,
+  InlineList,
+  LoggedRun,
+  PackRecord,
+  VolumeRecord,
+} from "../format/records.ts";
 import type { ChunkId, ChunkIdKey, Epoch, InodeNumber, PackId } from "../ids.ts";
 import type { BatchHistory } from "./batch-history.ts";
 import type { JournaledDatabase } from "./journaled-database.ts";
@@ -114,6 +131,18 @@ export class LevelFrozenBatch implements FrozenBatch {
     const isEmpty = list.chunks.length === 0;
     if (!isEmpty) encodeInlineList(this.#owner.writer, this.#epoch, list);
     this.#push(inlineListKey(list.list), !isEmpty);
+  }
+
+  putLoggedWrites(ino: InodeNumber, runs: readonly LoggedRun[]): number {
+    this.#requireOpen();
+    encodeLoggedRuns(this.#owner.writer, this.#epoch, runs);
+    this.#push(loggedWritesKey(ino, this.#volume.commit), true);
+    return this.#volume.commit;
+  }
+
+  deleteLoggedWrites(ino: InodeNumber, commit: number): void {
+    this.#requireOpen();
+    this.#push(loggedWritesKey(ino, commit), false);
   }
 
   commit(): MaybePromise<void> {

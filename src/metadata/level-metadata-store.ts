@@ -7,7 +7,15 @@ import { ByteWriter } from "../bytes.ts";
 import type { SealingEngine } from "../crypto/engine.ts";
 import { TcfsError, isTcfsError } from "../errors.ts";
 import { ALL_EXTENT_PAGES, liveKeyOf } from "../format/history-keys.ts";
-import { RECORD_KIND, allOfKind, chunkIdKey, cookieOfPrf, type RecordKind } from "../format/record-keys.ts";
+import {
+  RECORD_KIND,
+  allOfKind,
+  chunkIdKey,
+  commitOfKey,
+  cookieOfPrf,
+  inodeOfKey,
+  type RecordKind,
+} from "../format/record-keys.ts";
 import type {
   ChunkRecord,
   ChunkTotals,
@@ -16,6 +24,7 @@ import type {
   ExtentPage,
   InlineList,
   InodeRecord,
+  LoggedWrites,
   PackRecord,
   VolumeRecord,
 } from "../format/records.ts";
@@ -315,6 +324,28 @@ export class LevelMetadataStore implements MetadataStore, BatchOwner, AsyncDispo
   /** Those of the database. A damaged record is reported by a throw after all the others were given. */
   inlineLists(): AsyncGenerator<InlineList> {
     return this.#intactFirst("inlineList", (entry) => this.#reader.storedInlineList(entry));
+  }
+
+  async loggedWrites(): Promise<LoggedWrites[]> {
+    const range = allOfKind("loggedWrites");
+    const found: LoggedWrites[] = [];
+    for await (const entries of this.database.walk(range)) {
+      for (const entry of entries) found.push(this.#readLoggedWrites(entry));
+    }
+    const damage = this.database.damage.ofRange(range);
+    if (damage === undefined) return found;
+    this.#walkContext.onDamage(damage);
+    return found.map(({ ino, commit }) => ({ ino, commit, runs: undefined }));
+  }
+
+  #readLoggedWrites(entry: StoredEntry): LoggedWrites {
+    try {
+      return this.#reader.storedLoggedWrites(entry);
+    } catch (error) {
+      if (!isTcfsError(error, "TCFS_CORRUPT")) throw error;
+      this.#walkContext.onDamage(error);
+      return { ino: inodeOfKey(entry[0]), commit: commitOfKey(entry[0]), runs: undefined };
+    }
   }
 
   get dirtyRecordCount(): number {

@@ -11,6 +11,8 @@ import type {
   ExtentPage,
   InlineList,
   InodeRecord,
+  LoggedRun,
+  LoggedWrites,
   PackRecord,
   VolumeRecord,
 } from "../format/records.ts";
@@ -29,6 +31,9 @@ export interface FrozenBatch {
   putChunkTotals(totals: ChunkTotals): void;
   /** A list without chunks deletes the record. */
   putInlineList(list: InlineList): void;
+  /** Bytes written to a file, as they are. @returns The commit that holds them, to be named when they are deleted. */
+  putLoggedWrites(ino: InodeNumber, runs: readonly LoggedRun[]): number;
+  deleteLoggedWrites(ino: InodeNumber, commit: number): void;
   /** Records in the batch; 0 means that a commit would write nothing. */
   readonly recordCount: number;
   /** Make everything durable, all or nothing; then the frozen layer is gone. At once where the device is quick. */
@@ -75,6 +80,9 @@ export interface MetadataStore {
   getChunkTotals(): ChunkTotals | undefined;
   /** All lists of inline chunks of the database; few (they go as the chunks move to packs). */
   inlineLists(): AsyncIterable<InlineList>;
+
+  /** All logged writes of the database, in the order of inodes, then of commits. What cannot be read has no runs. */
+  loggedWrites(): Promise<LoggedWrites[]>;
 
   readonly snapshots: SnapshotStore;
 

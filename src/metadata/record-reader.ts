@@ -10,6 +10,7 @@ import { checkOrphan, decodeInode, decodeVolume } from "../format/inode-codec.ts
 import {
   chunkIdOfKey,
   chunkKey,
+  commitOfKey,
   cookieOfDentryKey,
   dentryKey,
   extentsKey,
@@ -26,9 +27,11 @@ import type {
   ExtentPage,
   InlineList,
   InodeRecord,
+  LoggedWrites,
   PackRecord,
   VolumeRecord,
 } from "../format/records.ts";
+import { decodeLoggedRuns } from "../format/write-codec.ts";
 import { decodeRollback, decodeSnapshot, type RollbackRecord, type SnapshotRecord } from "../format/snapshot-codec.ts";
 import type { ChunkId, InodeNumber, Name } from "../ids.ts";
 import type { StoredEntry } from "./database.ts";
@@ -113,6 +116,12 @@ export class RecordReader {
   storedPack(entry: StoredEntry): PackRecord {
     const pack = packIdOfKey(entry[0]);
     return decodePack(pack, this.#open(entry, "pack record", 0));
+  }
+
+  storedLoggedWrites(entry: StoredEntry): LoggedWrites {
+    const ino = inodeOfKey(entry[0]);
+    const runs = decodeLoggedRuns(ino, this.#open(entry, "logged writes of inode", ino));
+    return { ino, commit: commitOfKey(entry[0]), runs };
   }
 
   storedInlineList(entry: StoredEntry): InlineList {

@@ -46,6 +46,8 @@ export interface SnapshotStore {
    *   `RangeError` while another one is asked for.
    */
   request(wanted: WantedSnapshot): void;
+  /** Whether the next freeze takes one. */
+  readonly isRequested: boolean;
   /** The commit failed that was to take it: it is not to be. Nothing happens once it is durable. */
   withdraw(): void;
 

@@ -40,6 +40,14 @@ export class MemoryBatch implements FrozenBatch {
     });
   }
 
+  putLoggedWrites(): never {
+    throw new RangeError("chunk stores log no writes");
+  }
+
+  deleteLoggedWrites(): never {
+    throw new RangeError("chunk stores log no writes");
+  }
+
   putChunk(id: ChunkId, record: ChunkRecord): void {
     this.chunks.set(hex(id), record);
     this.changes.push(({ chunks }) => {

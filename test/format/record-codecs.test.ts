@@ -23,6 +23,7 @@ import {
   encodeOrphan,
   encodeVolume,
 } from "../../src/format/inode-codec.ts";
+import { decodeLoggedRuns, encodeLoggedRuns } from "../../src/format/write-codec.ts";
 import {
   anyChunkRecord,
   anyChunkTotals,
@@ -31,6 +32,7 @@ import {
   anyExtentPage,
   anyInlineList,
   anyInode,
+  anyLoggedRuns,
   anyPackRecord,
   anyVolume,
   anyXattrs,
@@ -59,6 +61,7 @@ const DECODERS: Record<string, (bytes: Uint8Array) => unknown> = {
   pack: (bytes) => decodePack(new Uint8Array(16) as never, bytes),
   totals: decodeChunkTotals,
   inlineList: (bytes) => decodeInlineList(1, bytes),
+  loggedRuns: (bytes) => decodeLoggedRuns(INO, bytes),
 };
 
 function decodesOrRefuses(decode: (bytes: Uint8Array) => unknown, bytes: Uint8Array): boolean {
@@ -104,6 +107,27 @@ describe("records", () => {
       encodeExtentPage(writer, epoch, page);
     });
     expect(decodeExtentPage(INO, 0, bytes)).toEqual(page);
+  });
+
+  test.prop([anyEpoch, anyLoggedRuns])("logged runs decode to what was encoded", (epoch, runs) => {
+    const bytes = encoded((writer) => {
+      encodeLoggedRuns(writer, epoch, runs);
+    });
+    expect(decodeLoggedRuns(INO, bytes)).toEqual(runs);
+  });
+
+  it("logged runs are the bytes of FORMAT.md §7.15's example", () => {
+    const runs = [{ page: 1, start: 6, bytes: Buffer.from("abc") }];
+    const bytes = encoded((writer) => {
+      encodeLoggedRuns(writer, 1 as never, runs);
+    });
+    expect(Buffer.from(bytes).toString("hex")).toBe("01000000" + "0100000000000000" + "060000" + "030000" + "616263");
+  });
+
+  it("a logged run that is empty or leaves its page is refused", () => {
+    const header = "01000000" + "0000000000000000";
+    for (const run of ["000000000000", "0000040100006f", "ffff030200006f6f"])
+      expect(() => decodeLoggedRuns(INO, Buffer.from(header + run, "hex"))).toThrow(/impossible run/);
   });
 
   test.prop([anyEpoch, anyChunkRecord])("a chunk record decodes to what was encoded", (epoch, record) => {

@@ -5,6 +5,7 @@ import { TcfsError } from "../../src/errors.ts";
 import { Committer } from "../../src/fs/committer.ts";
 import type { FileTable } from "../../src/fs/file-table.ts";
 import { COMMIT_DELAY_MS } from "../../src/fs/limits.ts";
+import { WriteLog } from "../../src/fs/write-log.ts";
 import type { MaybePromise } from "../../src/maybe-promise.ts";
 import type { MetadataStore } from "../../src/metadata/metadata-store.ts";
 import type { Clock } from "../../src/platform/clock.ts";
@@ -22,6 +23,7 @@ class Bench {
   /** What a batch's commit does. */
   write: () => MaybePromise<void> = () => undefined;
   onOutcome: (error: unknown) => void = () => undefined;
+  readonly log = new WriteLog();
   readonly committer: Committer;
 
   constructor() {
@@ -29,6 +31,7 @@ class Bench {
     const files = {
       heldBytes: 0,
       isLiveChanged: false,
+      log: this.log,
       freeze: () => ({ files: [], deleted: [] }),
       thaw: () => undefined,
     } as unknown as FileTable;
@@ -41,6 +44,7 @@ class Bench {
         this.live = 0;
         return { commit: () => this.write() };
       },
+      snapshots: { isRequested: false },
     } as unknown as MetadataStore;
     const chunks = {
       isDirty: false,

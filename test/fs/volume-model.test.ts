@@ -21,6 +21,7 @@ const LENGTHS = [1, 17, 4096, 65_536, 300 * KIB, 1024 * KIB + 3];
 const name = fc.constantFrom(...NAMES);
 const offset = fc.constantFrom(...OFFSETS);
 const lengthBytes = fc.constantFrom(...LENGTHS);
+const fewBytes = fc.constantFrom(1, 17, 4096, 30_000);
 const seed = fc.nat(255);
 
 const operation = fc.oneof(
@@ -46,6 +47,12 @@ const operation = fc.oneof(
   { weight: 1, arbitrary: fc.record({ kind: fc.constant("link" as const), name, other: name }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant("xattr" as const), name, seed }) },
   { weight: 2, arbitrary: fc.record({ kind: fc.constant("sync" as const) }) },
+  // Often enough for the log to hold several writes, of several files, when the next thing happens.
+  {
+    weight: 8,
+    arbitrary: fc.record({ kind: fc.constant("write" as const), name, offset, lengthBytes: fewBytes, seed }),
+  },
+  { weight: 6, arbitrary: fc.record({ kind: fc.constant("fsync" as const) }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant("collect" as const) }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant("reopen" as const) }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant("crash" as const) }) },
@@ -56,11 +63,11 @@ const shortage = fc.record({
   action: fc.constantFrom("write" as const, "create" as const),
   count: fc.integer({ min: 1, max: 4 }),
 });
-const begunSync = fc.record({ kind: fc.constant("begin" as const) });
+const begunSync = fc.record({ kind: fc.constantFrom("begin" as const, "beginFsync" as const) });
 const operationOnFullDisk = fc.oneof(
   { weight: 6, arbitrary: operation },
   { weight: 1, arbitrary: shortage },
-  { weight: 1, arbitrary: begunSync },
+  { weight: 2, arbitrary: begunSync },
 );
 type Operation = typeof operationOnFullDisk extends fc.Arbitrary<infer T> ? T : never;
 
@@ -101,6 +108,9 @@ class Run {
       case "sync":
         if (await hasRoom(operations.syncAll())) this.history = [this.model.digest()];
         return;
+      case "fsync":
+        if (await hasRoom(operations.sync(ROOT_INODE, caller))) this.history = [this.model.digest()];
+        return;
       case "collect":
         if (await hasRoom(this.vault.volume.collect(new AbortController().signal))) {
           this.history = [this.model.digest()];
@@ -108,6 +118,9 @@ class Run {
         return;
       case "begin":
         void hasRoom(operations.syncAll()).catch(() => undefined); // a crash may come before it ends
+        return;
+      case "beginFsync":
+        void hasRoom(operations.sync(ROOT_INODE, caller)).catch(() => undefined);
         return;
       case "full":
         this.vault.disk.fail(operation.action, "TCFS_STORE_FULL", operation.count);
@@ -290,7 +303,7 @@ describe("Volume", () => {
 
   it("agrees with the model over random histories, reopened and crashed", { timeout: 120_000 }, async () => {
     await fc.assert(
-      fc.asyncProperty(fc.array(operation, { minLength: 1, maxLength: 40 }), async (history) => {
+      fc.asyncProperty(fc.array(operation, { minLength: 1, maxLength: 60 }), async (history) => {
         await using vault = await TestVault.create();
         const run = new Run(vault);
         for (const step of history) await run.apply(step);

@@ -71,6 +71,7 @@ export function makeInode(ino: number, changes: Partial<InodeRecord> = {}): Inod
     entryCount: 0,
     parent: 0,
     hasXattrs: false,
+    hasLoggedWrites: false,
     symlinkTarget: undefined,
     ...changes,
   };

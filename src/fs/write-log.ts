@@ -1,0 +1,186 @@
+/**
+ * Small writes are made durable as they are (FORMAT.md §7.15): an fsync logs the bytes written since the last one and
+ * seals nothing; the next commit that stores what is in memory gives them chunks and deletes them from the log. Knows
+ * which bytes of the live generation the log lacks, and which records it holds.
+ */
+import { isTcfsError } from "../errors.ts";
+import type { InodeRecord, LoggedRun, LoggedWrites } from "../format/records.ts";
+import type { InodeNumber } from "../ids.ts";
+import type { FrozenBatch, MetadataStore } from "../metadata/metadata-store.ts";
+import { DataSource, type RunSource, walkRuns } from "./dirty-runs.ts";
+import type { FileData } from "./file-data.ts";
+import { INLINE_COMMIT_BYTES, MAX_LOGGED_PARTS } from "./limits.ts";
+
+/** Bytes of one page of a file, written and not yet logged. */
+interface Part {
+  readonly file: FileData;
+  readonly page: number;
+  start: number;
+  end: number;
+}
+
+type LogRecord = Pick<LoggedWrites, "ino" | "commit">;
+
+export class WriteLog {
+  #parts: Part[] = [];
+  #waitingBytes = 0;
+  #isBeyond = false;
+  readonly #records = new Map<InodeNumber, LogRecord[]>();
+  /** To be deleted with the next batch. */
+  #obsolete: LogRecord[] = [];
+  /** Left by a crash, of files whose logged writes are not all there. */
+  readonly #unusable = new Map<InodeNumber, LogRecord[]>();
+  #loggedBytes = 0;
+
+  /** Bytes written since the last time they were logged; meaningless if more changed than the log takes. */
+  get waitingBytes(): number {
+    return this.#waitingBytes;
+  }
+
+  /** Bytes logged since the last commit that stored everything. */
+  get loggedBytes(): number {
+    return this.#loggedBytes;
+  }
+
+  /** Whether the live generation has changes that only a commit of everything makes durable. */
+  get isBeyond(): boolean {
+    return this.#isBeyond;
+  }
+
+  /** Bytes were written to the live generation; they may be logged as what they are by then. */
+  note(file: FileData, page: number, start: number, end: number): void {
+    if (this.#isBeyond) return;
+    this.#waitingBytes += end - start;
+    const last = this.#parts.at(-1);
+    if (last?.file === file && last.page === page && last.end === start) last.end = end;
+    else this.#parts.push({ file, page, start, end });
+    if (this.#waitingBytes > INLINE_COMMIT_BYTES || this.#parts.length > MAX_LOGGED_PARTS) this.refuse();
+  }
+
+  /** Something else changed, or too much. */
+  refuse(): void {
+    this.#isBeyond = true;
+    this.#parts = [];
+  }
+
+  /** A file is gone that has nothing stored: so is what the log holds of it, with the next batch. */
+  drop(ino: InodeNumber): void {
+    this.#parts = this.#parts.filter(({ file }) => file.ino !== ino);
+    for (const records of [this.#records, this.#unusable]) {
+      this.#obsolete.push(...(records.get(ino) ?? []));
+      records.delete(ino);
+    }
+  }
+
+  /**
+   * What the log lacks, file by file. The bytes are borrowed: what is written to the files next changes them.
+   * @returns undefined where only a commit of everything can make it durable.
+   */
+  collect(): ReadonlyMap<InodeNumber, readonly LoggedRun[]> | undefined {
+    if (this.#isBeyond) return undefined;
+    const files = new Map<InodeNumber, LoggedRun[]>();
+    for (const part of this.#parts) {
+      const held = heldRuns(part);
+      if (held === undefined) return undefined;
+      const { ino } = part.file;
+      const runs = files.get(ino);
+      if (runs === undefined) files.set(ino, held);
+      else runs.push(...held);
+    }
+    return files;
+  }
+
+  /** Put what {@link collect} gave into a batch. If the batch fails, the same one has to be committed again first. */
+  put(files: ReadonlyMap<InodeNumber, readonly LoggedRun[]>, batch: FrozenBatch): void {
+    for (const [ino, runs] of files) {
+      if (this.#unusable.has(ino)) this.drop(ino); // the file has been replaced as a whole since
+      remember(this.#records, { ino, commit: batch.putLoggedWrites(ino, runs) });
+    }
+    this.#deleteObsolete(batch);
+    this.#loggedBytes += this.#waitingBytes;
+    this.#waitingBytes = 0;
+    this.#parts = [];
+  }
+
+  /** The live generation is frozen and its commit stores it: nothing of it is to be logged any more. */
+  restart(): void {
+    this.#parts = [];
+    this.#waitingBytes = 0;
+    this.#loggedBytes = 0;
+    this.#isBeyond = false;
+  }
+
+  /** The files that have logged writes. */
+  get inodes(): IterableIterator<InodeNumber> {
+    return this.#records.keys();
+  }
+
+  /** Put the deletion of everything logged into the batch that stores it. */
+  clear(batch: FrozenBatch): void {
+    this.#deleteObsolete(batch);
+    for (const records of this.#records.values()) deleteFrom(batch, records);
+    this.#records.clear();
+  }
+
+  #deleteObsolete(batch: FrozenBatch): void {
+    deleteFrom(batch, this.#obsolete);
+    this.#obsolete = [];
+  }
+
+  /**
+   * Lay the logged writes that a crash left over their files, as they were before it. A file of which not all can be
+   * read stays as it is: its inode says that writes are missing.
+   * @param open - Gives the file of an inode whose logged writes are all there.
+   */
+  replay(
+    writes: readonly LoggedWrites[],
+    metadata: Pick<MetadataStore, "getInode">,
+    open: (inode: InodeRecord) => FileData,
+  ): void {
+    const damaged = new Set(writes.filter(({ runs }) => runs === undefined).map(({ ino }) => ino));
+    for (const { ino, commit, runs = [] } of writes) {
+      const inode = readableInode(metadata, ino);
+      if (inode === null || inode?.hasLoggedWrites === false) this.#obsolete.push({ ino, commit });
+      else if (inode === undefined || damaged.has(ino)) remember(this.#unusable, { ino, commit });
+      else {
+        const file = open(inode);
+        for (const { page, start, bytes } of runs) file.write(page, start, bytes);
+        remember(this.#records, { ino, commit });
+      }
+    }
+    this.restart();
+  }
+}
+
+/** @returns undefined where not all of it is in memory. */
+function heldRuns({ file, page, start, end }: Part): LoggedRun[] | undefined {
+  const runs: LoggedRun[] = [];
+  let heldBytes = 0;
+  const take = (from: number, to: number, source: RunSource, sourceOffset: number): void => {
+    if (!(source instanceof DataSource)) return;
+    runs.push({ page, start: from, bytes: source.bytes.subarray(sourceOffset, sourceOffset + (to - from)) });
+    heldBytes += to - from;
+  };
+  walkRuns(file.live.pages.get(page), start, end, take, () => undefined);
+  return heldBytes === end - start ? runs : undefined;
+}
+
+/** @returns null where there is no such inode, undefined where it cannot be read. */
+function readableInode(metadata: Pick<MetadataStore, "getInode">, ino: InodeNumber): InodeRecord | null | undefined {
+  try {
+    return metadata.getInode(ino) ?? null;
+  } catch (error) {
+    if (isTcfsError(error, "TCFS_CORRUPT")) return undefined;
+    throw error;
+  }
+}
+
+function remember(records: Map<InodeNumber, LogRecord[]>, record: LogRecord): void {
+  const ofFile = records.get(record.ino);
+  if (ofFile === undefined) records.set(record.ino, [record]);
+  else ofFile.push(record);
+}
+
+function deleteFrom(batch: FrozenBatch, records: readonly LogRecord[]): void {
+  for (const { ino, commit } of records) batch.deleteLoggedWrites(ino, commit);
+}

@@ -1,0 +1,217 @@
+/** Logged writes: an fsync stores nothing, a crash finds everything, and what is lost is told. */
+import { afterEach, describe, expect, it, vi } from "vitest";
+import { MAX_LOG_BYTES } from "../../src/fs/limits.ts";
+import { type InodeNumber, type Name, ROOT_INODE } from "../../src/ids.ts";
+import type { LoggedWrites } from "../../src/format/records.ts";
+import { LevelMetadataStore } from "../../src/metadata/level-metadata-store.ts";
+import { TestVault } from "./fixtures/test-vault.ts";
+
+const caller = { uid: 0, gid: 0, pid: 1, onInterrupt: (): void => undefined };
+const first = "first" as Name;
+const second = "second" as Name;
+
+async function make(vault: TestVault, name: Name, content: string): Promise<InodeNumber> {
+  const request = { mode: 0o100644, umask: 0, deviceNumber: 0 };
+  const { ino } = await vault.volume.operations.makeNode(ROOT_INODE, name, request, caller);
+  await write(vault, ino, 0, content);
+  vault.volume.operations.forget(ino, 1);
+  return ino;
+}
+
+async function write(vault: TestVault, ino: InodeNumber, offset: number, content: string): Promise<void> {
+  const options = { clearSetId: false, sync: false };
+  await vault.volume.operations.write(ino, BigInt(offset), Buffer.from(content), options, caller);
+}
+
+async function fsync(vault: TestVault): Promise<void> {
+  await vault.volume.operations.sync(ROOT_INODE, caller);
+}
+
+async function contentOf(vault: TestVault, name: Name): Promise<string> {
+  const { operations } = vault.volume;
+  const found = await operations.lookup(ROOT_INODE, name);
+  if (found === undefined) return "missing";
+  const loan = await operations.read(found.ino, 0n, Number(found.lengthBytes), caller);
+  const content = Buffer.concat(loan.pieces).toString();
+  loan.release();
+  operations.forget(found.ino, 1);
+  return content;
+}
+
+async function storedChunks(vault: TestVault): Promise<number> {
+  let count = 0;
+  for await (const _ of vault.metadata.chunks()) count++;
+  return count;
+}
+
+/** What opening a vault finds of the log from now on. */
+function alterLog(alter: (writes: readonly LoggedWrites[]) => LoggedWrites[]): void {
+  const prototype = LevelMetadataStore.prototype as unknown as { loggedWrites: () => Promise<LoggedWrites[]> };
+  const original = prototype.loggedWrites;
+  vi.spyOn(prototype, "loggedWrites").mockImplementation(async function (this: unknown) {
+    return alter(await original.call(this as LevelMetadataStore));
+  });
+}
+
+afterEach(() => {
+  vi.restoreAllMocks();
+});
+
+describe("an fsync of little data", () => {
+  it("stores nothing, and a crash right after it loses nothing", async () => {
+    await using vault = await TestVault.create();
+    const ino = await make(vault, first, "one");
+    await fsync(vault);
+    await write(vault, ino, 1, "NE and more");
+    await make(vault, second, "two");
+    await fsync(vault);
+    expect(await storedChunks(vault)).toBe(0);
+    expect((await vault.metadata.loggedWrites()).map((writes) => writes.ino)).toHaveLength(3);
+    expect(vault.volume.statistics().heldBytes).toBe(0);
+    const { allocatedBytes } = vault.volume.statistics();
+    await vault.crash();
+    expect(await contentOf(vault, first)).toBe("oNE and more");
+    expect(await contentOf(vault, second)).toBe("two");
+    expect(vault.volume.statistics().allocatedBytes).toBe(allocatedBytes);
+    expect(await vault.metadata.loggedWrites()).toEqual([]); // opening has stored them
+    expect(await storedChunks(vault)).toBe(2);
+  });
+
+  it("with nothing new to log commits nothing", async () => {
+    await using vault = await TestVault.create();
+    await make(vault, first, "one");
+    await fsync(vault);
+    const { commit } = vault.metadata.volume;
+    await fsync(vault);
+    expect(vault.metadata.volume.commit).toBe(commit);
+  });
+
+  it("logs what other files got too: what is durable is a prefix", async () => {
+    await using vault = await TestVault.create();
+    await make(vault, first, "one");
+    const ino = await make(vault, second, "two");
+    await vault.volume.operations.sync(ino, caller);
+    await vault.crash();
+    expect(await contentOf(vault, first)).toBe("one");
+  });
+
+  it("is stored by the next commit, which leaves no log", async () => {
+    await using vault = await TestVault.create();
+    const ino = await make(vault, first, "one");
+    await fsync(vault);
+    expect(vault.metadata.getInode(ino)?.hasLoggedWrites).toBe(true);
+    await vault.volume.syncAll();
+    expect(vault.metadata.getInode(ino)?.hasLoggedWrites).toBe(false);
+    expect(await vault.metadata.loggedWrites()).toEqual([]);
+    expect(await storedChunks(vault)).toBe(1);
+    await vault.crash();
+    expect(await contentOf(vault, first)).toBe("one");
+  });
+
+  it("is in a snapshot taken after it, with no log", async () => {
+    await using vault = await TestVault.create();
+    const ino = await make(vault, first, "one");
+    await fsync(vault);
+    await vault.volume.snapshots.take("kept", "");
+    await write(vault, ino, 0, "ONE");
+    await fsync(vault);
+    await vault.crash();
+    const tree = vault.volume.snapshotOperations("kept");
+    const loan = await tree.read(ino, 0n, 10, caller);
+    expect(Buffer.concat(loan.pieces).toString()).toBe("one");
+    loan.release();
+    expect(await contentOf(vault, first)).toBe("ONE");
+    await vault.volume.snapshots.restore("kept");
+    expect(await vault.metadata.loggedWrites()).toEqual([]);
+    await vault.crash();
+    expect(await contentOf(vault, first)).toBe("one");
+  });
+
+  it("is stored by itself once the log has grown", async () => {
+    await using vault = await TestVault.create();
+    const ino = await make(vault, first, "");
+    const piece = "x".repeat(100_000);
+    for (let at = 0; at <= MAX_LOG_BYTES; at += piece.length) {
+      await write(vault, ino, at, piece);
+      await fsync(vault);
+    }
+    await fsync(vault); // waits for what is under way
+    expect((await vault.metadata.loggedWrites()).length).toBeLessThan(2);
+  });
+});
+
+describe("what cannot be logged", () => {
+  const changes: Record<string, (vault: TestVault, ino: InodeNumber) => unknown> = {
+    "a cut": (vault, ino) => vault.volume.operations.setAttributes(ino, { lengthBytes: 2n }, caller),
+    "a hole": (vault, ino) => vault.volume.operations.allocate(ino, 3, 0n, 2n, caller),
+    "allocated room": (vault, ino) => vault.volume.operations.allocate(ino, 0, 0n, 4096n, caller),
+    "much data": (vault, ino) => write(vault, ino, 0, "y".repeat(200_000)),
+  };
+  it.each(Object.entries(changes))("%s has everything stored by the next fsync", async (_what, change) => {
+    await using vault = await TestVault.create();
+    const ino = await make(vault, first, "one");
+    await fsync(vault);
+    await change(vault, ino);
+    const expected = await contentOf(vault, first);
+    await fsync(vault);
+    expect(await vault.metadata.loggedWrites()).toEqual([]);
+    await vault.crash();
+    expect(await contentOf(vault, first)).toBe(expected);
+  });
+});
+
+describe("a file that is gone", () => {
+  it("takes its log with it at the next fsync, and nothing has to be stored for that", async () => {
+    await using vault = await TestVault.create();
+    await make(vault, first, "one");
+    await fsync(vault);
+    await vault.volume.operations.unlink(ROOT_INODE, first, caller);
+    await fsync(vault);
+    expect(await vault.metadata.loggedWrites()).toEqual([]);
+    expect(await storedChunks(vault)).toBe(0);
+    await vault.crash();
+    expect(await contentOf(vault, first)).toBe("missing");
+    expect(vault.volume.statistics().allocatedBytes).toBe(0);
+  });
+});
+
+describe("a log that is damaged", () => {
+  it("makes the file answer EIO, not older bytes; all else is there, and the file can be removed", async () => {
+    await using vault = await TestVault.create();
+    const ino = await make(vault, first, "one");
+    await vault.volume.syncAll();
+    await write(vault, ino, 0, "ONE");
+    const other = await make(vault, second, "two");
+    await fsync(vault);
+    alterLog((writes) => writes.map((write) => (write.ino === ino ? { ...write, runs: undefined } : write)));
+    await vault.crash();
+    await expect(contentOf(vault, first)).rejects.toMatchObject({ code: "TCFS_CORRUPT" });
+    await expect(write(vault, ino, 0, "new")).rejects.toMatchObject({ code: "TCFS_CORRUPT" });
+    await write(vault, other, 3, "!");
+    await fsync(vault);
+    await vault.crash();
+    await expect(contentOf(vault, first)).rejects.toMatchObject({ code: "TCFS_CORRUPT" });
+    expect(await contentOf(vault, second)).toBe("two!");
+    vi.restoreAllMocks();
+    alterLog(() => []);
+    await vault.crash();
+    await expect(contentOf(vault, first)).rejects.toMatchObject({ code: "TCFS_CORRUPT" });
+    await vault.volume.operations.unlink(ROOT_INODE, first, caller);
+    await vault.reopen();
+    expect(await contentOf(vault, first)).toBe("missing");
+  });
+
+  it("is left alone where its inode was replaced by another state", async () => {
+    await using vault = await TestVault.create();
+    const ino = await make(vault, first, "one");
+    await vault.volume.snapshots.take("kept", "");
+    await write(vault, ino, 0, "ONE");
+    await fsync(vault);
+    alterLog((writes) => writes.map((write) => ({ ...write, runs: undefined })));
+    await vault.crash();
+    await vault.volume.snapshots.restore("kept");
+    expect(await contentOf(vault, first)).toBe("one");
+    await vault.crash();
+    expect(await contentOf(vault, first)).toBe("one");
+  });
+});
