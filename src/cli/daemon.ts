@@ -1,6 +1,7 @@
 /** The daemon's main: takes its orders and the key from the command that started it, serves one mount, ends with it. */
 import { writeFileSync } from "node:fs";
 import { Socket } from "node:net";
+import { setFlagsFromString } from "node:v8";
 import { SecretKey } from "../crypto/secret-key.ts";
 import { failureReply } from "./control-protocol.ts";
 import type { ControlReply } from "./control-protocol.ts";
@@ -11,7 +12,14 @@ import type { LaunchRequest } from "./launch-protocol.ts";
 import { serveMount } from "./serve-mount.ts";
 import { logPath } from "./vault-paths.ts";
 
+/**
+ * How much garbage V8 lets the heap grow by between full collections, in percent of what is in use. Left alone it takes
+ * up to three times that, since it may use gigabytes.
+ */
+const HEAP_GROWTH_PERCENT = 40;
+
 hardenProcess();
+setFlagsFromString(`--heap-growing-percent=${HEAP_GROWTH_PERCENT}`);
 const channel = new Socket({ fd: LAUNCH_FD, readable: true, writable: true });
 channel.on("error", () => undefined); // the command is gone: its end of the channel says so below
 const { request, key } = await receiveLaunch(channel);

@@ -19,6 +19,9 @@ import { logPath } from "./vault-paths.ts";
 const MIN_THREADS = 6;
 const MAX_THREADS = 16;
 
+/** Each thread that allocates would get a heap of glibc's of its own, which keeps what it once held. */
+const MALLOC_ARENAS = 2;
+
 /** util-linux; sets the limit and then becomes the daemon (same pid), since Node cannot set it for itself. */
 const PRLIMIT_PATHS = ["/usr/bin/prlimit", "/bin/prlimit"];
 
@@ -62,7 +65,11 @@ function spawnDaemon(request: LaunchRequest, settings: Settings): ChildProcess {
       cwd: "/",
       detached: !isForeground,
       stdio: ["ignore", isForeground ? "inherit" : "ignore", errors ?? (isForeground ? "inherit" : "ignore"), "pipe"],
-      env: { ...settings.daemonEnvironment, UV_THREADPOOL_SIZE: String(threadCount()) },
+      env: {
+        ...settings.daemonEnvironment,
+        UV_THREADPOOL_SIZE: String(threadCount()),
+        MALLOC_ARENA_MAX: String(MALLOC_ARENAS),
+      },
     });
   } finally {
     if (errors !== undefined) closeSync(errors);

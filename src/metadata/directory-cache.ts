@@ -8,12 +8,15 @@ import type { DirectoryEntryRecord } from "../format/records.ts";
 import type { InodeNumber, Name } from "../ids.ts";
 
 /** Estimated bytes of one entry: object, name, cookie, places in map and array. */
-const ENTRY_BYTES = 180;
+export const ENTRY_BYTES = 180;
 const NODE_BYTES = 400;
 /** A directory may take this share of the cache, unless it is the one large directory listed last. */
 const LARGE_SHARE = 1 / 4;
 /** Up to so many changes are put into a listing one by one; more are merged in one pass. */
 const SPLICE_LIMIT = 32;
+/** With more than this, and this share of the listing, a listing does not wait for its next reader to take them in. */
+const HELD_CHANGES = 4096;
+const HELD_CHANGES_SHARE = 1 / 4;
 
 /** An entry whose cookie may not be computed yet: only a listing needs it. */
 export class CachedDentry implements DirectoryEntryRecord {
@@ -83,7 +86,7 @@ export class DirectoryCache {
     const node = this.#node(directory) ?? this.#add(directory, newNode(false));
     if (dentry === null && node.isComplete) node.names.delete(name);
     else node.names.set(name, dentry);
-    if (node.sorted !== undefined) node.changed.add(name);
+    if (node.sorted !== undefined) this.#noteChanged(directory, node, node.sorted, name);
     this.#grow(directory, node);
   }
 
@@ -183,6 +186,14 @@ export class DirectoryCache {
       else this.#makeLarge(directory, node);
     }
     this.#turn();
+  }
+
+  /** Names that come and go must not pile up in a directory that nobody lists again. */
+  #noteChanged(directory: InodeNumber, node: DirectoryNode, sorted: CachedDentry[], name: Name): void {
+    node.changed.add(name);
+    if (node.changed.size > HELD_CHANGES + sorted.length * HELD_CHANGES_SHARE) {
+      this.#applyChanges(directory, node, sorted);
+    }
   }
 
   #exceedsShare(node: DirectoryNode): boolean {

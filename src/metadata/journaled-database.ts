@@ -22,6 +22,8 @@ import { PendingRecords, type WalkOverlay } from "./pending-records.ts";
 
 /** Pending records that a walk is laid under without storing them first. */
 const OVERLAID_RECORDS = 4096;
+/** With more pending records the database follows at once: small ones take far more memory than room in the journal. */
+const MAX_PENDING_RECORDS = 24_576;
 /** One batch of the database while it follows; the requests between two of them do not wait for more. */
 const FOLLOWING_BATCH_RECORDS = 256;
 
@@ -173,7 +175,8 @@ export class JournaledDatabase {
     const encoded = encodeChanges(changes, plainBytes);
     return andThen(this.#journal.append(commit, encoded.plain), () => {
       this.#add(commit, encoded.changes);
-      if (this.#journal.isOtherWaiting) this.#follow().catch(() => undefined); // told to onLag
+      if (this.#journal.isOtherWaiting || this.#pending.count > MAX_PENDING_RECORDS)
+        this.#follow().catch(() => undefined); // told to onLag
     });
   }
 

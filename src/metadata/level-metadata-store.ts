@@ -92,7 +92,7 @@ const XATTR_SHARE = 0.05;
 
 /* Estimated bytes of cached objects with their places in the maps (test/metadata measures them). */
 const ABSENT_BYTES = 80;
-const INODE_BYTES = 350;
+export const INODE_BYTES = 350;
 const EXTENT_BYTES = 64;
 const DISTINCT_CHUNK_BYTES = 180;
 const CHUNK_RECORD_BYTES = 600;

@@ -130,6 +130,18 @@ describe("a commit", () => {
     expect(vault.lags).toEqual([]);
   });
 
+  test("of very many small records has the database follow long before the journal turns: they take memory", async () => {
+    const vault = await openVault();
+    const removeNames = async (round: number): Promise<void> => {
+      for (let index = 0; index < 6000; index++) vault.store.deleteDentry(ROOT, name(`r${round}-${index}`));
+      await commit(vault.store.freeze());
+    };
+    for (let round = 0; round < 4; round++) await removeNames(round);
+    expect(vault.level.batches).toBe(0);
+    await removeNames(4);
+    expect(vault.level.batches).toBeGreaterThan(0);
+  });
+
   test("is left out when it was torn, and the one before it is there", async () => {
     const vault = await openVault();
     await commitSmall(vault, 2, 1);
