@@ -13,7 +13,8 @@ import type { MetadataStore } from "../metadata/metadata-store.ts";
 import { DataSource, HOLE, type RunSource, ZERO } from "./dirty-runs.ts";
 import { type FileData, visitExtents } from "./file-data.ts";
 import { type FileTable, requireWrites } from "./file-table.ts";
-import { MAX_FILE_BYTES, MAX_SCANNED_PAGES } from "./limits.ts";
+import { MAX_FILE_BYTES, MAX_SCANNED_PAGES, STEP_PAGES } from "./limits.ts";
+import type { Pause } from "./steps.ts";
 import { StreamSealer } from "./stream-sealer.ts";
 
 const PAGE_BITS = BigInt(Math.log2(EXTENT_PAGE_BYTES));
@@ -203,20 +204,43 @@ export class Contents {
     this.#metadata.volume.allocatedBytes += bytes;
   }
 
-  /** Set the length: bytes past a shorter one are gone, up to a longer one they are a hole. */
-  truncate(inode: InodeRecord, lengthBytes: bigint): void | Promise<void> {
+  /**
+   * Set the length: bytes past a shorter one are gone, up to a longer one they are a hole. All at once, after a search
+   * in steps where much is cut off.
+   */
+  truncate(inode: InodeRecord, lengthBytes: bigint, pause: Pause): void | Promise<void> {
     if (lengthBytes >= inode.lengthBytes) {
       inode.lengthBytes = lengthBytes;
       return;
     }
-    if (lengthBytes > 0n && endPageOf(inode.lengthBytes) - pageOf(lengthBytes) > MAX_SCANNED_PAGES) {
-      return this.#storedPages(inode, lengthBytes, inode.lengthBytes).then((pages) => {
-        const present = this.#present(inode.ino);
-        if (lengthBytes < present.lengthBytes) this.#cut(present, lengthBytes, pages);
-        this.#metadata.putInode(present);
-      });
+    const first = pageOf(lengthBytes);
+    const end = endPageOf(inode.lengthBytes);
+    if (lengthBytes > 0n && end - first > MAX_SCANNED_PAGES) return this.#cutSearched(inode.ino, lengthBytes, pause);
+    const pages = lengthBytes === 0n ? [] : Array.from({ length: end - first }, (_, index) => first + index);
+    const cutBytes = lengthBytes === 0n ? inode.allocatedBytes : this.#occupiedBytes(inode, lengthBytes, pages);
+    this.#cut(inode, lengthBytes, cutBytes);
+  }
+
+  async #cutSearched(ino: InodeNumber, lengthBytes: bigint, pause: Pause): Promise<void> {
+    for (;;) {
+      const { allocatedBytes, lengthBytes: lengthBefore } = this.#present(ino);
+      if (lengthBytes >= lengthBefore) break;
+      let cutBytes = 0;
+      const pages = await this.#storedPages(ino, lengthBytes, lengthBefore);
+      for (let from = 0; from < pages.length; from += STEP_PAGES) {
+        if (from > 0) await pause();
+        cutBytes += this.#occupiedBytes(this.#present(ino), lengthBytes, pages.slice(from, from + STEP_PAGES));
+      }
+      const present = this.#present(ino);
+      // The kernel lets nobody else at the file, unless the caller was killed meanwhile: then it is counted again.
+      if (present.allocatedBytes !== allocatedBytes || present.lengthBytes !== lengthBefore) continue;
+      this.#cut(present, lengthBytes, cutBytes);
+      this.#metadata.putInode(present);
+      return;
     }
-    this.#cut(inode, lengthBytes, undefined);
+    const grown = this.#present(ino);
+    grown.lengthBytes = lengthBytes;
+    this.#metadata.putInode(grown);
   }
 
   /** After an await: the record may have left the cache and come back as another object. Put it in the same step. */
@@ -226,50 +250,51 @@ export class Contents {
     return inode;
   }
 
-  #cut(inode: InodeRecord, lengthBytes: bigint, pages: readonly number[] | undefined): void {
+  /** Bytes that some pages occupy at or after an offset. @throws TcfsError `TCFS_CORRUPT` if one cannot be read. */
+  #occupiedBytes(inode: InodeRecord, offset: bigint, pages: readonly number[]): number {
     const file = this.#files.open(inode);
-    const endPage = endPageOf(inode.lengthBytes);
-    const page = pageOf(lengthBytes);
-    const rest = restOf(lengthBytes);
-    if (lengthBytes === 0n) {
-      this.#occupy(inode, -inode.allocatedBytes);
-    } else {
-      let cutBytes = 0; // taken off at once, and only if every page can be read
-      const each = (number: number): void => {
-        cutBytes += file.occupiedBytes(number, number === page ? rest : 0, EXTENT_PAGE_BYTES);
-      };
-      if (pages !== undefined) pages.forEach(each);
-      else for (let number = page; number < endPage; number++) each(number);
-      this.#occupy(inode, -cutBytes);
+    let bytes = 0;
+    for (const page of pages) {
+      bytes += file.occupiedBytes(page, page === pageOf(offset) ? restOf(offset) : 0, EXTENT_PAGE_BYTES);
     }
+    return bytes;
+  }
+
+  #cut(inode: InodeRecord, lengthBytes: bigint, cutBytes: number): void {
+    const file = this.#files.open(inode);
+    this.#occupy(inode, -cutBytes);
     file.noteRearranged();
-    file.live.cut(page, rest, endPage);
+    file.live.cut(pageOf(lengthBytes), restOf(lengthBytes), endPageOf(inode.lengthBytes));
     inode.lengthBytes = lengthBytes;
   }
 
   /** Pages in a byte range that hold anything, in any layer; ascending. */
-  async #storedPages(inode: InodeRecord, from: bigint, to: bigint): Promise<number[]> {
+  async #storedPages(ino: InodeNumber, from: bigint, to: bigint): Promise<number[]> {
     const first = pageOf(from);
     const last = endPageOf(to);
-    const pages = new Set(await this.#metadata.extentPages(inode.ino, first, last));
-    const file = this.#files.find(inode.ino);
+    const pages = new Set(await this.#metadata.extentPages(ino, first, last));
+    const file = this.#files.find(ino);
     for (const layer of [file?.live, file?.frozen]) {
       for (const page of layer?.pages.keys() ?? []) if (page >= first && page < last) pages.add(page);
     }
     return [...pages].sort((a, b) => a - b);
   }
 
-  /** Make a range a hole; the length stays. The range is within the file. */
-  punch(inode: InodeRecord, offset: bigint, lengthBytes: bigint): void | Promise<void> {
+  /** Make a range a hole, in steps where it is large; the length stays. The range is within the file. */
+  punch(inode: InodeRecord, offset: bigint, lengthBytes: bigint, pause: Pause): void | Promise<void> {
     const end = offset + lengthBytes;
-    if (endPageOf(end) - pageOf(offset) > MAX_SCANNED_PAGES) {
-      return this.#storedPages(inode, offset, end).then((pages) => {
-        const present = this.#present(inode.ino);
-        this.#punchPages(present, offset, end, pages);
-        this.#metadata.putInode(present);
-      });
-    }
+    if (endPageOf(end) - pageOf(offset) > STEP_PAGES) return this.#punchSearched(inode.ino, offset, end, pause);
     this.punchSmall(inode, offset, lengthBytes);
+  }
+
+  async #punchSearched(ino: InodeNumber, offset: bigint, end: bigint, pause: Pause): Promise<void> {
+    const pages = await this.#storedPages(ino, offset, end);
+    for (let from = 0; from < pages.length; from += STEP_PAGES) {
+      if (from > 0) await pause();
+      const present = this.#present(ino);
+      this.#punchPages(present, offset, end, pages.slice(from, from + STEP_PAGES));
+      this.#metadata.putInode(present);
+    }
   }
 
   /** The same for a range that the caller bounds, at once. */
@@ -292,7 +317,7 @@ export class Contents {
     }
   }
 
-  /** Give every hole in a range allocated zeros. The range is within the file and no larger than the disk. */
+  /** Give every hole in a range allocated zeros, at once. The range is within the file; the caller bounds it. */
   allocate(inode: InodeRecord, offset: bigint, lengthBytes: bigint): void {
     const file = this.#files.open(inode);
     file.noteRearranged();
@@ -379,7 +404,7 @@ export class Contents {
 
   /** @returns undefined if the file ends first. */
   async #find(inode: InodeRecord, offset: bigint, whence: "data" | "hole"): Promise<bigint | undefined> {
-    const pages = await this.#storedPages(inode, offset, inode.lengthBytes);
+    const pages = await this.#storedPages(inode.ino, offset, inode.lengthBytes);
     let expected = pageOf(offset);
     for (const page of pages) {
       if (whence === "hole" && page > expected) break;

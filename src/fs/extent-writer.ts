@@ -1,4 +1,5 @@
 /** From a frozen generation, all of it sealed, to the extent pages that a commit stores (FORMAT.md §7). */
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { isTcfsError } from "../errors.ts";
 import { EXTENT_PAGE_BYTES, type Extent, type ExtentPage } from "../format/records.ts";
 import { ZERO_CHUNK } from "../format/zero-chunk.ts";
@@ -8,7 +9,7 @@ import type { FrozenBatch, MetadataStore } from "../metadata/metadata-store.ts";
 import { DataSource, HOLE, type RunSource, ZERO, walkRuns } from "./dirty-runs.ts";
 import type { FileData } from "./file-data.ts";
 import type { DeletedFile } from "./file-table.ts";
-import { MAX_SCANNED_PAGES } from "./limits.ts";
+import { MAX_BLIND_PAGES, MAX_SCANNED_PAGES, STEP_PAGES } from "./limits.ts";
 import type { Overlay } from "./overlay.ts";
 
 /** Told of each page that a commit stores. */
@@ -63,14 +64,44 @@ function removePages(
   metadata: MetadataStore,
   batch: FrozenBatch,
 ): MaybePromise<void> {
-  if (to - from > MAX_SCANNED_PAGES) {
-    return metadata.extentPages(ino, from, to).then((pages) => {
-      for (const page of pages) if (except?.pages.has(page) !== true) batch.putExtentPage(ino, page, []);
-    });
-  }
+  if (to - from > MAX_SCANNED_PAGES) return removeSearched(ino, from, to, except, metadata, batch);
   for (let page = from; page < to; page++) {
     if (except?.pages.has(page) === true) continue;
     if (mayHold(metadata, ino, page)) batch.putExtentPage(ino, page, []);
+  }
+}
+
+async function removeSearched(
+  ino: InodeNumber,
+  from: number,
+  to: number,
+  except: Overlay | undefined,
+  metadata: MetadataStore,
+  batch: FrozenBatch,
+): Promise<void> {
+  let count = 0;
+  for (const page of await pagesToRemove(ino, from, to, except, metadata)) {
+    if (except?.pages.has(page) === true) continue;
+    batch.putExtentPage(ino, page, []);
+    if (++count % STEP_PAGES === 0) await nextTurn();
+  }
+}
+
+/** Where the search meets damage: all pages that there may be. It must not stop what everybody else changed. */
+async function pagesToRemove(
+  ino: InodeNumber,
+  from: number,
+  to: number,
+  except: Overlay | undefined,
+  metadata: MetadataStore,
+): Promise<Iterable<number>> {
+  try {
+    return await metadata.extentPages(ino, from, to);
+  } catch (error) {
+    if (!isTcfsError(error, "TCFS_CORRUPT")) throw error;
+    if (to - from <= MAX_BLIND_PAGES) return Array.from({ length: to - from }, (_, index) => from + index);
+    if (except === undefined) return []; // of a deleted inode, whose number is never used again: they only take room
+    throw error;
   }
 }
 

@@ -40,6 +40,15 @@ export const SEALS_IN_FLIGHT = 2;
 /** Pages that an operation looks at one by one; above, the stored ones are listed first. */
 export const MAX_SCANNED_PAGES = 4096;
 
+/** Pages (256 MiB) that one step of a large change handles before other requests have their turn: some ten milliseconds. */
+export const STEP_PAGES = 1024;
+
+/** Steps after which a large change waits for a commit, which handles all changed pages at once. */
+export const STEPS_PER_COMMIT = 4;
+
+/** Pages of a file that are deleted without knowing whether they are there: where that cannot be found out. */
+export const MAX_BLIND_PAGES = 131_072;
+
 /** Room on the vault's disk that users never get: commits, deletions and LevelDB (two logs and a table) need it. */
 export const RESERVED_BYTES = 48 * 1024 * 1024;
 

@@ -32,6 +32,7 @@ import type {
 } from "./operations.ts";
 import { ReadAhead } from "./read-ahead.ts";
 import type { SpaceGuard } from "./space-guard.ts";
+import { inSteps, pausesFor } from "./steps.ts";
 import type { Xattrs } from "./xattrs.ts";
 
 /** What one change of metadata may take on the disk, generously. */
@@ -85,11 +86,20 @@ export class VolumeOperations implements FileSystemOperations {
     this.#checkWritable();
     const admission = bytes === 0 ? undefined : space.admit(bytes);
     if (admission === undefined && !committer.isOverfull && metadata.dirtyRecordCount < MAX_WAITING_RECORDS) {
-      const result = action();
-      committer.noteChange();
-      return result;
+      return this.#noted(action());
     }
     return this.#changeLater(admission, action);
+  }
+
+  /** See to the commit of a change made; of one that goes on, now and at its end. */
+  #noted<T>(result: T): T {
+    const { committer } = this.#parts;
+    committer.noteChange();
+    if (!(result instanceof Promise)) return result;
+    return result.then((value: unknown) => {
+      committer.noteChange();
+      return value;
+    }) as T;
   }
 
   async #changeLater<T>(admission: Promise<void> | undefined, action: () => T): Promise<T> {
@@ -101,9 +111,7 @@ export class VolumeOperations implements FileSystemOperations {
       await committer.room();
     }
     this.#checkWritable();
-    const result = action();
-    committer.noteChange();
-    return result;
+    return this.#noted(action());
   }
 
   #checkWritable(): void {
@@ -131,15 +139,15 @@ export class VolumeOperations implements FileSystemOperations {
     return attributesOf(this.#parts.inodes.get(ino));
   }
 
-  setAttributes(ino: InodeNumber, changes: AttributeChanges): MaybePromise<Attributes> {
-    const { inodes, contents } = this.#parts;
+  setAttributes(ino: InodeNumber, changes: AttributeChanges, caller: Caller): MaybePromise<Attributes> {
+    const { inodes, contents, committer } = this.#parts;
     return this.#change(changes.lengthBytes === undefined ? 0 : CHANGE_BYTES, () => {
       const inode = inodes.get(ino);
       if (changes.lengthBytes === undefined) return this.#applyChanges(inode, changes);
       if (isDirectoryMode(inode.mode)) throw new TcfsError("TCFS_IS_DIRECTORY", "truncate of a directory");
       if (!isRegularMode(inode.mode)) throw new TcfsError("TCFS_INVALID", "truncate of a special file");
       if (changes.lengthBytes > MAX_FILE_BYTES) throw new TcfsError("TCFS_FILE_TOO_LARGE", "file too large");
-      const cut = contents.truncate(inode, changes.lengthBytes);
+      const cut = contents.truncate(inode, changes.lengthBytes, pausesFor(caller, committer));
       if (cut === undefined) return this.#applyChanges(inode, changes);
       return cut.then(() => this.#applyChanges(inodes.get(ino), changes));
     }) as MaybePromise<Attributes>;
@@ -325,20 +333,22 @@ export class VolumeOperations implements FileSystemOperations {
     if (lengthBytes > BigInt(this.#parts.space.space.availableBytes)) {
       throw new TcfsError("TCFS_STORE_FULL", "the range is larger than the free space");
     }
-    const allocated = this.#change(CHANGE_BYTES, () => {
-      const { contents, inodes } = this.#parts;
-      const inode = this.#regular(ino);
-      const end = offset + lengthBytes;
-      if (!keepsLength && end > inode.lengthBytes) inode.lengthBytes = end;
-      const within = min(end, inode.lengthBytes) - offset;
-      if (within > 0n) {
-        if (kind === FALLOC_ZERO_RANGE) contents.punchSmall(inode, offset, within);
-        contents.allocate(inode, offset, within);
-      }
-      this.#dropPrivileges(inode, caller);
-      inodes.touchContents(inode);
-    });
-    return this.#afterNotice(allocated);
+    const allocateStep = (start: bigint, stepBytes: bigint): MaybePromise<void> =>
+      this.#change(CHANGE_BYTES, () => {
+        const { contents, inodes } = this.#parts;
+        const inode = this.#regular(ino);
+        const end = start + stepBytes;
+        if (!keepsLength && end > inode.lengthBytes) inode.lengthBytes = end;
+        const within = min(end, inode.lengthBytes) - start;
+        if (within > 0n) {
+          if (kind === FALLOC_ZERO_RANGE) contents.punchSmall(inode, start, within);
+          contents.allocate(inode, start, within);
+        }
+        this.#dropPrivileges(inode, caller);
+        inodes.touchContents(inode);
+      });
+    const pause = pausesFor(caller, this.#parts.committer);
+    return this.#afterNotice(inSteps({ offset, lengthBytes }, pause, allocateStep));
   }
 
   /**
@@ -372,7 +382,7 @@ export class VolumeOperations implements FileSystemOperations {
 
   #punch(ino: InodeNumber, offset: bigint, lengthBytes: bigint, caller: Caller): MaybePromise<void> {
     const punched = this.#change(0, () => {
-      const { contents, inodes } = this.#parts;
+      const { contents, inodes, committer } = this.#parts;
       const inode = this.#regular(ino);
       const within = min(offset + lengthBytes, inode.lengthBytes) - offset;
       const touch = (): void => {
@@ -380,7 +390,8 @@ export class VolumeOperations implements FileSystemOperations {
         this.#dropPrivileges(punched, caller);
         inodes.touchContents(punched);
       };
-      const punching = within > 0n ? contents.punch(inode, offset, within) : undefined;
+      const pause = pausesFor(caller, committer);
+      const punching = within > 0n ? contents.punch(inode, offset, within, pause) : undefined;
       return punching === undefined ? touch() : punching.then(touch);
     }) as MaybePromise<void>;
     return this.#afterNotice(punched);
