@@ -4,11 +4,12 @@
  */
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
-import { O_CREAT, O_EXCL, O_RDONLY, O_RDWR, O_WRONLY } from "../posix/constants.ts";
+import { O_CREAT, O_EXCL, O_RDONLY, O_RDWR, O_WRONLY, S_IFDIR, S_IFMT } from "../posix/constants.ts";
 import { CallError, errnoOf, type Driver } from "../posix/driver.ts";
 import { sleep } from "../support/run.ts";
 import { Model, type TreeDescription } from "./model.ts";
-import { bytesOf, type Operation, type TreePath } from "./operations.ts";
+import { bytesOf, type Operation, type SnapshotAction, type SnapshotOperation, type TreePath } from "./operations.ts";
+import { answerOf, Snapshots, type Moment, type SnapshotCommands } from "./snapshots.ts";
 import { difference, readTree } from "./tree.ts";
 
 export interface Subject extends AsyncDisposable {
@@ -18,6 +19,20 @@ export interface Subject extends AsyncDisposable {
   crash(): Promise<void>;
   /** Mount, if it is not mounted: after `crash`, or after a mount that failed. */
   recover(): Promise<void>;
+  /** Undefined: it has none. */
+  readonly snapshots: SnapshotCommands | undefined;
+}
+
+export interface HistoryOptions {
+  readonly subject: Subject;
+  readonly driver: Driver;
+  /** Of the directory at the mount's root that the history has for itself; made by `run`. */
+  readonly name: string;
+}
+
+interface Held {
+  readonly fd: number;
+  readonly ino: bigint;
 }
 
 const PIECE_BYTES = 2 ** 20;
@@ -26,17 +41,19 @@ export class History {
   readonly #subject: Subject;
   readonly #driver: Driver;
   readonly #directory: string;
+  readonly #snapshots: Snapshots | undefined;
   #model = new Model();
-  readonly #held = new Map<number, number>();
+  readonly #held = new Map<number, Held>();
   /** The model after each operation since the last sync, the oldest first. */
   #states: TreeDescription[] = [];
   #done = 0;
 
-  /** @param directory - On the subject; made by `run`. */
-  constructor(subject: Subject, driver: Driver, directory: string) {
+  constructor({ subject, driver, name }: HistoryOptions) {
     this.#subject = subject;
     this.#driver = driver;
-    this.#directory = directory;
+    this.#directory = join(subject.mountPoint, name);
+    const commands = subject.snapshots;
+    this.#snapshots = commands && new Snapshots(commands, driver, subject.mountPoint, name);
   }
 
   /** @throws Error at the first disagreement. */
@@ -44,15 +61,24 @@ export class History {
     await this.#subject.recover();
     await mkdir(this.#directory);
     await this.#sync([]);
+    await this.#forgetAll();
     try {
       for (const operation of operations) {
         await this.#step(operation);
         this.#done++;
       }
       await this.#check();
+      await this.#inOperation(this.#snapshots?.checkAll());
     } finally {
       await this.#releaseAll();
     }
+  }
+
+  /** What an earlier history left. */
+  async #forgetAll(): Promise<void> {
+    const commands = this.#snapshots?.commands;
+    const names = (await commands?.list()) ?? [];
+    if (names.length > 0) await commands?.forget(names);
   }
 
   async #step(operation: Operation): Promise<void> {
@@ -65,14 +91,124 @@ export class History {
         await this.#releaseAll();
         await this.#subject.remount();
         this.#states = [this.#model.describe()];
+        await this.#inOperation(this.#snapshots?.requireNames(this.#snapshots.names));
         return this.#check();
       case "kill":
         return this.#crash();
       case "killDuring":
         return this.#crashDuring(operation.operation, operation.delayMs);
+      case "takeSnapshot":
+      case "forgetSnapshot":
+      case "restore":
+      case "undo":
+      case "takeDuring":
+      case "readSnapshot":
+      case "diff":
+      case "killDuringSnapshot":
+        if (this.#snapshots === undefined) throw new RangeError("the subject has no snapshots");
+        return this.#inOperation(this.#stepOnSnapshots(operation, this.#snapshots));
       default:
         return this.#change(operation);
     }
+  }
+
+  async #stepOnSnapshots(operation: SnapshotOperation, snapshots: Snapshots): Promise<void> {
+    switch (operation.kind) {
+      case "takeDuring":
+        return this.#takeDuring(operation.name, operation.operation, snapshots);
+      case "readSnapshot":
+        return snapshots.check(snapshots.chosen(operation.pick));
+      case "diff": {
+        const to = snapshots.names[operation.to % (snapshots.names.length + 1)];
+        const live = to === undefined ? await readTree(this.#driver, this.#directory) : undefined;
+        return snapshots.checkDiff(snapshots.chosen(operation.from), to, live);
+      }
+      case "killDuringSnapshot":
+        return this.#crashDuringSnapshot(operation.action, operation.delayMs, snapshots);
+      default:
+        return this.#act(operation, snapshots);
+    }
+  }
+
+  async #act(action: SnapshotAction, snapshots: Snapshots): Promise<void> {
+    const target = targetOf(action, snapshots);
+    const expected = expectedAnswer(action, target, snapshots);
+    const { code, result } = await answerOf(command(action, target, snapshots.commands));
+    if (code !== expected) throw new Error(`${JSON.stringify(action)} of ${target} answered ${code}, not ${expected}`);
+    if (code !== "success") return;
+    if (action.kind === "forgetSnapshot") snapshots.forget(target);
+    else if (action.kind === "takeSnapshot") await this.#keep(target, snapshots);
+    else {
+      await snapshots.keep(result ?? "", [this.#moment()], true);
+      await this.#restored(target, snapshots);
+    }
+    await snapshots.requireNames(snapshots.names);
+  }
+
+  /** A new snapshot of the present. */
+  async #keep(name: string, snapshots: Snapshots): Promise<void> {
+    const live = await readTree(this.#driver, this.#directory);
+    await snapshots.keep(name, [this.#moment()], false, live);
+    this.#states = [this.#model.describe()];
+  }
+
+  /** Held files go on with what they held then; those that were not there are stale. */
+  async #restored(name: string, snapshots: Snapshots): Promise<void> {
+    const then = snapshots.modelOf(name);
+    const nodes = [...this.#held].map(([slot, { ino }]) => [slot, snapshots.nodeOf(name, ino, then)] as const);
+    then.releaseAll();
+    for (const [slot, node] of nodes) then.holdAgain(slot, node);
+    this.#model = then;
+    this.#states = [then.describe()];
+    await this.#check();
+  }
+
+  /** It has the operation whole or not at all. */
+  async #takeDuring(name: string, operation: Operation, snapshots: Snapshots): Promise<void> {
+    const isThere = snapshots.has(name);
+    const before = this.#moment();
+    const taking = answerOf(snapshots.commands.take(name));
+    await this.#change(operation);
+    const { code } = await taking;
+    if (code !== (isThere ? "TCFS_SNAPSHOT_EXISTS" : "success")) throw new Error(`take ${name} answered ${code}`);
+    if (isThere) return;
+    await snapshots.keep(name, [before, this.#moment()], false);
+    await snapshots.requireNames(snapshots.names);
+  }
+
+  /** The action in flight may have happened or not. */
+  async #crashDuringSnapshot(action: SnapshotAction, delayMs: number, snapshots: Snapshots): Promise<void> {
+    const target = targetOf(action, snapshots);
+    const expected = expectedAnswer(action, target, snapshots);
+    const then = this.#moment();
+    const answering = answerOf(command(action, target, snapshots.commands));
+    await sleep(delayMs);
+    await this.#subject.crash();
+    const { code } = await answering;
+    if (code !== expected && code !== "TCFS_DAEMON_ENDED") throw new Error(`${action.kind} answered ${code}`);
+    await this.#releaseAll();
+    await this.#subject.recover();
+    const names = await snapshots.commands.list();
+    const fresh = names.find((name) => !snapshots.has(name));
+    if (action.kind === "forgetSnapshot") {
+      if (expected === "success" && (code === "success" || !names.includes(target))) snapshots.forget(target);
+    } else if (fresh !== undefined) {
+      await snapshots.keep(fresh, [then], action.kind !== "takeSnapshot");
+      const restored = action.kind === "takeSnapshot" ? undefined : snapshots.modelOf(target).describe();
+      const mayBeAsThen = restored === undefined || code !== "success";
+      this.#states = [...(mayBeAsThen ? [then.model.describe()] : []), ...(restored === undefined ? [] : [restored])];
+    } else if (code === "success") throw new Error(`${action.kind} of ${target} was answered and is gone`);
+    await snapshots.requireNames(snapshots.names);
+    await this.#findPrefix();
+  }
+
+  #moment(): Moment {
+    return { model: this.#model.copy(), held: new Map([...this.#held].map(([slot, { ino }]) => [slot, ino])) };
+  }
+
+  /** Failures say which operation it was. */
+  async #inOperation(step: Promise<void> | undefined): Promise<void> {
+    await step?.catch((error: unknown) => this.#fail(error instanceof Error ? error.message : String(error)));
   }
 
   async #change(operation: Operation): Promise<void> {
@@ -149,7 +285,7 @@ export class History {
         return this.#opened(operation.path, O_RDONLY, (fd) => driver.fsync(fd));
       case "hold":
         await this.#release(operation.slot);
-        this.#held.set(operation.slot, await driver.open(this.#at(operation.path), O_RDWR));
+        await this.#hold(operation.slot, await driver.open(this.#at(operation.path), O_RDWR));
         return;
       case "writeHeld":
         await driver.pwrite(this.#heldFd(operation.slot), bytesOf(operation), operation.offset);
@@ -167,8 +303,10 @@ export class History {
 
   /** What the source holds at the start: a copy onto the file itself makes the source longer. */
   async #copy(operation: Extract<Operation, { kind: "copy" }>, from: number, to: number): Promise<void> {
-    const sourceBytes = Number((await this.#driver.fstat(from)).lengthBytes);
-    const lengthBytes = Math.min(operation.lengthBytes, sourceBytes - operation.offset);
+    const source = await this.#driver.fstat(from);
+    const isDirectory = (source.mode & S_IFMT) === S_IFDIR; // refused, however long it calls itself
+    const toItsEnd = isDirectory ? Infinity : Number(source.lengthBytes) - operation.offset;
+    const lengthBytes = Math.min(operation.lengthBytes, toItsEnd);
     for (let done = 0; done < lengthBytes;) {
       const copied = await this.#driver.copyRange(
         { fd: from, offset: operation.offset + done },
@@ -189,8 +327,12 @@ export class History {
   /** A held file, unlinked or not, through its handle. */
   async #readHeld(slot: number): Promise<void> {
     const node = this.#model.held(slot);
-    const fd = this.#held.get(slot);
+    const fd = this.#held.get(slot)?.fd;
     if (node === undefined || fd === undefined) return;
+    if (node === "stale") {
+      const answer = await errnoOf(this.#driver.fstat(fd));
+      return answer === "ESTALE" ? undefined : this.#fail(`held file ${slot} answered ${answer}, not ESTALE`);
+    }
     const { lengthBytes } = await this.#driver.fstat(fd);
     const pieces: Buffer[] = [];
     for (let at = 0; at < Number(lengthBytes); at += PIECE_BYTES)
@@ -247,9 +389,13 @@ export class History {
   }
 
   #heldFd(slot: number): number {
-    const fd = this.#held.get(slot);
-    if (fd === undefined) throw new CallError("held", "EBADF");
-    return fd;
+    const held = this.#held.get(slot);
+    if (held === undefined) throw new CallError("held", "EBADF");
+    return held.fd;
+  }
+
+  async #hold(slot: number, fd: number): Promise<void> {
+    this.#held.set(slot, { fd, ino: (await this.#driver.fstat(fd)).ino });
   }
 
   async #opened(path: TreePath, flags: number, use: (fd: number) => Promise<unknown>): Promise<void> {
@@ -262,13 +408,43 @@ export class History {
   }
 
   async #release(slot: number): Promise<void> {
-    const fd = this.#held.get(slot);
+    const held = this.#held.get(slot);
     this.#held.delete(slot);
-    if (fd !== undefined) await this.#driver.close(fd).catch(() => undefined);
+    if (held !== undefined) await this.#driver.close(held.fd).catch(() => undefined);
   }
 
   async #releaseAll(): Promise<void> {
     for (const slot of [...this.#held.keys()]) await this.#release(slot);
     this.#model.releaseAll();
+  }
+}
+
+function targetOf(action: SnapshotAction, snapshots: Snapshots): string {
+  if (action.kind === "takeSnapshot") return action.name;
+  return action.kind === "undo" ? (snapshots.lastSafety ?? "") : snapshots.chosen(action.pick);
+}
+
+function expectedAnswer(action: SnapshotAction, target: string, snapshots: Snapshots): string {
+  if (action.kind === "takeSnapshot") return snapshots.has(target) ? "TCFS_SNAPSHOT_EXISTS" : "success";
+  return snapshots.has(target) ? "success" : "TCFS_NO_SNAPSHOT";
+}
+
+/** @returns Of a restore the name of the snapshot of the state before. */
+async function command(
+  action: SnapshotAction,
+  target: string,
+  commands: SnapshotCommands,
+): Promise<string | undefined> {
+  switch (action.kind) {
+    case "takeSnapshot":
+      await commands.take(target);
+      return undefined;
+    case "forgetSnapshot":
+      await commands.forget([target]);
+      return undefined;
+    case "restore":
+      return commands.restore(target);
+    case "undo":
+      return commands.undo();
   }
 }

@@ -2,7 +2,7 @@
 import { testModel } from "./suite.ts";
 import { ext4Subject, tcfsSubject } from "./subjects.ts";
 
-const SEEDS = [1, 2, 3];
+const SEEDS = [1, 101, 201];
 
 testModel({
   name: "ext4",
@@ -10,6 +10,7 @@ testModel({
   seeds: SEEDS,
   historiesPerSeed: 6,
   longestHistory: 150,
+  withSnapshots: false,
   secondsPerSeed: 15,
 });
 
@@ -19,5 +20,16 @@ testModel({
   seeds: SEEDS,
   historiesPerSeed: 6,
   longestHistory: 150,
+  withSnapshots: false,
+  secondsPerSeed: 30,
+});
+
+testModel({
+  name: "tcfs with snapshots",
+  openSubject: tcfsSubject,
+  seeds: SEEDS,
+  historiesPerSeed: 6,
+  longestHistory: 150,
+  withSnapshots: true,
   secondsPerSeed: 30,
 });

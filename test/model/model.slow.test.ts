@@ -11,5 +11,16 @@ testModel({
   seeds: [seed],
   historiesPerSeed: 10_000,
   longestHistory: 400,
+  withSnapshots: false,
+  secondsPerSeed: 300,
+});
+
+testModel({
+  name: "tcfs with snapshots",
+  openSubject: tcfsSubject,
+  seeds: [seed],
+  historiesPerSeed: 10_000,
+  longestHistory: 400,
+  withSnapshots: true,
   secondsPerSeed: 300,
 });

@@ -61,10 +61,39 @@ export function describeNode(node: Node, linkCount: number, firstPath: string): 
 
 export class Model {
   readonly root: Node;
-  readonly #held: (Node | undefined)[] = Array.from({ length: SLOTS });
+  readonly #held: (Node | "stale" | undefined)[] = Array.from({ length: SLOTS });
 
   constructor(root = newNode("directory", 0o755)) {
     this.root = root;
+  }
+
+  /** A tree and held files of its own, the same in everything. */
+  copy(): Model {
+    const copies = new Map<Node, Node>();
+    const copyOf = (node: Node): Node => {
+      let copy = copies.get(node);
+      if (copy === undefined) {
+        copy = { ...node, xattrs: new Map(node.xattrs), children: new Map() };
+        copies.set(node, copy);
+        for (const [name, child] of node.children) copy.children.set(name, copyOf(child));
+      }
+      return copy;
+    };
+    const model = new Model(copyOf(this.root));
+    this.#held.forEach((node, slot) => (model.#held[slot] = typeof node === "object" ? copyOf(node) : node));
+    return model;
+  }
+
+  /** Go on with another tree, as a restore does. @param node - One of it, or of those that its copy held. */
+  holdAgain(slot: number, node: Node | undefined): void {
+    this.#held[slot] = node ?? "stale";
+  }
+
+  /** @returns What is at a path as {@link describe} names it. */
+  at(path: string): Node | undefined {
+    let node: Node | undefined = this.root;
+    for (const name of path.split("/").slice(1)) node = node?.children.get(name);
+    return node;
   }
 
   /** Do it. @returns "success" or the errno that a filesystem must answer. */
@@ -78,7 +107,7 @@ export class Model {
     }
   }
 
-  held(slot: number): Node | undefined {
+  held(slot: number): Node | "stale" | undefined {
     return this.#held[slot];
   }
 
@@ -175,6 +204,7 @@ export class Model {
   #heldNode(slot: number): Node {
     const node = this.#held[slot];
     if (node === undefined) throw new Refusal("EBADF");
+    if (node === "stale") throw new Refusal("ESTALE");
     return node;
   }
 

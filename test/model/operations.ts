@@ -36,7 +36,24 @@ export type Operation =
   | { readonly kind: "check" }
   | { readonly kind: "remount" }
   | { readonly kind: "kill" }
-  | { readonly kind: "killDuring"; readonly delayMs: number; readonly operation: Operation };
+  | { readonly kind: "killDuring"; readonly delayMs: number; readonly operation: Operation }
+  | SnapshotOperation;
+
+/** `pick` chooses among the snapshots that there are, the oldest first. */
+export type SnapshotAction =
+  | { readonly kind: "takeSnapshot"; readonly name: string }
+  | { readonly kind: "forgetSnapshot"; readonly pick: number }
+  | { readonly kind: "restore"; readonly pick: number }
+  | { readonly kind: "undo" };
+
+export type SnapshotOperation =
+  | SnapshotAction
+  /** While the operation is under way. */
+  | { readonly kind: "takeDuring"; readonly name: string; readonly operation: Operation }
+  | { readonly kind: "readSnapshot"; readonly pick: number }
+  /** One `to` more than there are snapshots stands for the present. */
+  | { readonly kind: "diff"; readonly from: number; readonly to: number }
+  | { readonly kind: "killDuringSnapshot"; readonly delayMs: number; readonly action: SnapshotAction };
 
 export interface Span {
   readonly offset: number;
@@ -154,12 +171,41 @@ const interruption: fc.Arbitrary<Operation> = fc.oneof(
   fc.record({ kind: fc.constant("killDuring" as const), delayMs: fc.nat(6), operation: change }),
 );
 
+const pick = fc.nat(1000);
+const snapshotName = fc.constantFrom("one", "two", "three", "four", "five");
+
+const snapshotAction: fc.Arbitrary<SnapshotAction> = fc.oneof(
+  { weight: 6, arbitrary: fc.record({ kind: fc.constant("takeSnapshot" as const), name: snapshotName }) },
+  { weight: 3, arbitrary: fc.record({ kind: fc.constant("forgetSnapshot" as const), pick }) },
+  { weight: 3, arbitrary: fc.record({ kind: fc.constant("restore" as const), pick }) },
+  { weight: 1, arbitrary: fc.constant({ kind: "undo" } as const) },
+);
+
+const snapshotOperation: fc.Arbitrary<SnapshotOperation> = fc.oneof(
+  { weight: 12, arbitrary: snapshotAction },
+  {
+    weight: 2,
+    arbitrary: fc.record({ kind: fc.constant("takeDuring" as const), name: snapshotName, operation: change }),
+  },
+  { weight: 3, arbitrary: fc.record({ kind: fc.constant("readSnapshot" as const), pick }) },
+  { weight: 5, arbitrary: fc.record({ kind: fc.constant("diff" as const), from: pick, to: pick }) },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      kind: fc.constant("killDuringSnapshot" as const),
+      delayMs: fc.nat(12),
+      action: snapshotAction,
+    }),
+  },
+);
+
 /** A history of up to `maximumLength` operations with interruptions here and there. */
-export function histories(maximumLength: number): fc.Arbitrary<Operation[]> {
+export function histories(maximumLength: number, withSnapshots: boolean): fc.Arbitrary<Operation[]> {
   const operation = fc.oneof(
     { weight: 50, arbitrary: change },
     { weight: 8, arbitrary: observation },
     { weight: 1, arbitrary: interruption },
+    ...(withSnapshots ? [{ weight: 16, arbitrary: snapshotOperation }] : []),
   );
   return fc.array(operation, { minLength: 1, maxLength: maximumLength, size: "max" });
 }

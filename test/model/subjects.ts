@@ -1,7 +1,11 @@
 /** What the model test runs on. */
+import { askDaemon } from "../../src/cli/control-client.ts";
+import type { SnapshotAnswers, SnapshotRequest } from "../../src/cli/snapshot-protocol.ts";
+import { TcfsError } from "../../src/errors.ts";
 import { loopExt4 } from "../support/loop-ext4.ts";
 import { mountTcfs } from "../support/tcfs-mount.ts";
 import type { Subject } from "./history.ts";
+import type { SnapshotCommands } from "./snapshots.ts";
 
 /** The reference: tests the model. It does not crash, it unmounts. */
 export async function ext4Subject(): Promise<Subject> {
@@ -11,6 +15,7 @@ export async function ext4Subject(): Promise<Subject> {
     remount: () => ext4.remount(),
     crash: () => ext4.remount(),
     recover: () => Promise.resolve(),
+    snapshots: undefined,
     [Symbol.asyncDispose]: () => ext4[Symbol.asyncDispose](),
   };
 }
@@ -24,6 +29,28 @@ export async function tcfsSubject(): Promise<Subject> {
     recover: async () => {
       if (mount.pid === 0) await mount.mount();
     },
+    snapshots: snapshotCommands(mount.vaultDirectory),
     [Symbol.asyncDispose]: () => mount[Symbol.asyncDispose](),
+  };
+}
+
+/** As the commands do it, without a process for each. */
+function snapshotCommands(vault: string): SnapshotCommands {
+  async function ask<R extends SnapshotRequest>(request: R): Promise<SnapshotAnswers[R["operation"]]> {
+    const reply = await askDaemon(vault, request);
+    if (reply === undefined) throw new TcfsError("TCFS_DAEMON_ENDED", "no daemon runs");
+    return reply.result as SnapshotAnswers[R["operation"]];
+  }
+  return {
+    list: async () => (await ask({ operation: "listSnapshots" })).map(({ name }) => name),
+    take: async (name) => {
+      await ask({ operation: "takeSnapshot", name, comment: "" });
+    },
+    forget: async (names) => {
+      await ask({ operation: "forgetSnapshots", names: [...names], isDryRun: false });
+    },
+    restore: async (name) => (await ask({ operation: "restore", name })).safety,
+    undo: async () => (await ask({ operation: "undo" })).safety,
+    diff: (from, to) => ask({ operation: "diff", from, ...(to === undefined ? {} : { to }) }),
   };
 }
