@@ -36,6 +36,7 @@ interface Held {
 }
 
 const PIECE_BYTES = 2 ** 20;
+const PAGE_BYTES = 4096;
 
 export class History {
   readonly #subject: Subject;
@@ -163,16 +164,16 @@ export class History {
     await this.#check();
   }
 
-  /** It has the operation whole or not at all. */
+  /** It has what the operation had come to: of all but writes nothing or the whole. */
   async #takeDuring(name: string, operation: Operation, snapshots: Snapshots): Promise<void> {
     const isThere = snapshots.has(name);
-    const before = this.#moment();
+    const candidates = [this.#moment(), ...this.#withParts(operation)];
     const taking = answerOf(snapshots.commands.take(name));
     await this.#change(operation);
     const { code } = await taking;
     if (code !== (isThere ? "TCFS_SNAPSHOT_EXISTS" : "success")) throw new Error(`take ${name} answered ${code}`);
     if (isThere) return;
-    await snapshots.keep(name, [before, this.#moment()], false);
+    await snapshots.keep(name, [this.#moment(), ...candidates], false);
     await snapshots.requireNames(snapshots.names);
   }
 
@@ -200,6 +201,15 @@ export class History {
     } else if (code === "success") throw new Error(`${action.kind} of ${target} was answered and is gone`);
     await snapshots.requireNames(snapshots.names);
     await this.#findPrefix();
+  }
+
+  /** The present with each part of the operation that may be there before the rest. */
+  #withParts(operation: Operation): Moment[] {
+    return partsOf(operation).map((part) => {
+      const moment = this.#moment();
+      moment.model.apply(part);
+      return moment;
+    });
   }
 
   #moment(): Moment {
@@ -359,6 +369,7 @@ export class History {
     await sleep(delayMs);
     await this.#subject.crash();
     await answer;
+    for (const { model } of this.#withParts(operation)) this.#states.push(model.describe());
     this.#model.apply(operation);
     this.#states.push(this.#model.describe());
     await this.#releaseAll();
@@ -447,4 +458,15 @@ async function command(
     case "undo":
       return commands.undo();
   }
+}
+
+/** The kernel ends a request where the next page of the file begins, if it does not have the rest of this one. */
+function partsOf(operation: Operation): Operation[] {
+  if (operation.kind !== "write" && operation.kind !== "writeHeld") return [];
+  const parts: Operation[] = [];
+  const first = PAGE_BYTES - (operation.offset % PAGE_BYTES);
+  for (let lengthBytes = first; lengthBytes < operation.lengthBytes; lengthBytes += PAGE_BYTES) {
+    parts.push({ ...operation, lengthBytes });
+  }
+  return parts;
 }
