@@ -5,6 +5,7 @@ import yargs from "yargs";
 import type { Argv } from "yargs";
 import { TcfsError } from "../errors.ts";
 import { EXIT_CODE, describeFailure, exitCodeOf } from "./exit-codes.ts";
+import { keyCommands } from "./key-commands.ts";
 import { readSettings } from "./settings.ts";
 import { addSnapshotCommands } from "./snapshot-commands.ts";
 
@@ -60,16 +61,7 @@ function commandLine(words: readonly string[], setExitCode: (code: number) => vo
     .command("status [mountpoint]", "tell about a vault and its daemon", statusBuilder, async (parameters) =>
       (await import("./commands/status.ts")).runStatus(parameters, settings),
     )
-    .command("key", "manage what opens a vault", (command) =>
-      command
-        .command(
-          "passwd",
-          "give the vault another passphrase (a running mount goes on)",
-          passwdBuilder,
-          async (parameters) => (await import("./commands/key.ts")).runPasswd(parameters, settings),
-        )
-        .demandCommand(1, "say what to do with the key: passwd"),
-    )
+    .command("key", "manage what opens a vault (a running mount goes on)", keyCommands(settings, { secrets, file }))
     .command("gc", "give back the room of what nothing refers to any more", gcBuilder, async (parameters) =>
       (await import("./commands/gc.ts")).runGc(parameters, settings),
     );
@@ -119,13 +111,6 @@ function statusBuilder(command: Argv) {
     .example("$0 status --json ~/vault | jq .pid", "the daemon's process id");
 }
 
-function passwdBuilder(command: Argv) {
-  return secrets(command)
-    .option("new-passphrase-file", file("take the new passphrase from the first line of FILE"))
-    .example("$0 key passwd", "asks for the old passphrase, then twice for the new one")
-    .example("$0 key passwd --recovery-file words", "the old one is lost: use the recovery words");
-}
-
 function gcBuilder(command: Argv) {
   return secrets(command)
     .option("json", { type: "boolean", describe: "print the report as JSON" })
@@ -165,7 +150,8 @@ function secrets<T>(command: Argv<T>) {
   return command
     .option("vault", file("the vault's directory"))
     .option("passphrase-file", file("take the passphrase from the first line of FILE, which must be yours and 0600"))
-    .option("recovery-file", file("unlock with the 24 recovery words in FILE"));
+    .option("recovery-file", file("unlock with the 24 recovery words in FILE"))
+    .option("key-file", file("unlock with the key file FILE, which tcfs key add --new-key-file made"));
 }
 
 /** A flag with a path; given twice, the last one counts. */

@@ -29,6 +29,7 @@ export interface MountOptions {
   readonly fsName: string | undefined;
   readonly passphraseFile: string | undefined;
   readonly recoveryFile: string | undefined;
+  readonly keyFile: string | undefined;
   readonly pidFile: string | undefined;
 }
 
@@ -50,6 +51,7 @@ export const DEFAULT_MOUNT_OPTIONS: MountOptions = {
   fsName: undefined,
   passphraseFile: undefined,
   recoveryFile: undefined,
+  keyFile: undefined,
   pidFile: undefined,
 };
 
@@ -112,6 +114,7 @@ const VALUES: Readonly<Record<string, (value: string) => Change>> = {
   fsname: (value) => ({ fsName: value }),
   passphrase_file: (value) => ({ passphraseFile: resolve(value) }),
   recovery_file: (value) => ({ recoveryFile: resolve(value) }),
+  key_file: (value) => ({ keyFile: resolve(value) }),
   pid_file: (value) => ({ pidFile: resolve(value) }),
   max_read: (value) => ({ maxReadBytes: readBytes(value) }),
   snapshots: readSnapshotsShown,

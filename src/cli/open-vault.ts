@@ -10,7 +10,6 @@ import { TcfsError } from "../errors.ts";
 import type { AccessTimes } from "../fs/access-times.ts";
 import type { SnapshotsShown } from "../fs/snapshots/routed-operations.ts";
 import { Volume } from "../fs/volume.ts";
-import { refreshHeaderCopy, replaceHeader } from "../keys/header-file.ts";
 import { assertWritable } from "../keys/header.ts";
 import type { VaultHeader } from "../keys/header.ts";
 import { nameFeatures } from "../keys/keyring.ts";
@@ -19,6 +18,7 @@ import { LevelMetadataStore } from "../metadata/level-metadata-store.ts";
 import { systemClock } from "../platform/clock.ts";
 import { NodeDisk } from "../platform/node-disk.ts";
 import { systemRandom } from "../platform/random.ts";
+import { renewHeaderCopy, rewriteHeader } from "./rewrite-header.ts";
 import { ratio } from "./status.ts";
 import type { VaultFigures } from "./status.ts";
 
@@ -72,7 +72,7 @@ export class OpenVault implements AsyncDisposable {
       const rooms = await openRooms(options, closers);
       // The database is locked: nobody else writes the vault between this and what it announces.
       const named = isReadOnly ? header : nameFeatures(header, options.key);
-      if (named !== header) await replaceHeader(rooms.disk, directory, header, named);
+      if (named !== header) await rewriteHeader(directory, header, named);
       const volume = await Volume.open({
         metadata: rooms.metadata,
         chunks: rooms.chunks,
@@ -86,7 +86,7 @@ export class OpenVault implements AsyncDisposable {
         onCommit: outcomeReporter(logger, { failed: "a commit failed", healed: "commits succeed again" }),
       });
       closers.push(() => volume.close());
-      if (!isReadOnly && !options.isNew) await refreshHeaderCopy(rooms.disk, directory, named);
+      if (!isReadOnly && !options.isNew) await renewHeaderCopy(directory);
       return new OpenVault(volume, rooms, closers);
     } catch (error) {
       await closeAll(closers).catch(() => undefined); // the first failure is the one to tell

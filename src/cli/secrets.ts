@@ -7,6 +7,12 @@ import { askSecret, hasTerminal } from "./terminal.ts";
 export interface SecretSource {
   readonly passphraseFile: string | undefined;
   readonly recoveryFile: string | undefined;
+  readonly keyFile?: string | undefined;
+}
+
+/** @returns Whether files hold the secret, so that nobody needs to be asked. */
+export function isNamed({ passphraseFile, recoveryFile, keyFile }: SecretSource): boolean {
+  return (passphraseFile ?? recoveryFile ?? keyFile) !== undefined;
 }
 
 /** Wrong answers at a terminal before giving up. */
@@ -22,7 +28,7 @@ export async function withSecret<T>(
   settings: Settings,
   open: (secret: Secret) => Promise<T>,
 ): Promise<T> {
-  const isAsked = source.passphraseFile === undefined && source.recoveryFile === undefined;
+  const isAsked = !isNamed(source);
   for (let attempt = 1; ; attempt++) {
     const secret = await readSecret(source, settings);
     try {
@@ -59,6 +65,11 @@ async function readSecret(source: SecretSource, settings: Settings): Promise<Sec
     const { readRecoveryFile } = await import("../keys/secret-file.ts");
     const bytes = await readRecoveryFile(source.recoveryFile, { owners: settings.secretOwners });
     return { kind: "recovery-words", bytes };
+  }
+  if (source.keyFile !== undefined) {
+    const { readKeyFile } = await import("../keys/secret-file.ts");
+    const bytes = await readKeyFile(source.keyFile, { owners: settings.secretOwners });
+    return { kind: "key-file", bytes };
   }
   if (source.passphraseFile !== undefined) {
     return { kind: "passphrase", bytes: await readPassphrase(source.passphraseFile, settings) };

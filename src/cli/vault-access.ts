@@ -4,7 +4,10 @@ import { realpath } from "node:fs/promises";
 import type { SecretKey } from "../crypto/secret-key.ts";
 import { readHeader } from "../keys/header-file.ts";
 import type { VaultHeader } from "../keys/header.ts";
-import { unlockHeader } from "../keys/keyring.ts";
+import { isoTime, unlockHeader } from "../keys/keyring.ts";
+import type { KeySlot } from "../keys/slot-format.ts";
+import { recordSlotUse } from "../keys/slot-use.ts";
+import { systemClock } from "../platform/clock.ts";
 import { NodeDisk } from "../platform/node-disk.ts";
 import { withSecret } from "./secrets.ts";
 import type { SecretSource } from "./secrets.ts";
@@ -15,12 +18,15 @@ export interface VaultArguments {
   readonly vault?: string | undefined;
   readonly passphraseFile?: string | undefined;
   readonly recoveryFile?: string | undefined;
+  readonly keyFile?: string | undefined;
 }
 
 export interface UnlockedVault {
   readonly header: VaultHeader;
   /** The caller wipes it. */
   readonly key: SecretKey;
+  /** What opened it. */
+  readonly slot: KeySlot;
 }
 
 /** @returns The vault directory, absolute and without symbolic links as far as it exists. */
@@ -30,11 +36,21 @@ export async function vaultDirectory(parameters: VaultArguments, settings: Setti
 }
 
 export function secretSource(parameters: VaultArguments): SecretSource {
-  return { passphraseFile: parameters.passphraseFile, recoveryFile: parameters.recoveryFile };
+  const { passphraseFile, recoveryFile, keyFile } = parameters;
+  return { passphraseFile, recoveryFile, keyFile };
 }
 
 /** @throws TcfsError `TCFS_NO_VAULT`, and whatever is wrong with the header or the secret. */
 export async function unlockVault(directory: string, source: SecretSource, settings: Settings): Promise<UnlockedVault> {
+  const unlocked = await tryUnlock(directory, source, settings);
+  const { header, slot } = unlocked;
+  // What it is told for is not worth a failure: the directory may be read-only.
+  await recordSlotUse(new NodeDisk(), directory, header.slots, slot, isoTime(systemClock)).catch(() => undefined);
+  return unlocked;
+}
+
+/** As {@link unlockVault}, and leaves no note of it. */
+export async function tryUnlock(directory: string, source: SecretSource, settings: Settings): Promise<UnlockedVault> {
   const header = await readHeader(new NodeDisk(), directory);
-  return withSecret(source, settings, async (secret) => ({ header, key: await unlockHeader(header, secret) }));
+  return withSecret(source, settings, async (secret) => ({ header, ...(await unlockHeader(header, secret)) }));
 }

@@ -41,7 +41,7 @@ export async function writeNewHeader(disk: Disk, directory: string, header: Vaul
 }
 
 /**
- * Replace the header durably, then its copy.
+ * Replace the header durably, then its copy. The caller holds the header's lock.
  * @param before - The header that `after` was made from. @throws TcfsError `TCFS_BUSY` if another process changed it since.
  */
 export async function replaceHeader(
@@ -56,13 +56,27 @@ export async function replaceHeader(
   await writeBoth(disk, directory, after);
 }
 
-/** Make the copy equal to the header, should a power cut have come between the two. For a vault opened to be written. */
-export async function refreshHeaderCopy(disk: Disk, directory: string, header: VaultHeader): Promise<void> {
-  const content = formatHeader(header);
+/**
+ * Make the copy equal to the header, should a power cut have come between the two. For a vault opened to be written.
+ * @param lock - Taken only if there is something to do, so that a header that is just being replaced stays the newer one.
+ */
+export async function refreshHeaderCopy(
+  disk: Disk,
+  directory: string,
+  lock: () => Promise<AsyncDisposable>,
+): Promise<void> {
+  if ((await staleCopy(disk, directory)) === undefined) return;
+  await using _lock = await lock();
+  const content = await staleCopy(disk, directory);
+  if (content !== undefined) await disk.replaceFile(join(directory, COPY_NAME), content);
+}
+
+/** @returns The header's bytes if the copy has others. */
+async function staleCopy(disk: Disk, directory: string): Promise<Uint8Array | undefined> {
+  const content = await readBounded(disk, join(directory, HEADER_NAME));
   const copy = await readBounded(disk, join(directory, COPY_NAME));
-  if (copy === undefined || !Buffer.from(content).equals(copy)) {
-    await disk.replaceFile(join(directory, COPY_NAME), content);
-  }
+  if (content === undefined || (copy !== undefined && Buffer.from(content).equals(copy))) return undefined;
+  return content;
 }
 
 async function writeBoth(disk: Disk, directory: string, header: VaultHeader): Promise<void> {

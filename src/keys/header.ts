@@ -8,44 +8,19 @@ import { FORMAT_VERSION } from "../crypto/aad.ts";
 import type { ChunkingParameters } from "../crypto/engine.ts";
 import { MAX_CHUNK_BYTES } from "../crypto/engine.ts";
 import { TcfsError } from "../errors.ts";
-import { KDF_BOUNDS, checkKdfCost } from "./kdf.ts";
-import type { KdfCost } from "./kdf.ts";
+import { hexField, timeField, toHex } from "./fields.ts";
+import { MAX_SLOTS, checkKdfBounds, slotMembers, slotProbeSchema, slotSchema, unknownInSlot } from "./slot-format.ts";
+import type { KeySlot } from "./slot-format.ts";
 
 /** Nothing longer is parsed. */
 export const MAX_HEADER_BYTES = 64 * 1024;
-const MAX_SLOTS = 8;
 
 const FORMAT_NAME = "tcfs vault";
-const KDF_NAME = "argon2id";
 /** Closed lists: a reader that does not know a feature refuses to open, or to write. */
 const KNOWN_INCOMPATIBLE: readonly string[] = [];
 /** A vault that this version writes has all of them. */
 export const READ_ONLY_COMPATIBLE_FEATURES: readonly string[] = ["snapshots"];
 const MIN_CHUNK_BYTES = 4096;
-
-interface SlotCommon {
-  /** 8 random bytes: which slot this is. */
-  readonly id: Uint8Array;
-  readonly createdAt: string;
-  /** 16 random bytes for the derivation of the KEK. */
-  readonly salt: Uint8Array;
-  /** Tells a wrong secret from a damaged slot (FORMAT.md §8.4). */
-  readonly commitment: Uint8Array;
-  readonly nonce: Uint8Array;
-  /** The vault key, wrapped: 48 bytes. */
-  readonly wrappedKey: Uint8Array;
-}
-
-export interface PassphraseSlot extends SlotCommon {
-  readonly kind: "passphrase";
-  readonly kdf: KdfCost;
-}
-
-export interface RecoverySlot extends SlotCommon {
-  readonly kind: "recovery-words";
-}
-
-export type KeySlot = PassphraseSlot | RecoverySlot;
 
 /** The header's content, authenticated only once `mac` has been checked. */
 export interface VaultHeader {
@@ -62,50 +37,24 @@ export interface VaultHeader {
   readonly mac: Uint8Array;
 }
 
-/** A byte string in lower-case hexadecimal. */
-const hex = (lengthBytes: number) =>
-  z
-    .string()
-    .regex(new RegExp(`^[0-9a-f]{${lengthBytes * 2}}$`), `must be ${lengthBytes * 2} hexadecimal digits`)
-    .transform((text) => Uint8Array.from(Buffer.from(text, "hex")));
-
 const counter = z.int().min(1).max(0xffff_ffff);
 const chunkLength = z.int().min(MIN_CHUNK_BYTES).max(MAX_CHUNK_BYTES);
 const features = z.array(z.string().max(64)).max(32);
-const time = z.iso.datetime({ precision: 3 });
-
-const slotCommon = {
-  id: hex(8),
-  createdAt: time,
-  salt: hex(16),
-  commitment: hex(32),
-  nonce: hex(24),
-  wrappedKey: hex(48),
-};
-
-const kdfSchema = z
-  .strictObject({ algorithm: z.literal(KDF_NAME), memoryKiB: z.int(), passes: z.int(), lanes: z.int() })
-  .transform(({ memoryKiB, passes, lanes }): KdfCost => ({ memoryKiB, passes, lanes }));
-
-const slotSchema = z.discriminatedUnion("kind", [
-  z.strictObject({ kind: z.literal("passphrase"), kdf: kdfSchema, ...slotCommon }),
-  z.strictObject({ kind: z.literal("recovery-words"), ...slotCommon }),
-]);
 
 const headerSchema = z.strictObject({
   format: z.literal(FORMAT_NAME),
   formatVersion: z.literal(FORMAT_VERSION),
   incompatibleFeatures: features,
   readOnlyCompatibleFeatures: features,
-  vaultId: hex(16),
-  deviceId: hex(16),
-  createdAt: time,
+  vaultId: hexField(16),
+  deviceId: hexField(16),
+  createdAt: timeField,
   keyEpoch: counter,
   revision: counter,
   chunking: z.strictObject({ minBytes: chunkLength, averageBytes: chunkLength, maxBytes: chunkLength }),
   slots: z.array(slotSchema).min(1).max(MAX_SLOTS),
-  mac: hex(32),
-  checksum: hex(32),
+  mac: hexField(32),
+  checksum: hexField(32),
 });
 
 /** What is looked at before the schema, so that a newer format is refused by its name and not by its shape. */
@@ -115,9 +64,7 @@ const probeSchema = z.looseObject({
 });
 const featureProbeSchema = z.looseObject({
   incompatibleFeatures: features,
-  slots: z
-    .array(z.looseObject({ kind: z.string(), kdf: z.looseObject({ algorithm: z.string() }).optional() }))
-    .max(MAX_SLOTS),
+  slots: z.array(slotProbeSchema).max(MAX_SLOTS),
 });
 
 /**
@@ -159,19 +106,6 @@ export function assertWritable(header: VaultHeader): void {
   }
 }
 
-/** What a slot's wrapped key is bound to besides the vault: the slot's place and derivation (FORMAT.md §8.4). */
-export function slotBinding(slot: Pick<KeySlot, "id" | "createdAt" | "salt"> & SlotKind): unknown {
-  const { id, createdAt, salt } = slot;
-  return { kind: slot.kind, ...kdfPart(slot), id: toHex(id), createdAt, salt: toHex(salt) };
-}
-
-/** A slot's kind with what belongs to it alone. */
-export type SlotKind = Pick<PassphraseSlot, "kind" | "kdf"> | Pick<RecoverySlot, "kind">;
-
-export function toHex(bytes: Uint8Array): string {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("hex");
-}
-
 function headerBody(header: Omit<VaultHeader, "mac">): object {
   const { minBytes, averageBytes, maxBytes } = header.chunking;
   return {
@@ -185,19 +119,8 @@ function headerBody(header: Omit<VaultHeader, "mac">): object {
     keyEpoch: header.keyEpoch,
     revision: header.revision,
     chunking: { minBytes, averageBytes, maxBytes },
-    slots: header.slots.map((slot) => ({
-      ...(slotBinding(slot) as object),
-      commitment: toHex(slot.commitment),
-      nonce: toHex(slot.nonce),
-      wrappedKey: toHex(slot.wrappedKey),
-    })),
+    slots: header.slots.map(slotMembers),
   };
-}
-
-function kdfPart(slot: SlotKind): object {
-  if (slot.kind !== "passphrase") return {};
-  const { memoryKiB, passes, lanes } = slot.kdf;
-  return { kdf: { algorithm: KDF_NAME, memoryKiB, passes, lanes } };
 }
 
 function parseJson(content: Uint8Array): unknown {
@@ -215,24 +138,10 @@ function refuseUnknownFormat(json: unknown): void {
   const { incompatibleFeatures, slots } = check(featureProbeSchema, json);
   const feature = incompatibleFeatures.find((name) => !KNOWN_INCOMPATIBLE.includes(name));
   if (feature !== undefined) throw unknownFormat(`the feature “${feature}”`);
-  for (const { kind, kdf } of slots) {
-    if (kind !== "passphrase" && kind !== "recovery-words") throw unknownFormat(`key slots of the kind “${kind}”`);
-    if (kdf !== undefined && kdf.algorithm !== KDF_NAME) throw unknownFormat(`the KDF “${kdf.algorithm}”`);
-  }
-}
-
-function checkKdfBounds(slots: readonly SlotKind[]): void {
-  let total = 0;
   for (const slot of slots) {
-    if (slot.kind !== "passphrase") continue;
-    checkKdfCost(slot.kdf);
-    total += slot.kdf.memoryKiB * slot.kdf.passes;
+    const unknown = unknownInSlot(slot);
+    if (unknown !== undefined) throw unknownFormat(unknown);
   }
-  if (total > KDF_BOUNDS.totalMemoryPassesKiB)
-    throw new TcfsError(
-      "TCFS_KDF_BOUNDS",
-      "the header's passphrase slots together ask for more than tcfs will compute",
-    );
 }
 
 /** What the chunker needs (FORMAT.md §4.1). */

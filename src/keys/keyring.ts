@@ -1,4 +1,4 @@
-/** The header's life: made, unlocked and authenticated, given another passphrase (FORMAT.md §8). Does no I/O. */
+/** The header's life: made, unlocked and authenticated, its slots added, replaced and removed (FORMAT.md §8). Does no I/O. */
 import { createHmac, timingSafeEqual } from "node:crypto";
 import type { ChunkingParameters } from "../crypto/engine.ts";
 import { SecretKey } from "../crypto/secret-key.ts";
@@ -8,14 +8,21 @@ import type { Clock } from "../platform/clock.ts";
 import type { RandomSource } from "../platform/random.ts";
 import { READ_ONLY_COMPATIBLE_FEATURES, macInput } from "./header.ts";
 import type { VaultHeader } from "./header.ts";
+import { toHex } from "./fields.ts";
 import type { KdfCost } from "./kdf.ts";
 import { formatRecoveryWords } from "./recovery-words.ts";
+import { MAX_SLOTS, SLOT_KIND_NAMES, checkKdfBounds, needsNoHardware } from "./slot-format.ts";
+import type { KeySlot, SlotKind, SlotKindName } from "./slot-format.ts";
 import { openSlot, sealSlot, secretMaterial } from "./slots.ts";
 import type { Secret } from "./slots.ts";
 
-export interface KeyringOptions {
+/** What a new slot takes from the machine. */
+export interface SlotOptions {
   readonly random: RandomSource;
   readonly clock: Clock;
+}
+
+export interface KeyringOptions extends SlotOptions {
   /** Cost of the new passphrase slot: see calibrateKdfCost. */
   readonly kdf: KdfCost;
 }
@@ -45,10 +52,9 @@ export async function createHeader(
   const vaultId = random.bytes(16);
   const createdAt = isoTime(options.clock);
   const entropy = random.bytes(32);
-  const context = { vaultId, random, createdAt };
   const slots = [
-    await sealPassphrase(key, passphrase, options, vaultId),
-    await sealSlot(key, { kind: "recovery-words" }, entropy, context),
+    await withPassphrase(passphrase, options.kdf, (slot) => newSlot(vaultId, key, slot, options)),
+    await newSlot(vaultId, key, { kind: { kind: "recovery-words" }, material: entropy }, options),
   ];
   const recoveryWords = formatRecoveryWords(entropy);
   entropy.fill(0);
@@ -66,13 +72,25 @@ export async function createHeader(
   return { header, key, recoveryWords };
 }
 
+export interface OpenedHeader {
+  /** The caller wipes it. */
+  readonly key: SecretKey;
+  /** The slot that took the secret. */
+  readonly slot: KeySlot;
+}
+
+const WRONG_SECRET: Readonly<Record<SlotKindName, string>> = {
+  passphrase: "the passphrase is wrong",
+  "recovery-words": "these are not this vault's recovery words",
+  "key-file": "this is not a key file of this vault",
+};
+
 /**
  * Open the header with a secret, and only then believe it.
  * @param secret - Lent until settled.
- * @returns The vault key; the caller wipes it.
  * @throws TcfsError `TCFS_WRONG_KEY` if no slot takes the secret; `TCFS_BAD_HEADER` if the header was tampered with.
  */
-export async function unlockHeader(header: VaultHeader, secret: Secret): Promise<SecretKey> {
+export async function unlockHeader(header: VaultHeader, secret: Secret): Promise<OpenedHeader> {
   const material = secretMaterial(secret);
   try {
     for (const slot of header.slots) {
@@ -80,13 +98,12 @@ export async function unlockHeader(header: VaultHeader, secret: Secret): Promise
       const key = await openSlot(slot, material, header.vaultId);
       if (key === undefined) continue;
       verifyHeader(header, key);
-      return key;
+      return { key, slot };
     }
   } finally {
     material.fill(0);
   }
-  const what = secret.kind === "passphrase" ? "the passphrase is wrong" : "these are not this vault's recovery words";
-  throw new TcfsError("TCFS_WRONG_KEY", what);
+  throw new TcfsError("TCFS_WRONG_KEY", WRONG_SECRET[secret.kind]);
 }
 
 /**
@@ -102,20 +119,102 @@ export function verifyHeader(header: VaultHeader, key: SecretKey): void {
   );
 }
 
+/** What a new slot is made from. */
+export interface NewSlot {
+  readonly kind: SlotKind;
+  /** As secretMaterial gives it. Lent until settled. */
+  readonly material: Uint8Array;
+}
+
 /**
- * The header with one new passphrase slot in the place of all earlier ones; recovery words stay.
+ * The header with one more slot.
  * @param key - From {@link unlockHeader} of this header.
- * @throws TcfsError `TCFS_USAGE` if the passphrase is empty.
+ * @throws TcfsError `TCFS_USAGE` if there are as many as a header takes.
+ */
+export async function addSlot(
+  header: VaultHeader,
+  key: SecretKey,
+  slot: NewSlot,
+  options: SlotOptions,
+): Promise<VaultHeader> {
+  if (header.slots.length >= MAX_SLOTS)
+    throw new TcfsError("TCFS_USAGE", `the vault has ${MAX_SLOTS} key slots, and no room for more: remove one first`);
+  return withSlots(header, key, [...header.slots, await newSlot(header.vaultId, key, slot, options)]);
+}
+
+/** The header with another slot in the place of the one called `id`; the old secret opens it no longer. */
+export async function replaceSlot(
+  header: VaultHeader,
+  key: SecretKey,
+  id: Uint8Array,
+  slot: NewSlot,
+  options: SlotOptions,
+): Promise<VaultHeader> {
+  const fresh = await newSlot(header.vaultId, key, slot, options);
+  const slots = header.slots.map((old) => (toHex(old.id) === toHex(id) ? fresh : old));
+  return withSlots(header, key, slots);
+}
+
+/**
+ * The header without a slot.
+ * @throws TcfsError `TCFS_LAST_SLOT` if without it nothing but a TPM would open the vault.
+ */
+export function removeSlot(header: VaultHeader, key: SecretKey, id: Uint8Array): VaultHeader {
+  const slots = header.slots.filter((slot) => toHex(slot.id) !== toHex(id));
+  if (!slots.some(needsNoHardware)) {
+    const message =
+      "this is the last key slot that needs no hardware: without it a broken machine would take the vault";
+    throw new TcfsError("TCFS_LAST_SLOT", `${message}. Add another first, with tcfs key add`);
+  }
+  return withSlots(header, key, slots);
+}
+
+/**
+ * The slot whose id begins with `prefix`.
+ * @throws TcfsError `TCFS_USAGE` if there is none, or more than one.
+ */
+export function findSlot(header: VaultHeader, prefix: string): KeySlot {
+  const found = header.slots.filter(({ id }) => prefix !== "" && toHex(id).startsWith(prefix.toLowerCase()));
+  const [slot] = found;
+  if (slot !== undefined && found.length === 1) return slot;
+  const what = found.length > 1 ? "more than one key slot's id begins" : "no key slot's id begins";
+  throw new TcfsError("TCFS_USAGE", `${what} with “${prefix}”: tcfs key list shows them`);
+}
+
+/**
+ * The header with another passphrase: in the place of the passphrase that unlocked it; of the only one there is, if
+ * something else did; and besides what there is, if there was none.
+ * @param unlocked - The slot that opened the header, and the key it gave.
+ * @throws TcfsError `TCFS_USAGE` if the passphrase is empty, or it is not clear which one to replace.
  */
 export async function changePassphrase(
+  header: VaultHeader,
+  { key, slot }: OpenedHeader,
+  passphrase: Uint8Array,
+  options: KeyringOptions,
+): Promise<VaultHeader> {
+  const passphrases = header.slots.filter(({ kind }) => kind === "passphrase");
+  const [only] = passphrases;
+  const replaced = slot.kind === "passphrase" ? slot : only;
+  if (slot.kind !== "passphrase" && passphrases.length > 1) {
+    const message = `the vault has ${passphrases.length} passphrases, and ${SLOT_KIND_NAMES[slot.kind]} do not say which to replace`;
+    throw new TcfsError("TCFS_USAGE", `${message}: use tcfs key add and tcfs key remove`);
+  }
+  return withPassphrase(passphrase, options.kdf, (fresh) =>
+    replaced === undefined
+      ? addSlot(header, key, fresh, options)
+      : replaceSlot(header, key, replaced.id, fresh, options),
+  );
+}
+
+/** The header with one more passphrase. @throws as {@link addSlot}; `TCFS_USAGE` if it is empty. */
+export function addPassphrase(
   header: VaultHeader,
   key: SecretKey,
   passphrase: Uint8Array,
   options: KeyringOptions,
 ): Promise<VaultHeader> {
-  const fresh = await sealPassphrase(key, passphrase, options, header.vaultId);
-  const slots = [fresh, ...header.slots.filter((slot) => slot.kind !== "passphrase")];
-  return authenticate(key, { ...header, revision: header.revision + 1, slots });
+  return withPassphrase(passphrase, options.kdf, (fresh) => addSlot(header, key, fresh, options));
 }
 
 /**
@@ -130,20 +229,25 @@ export function nameFeatures(header: VaultHeader, key: SecretKey): VaultHeader {
   return authenticate(key, { ...header, revision: header.revision + 1, readOnlyCompatibleFeatures });
 }
 
-async function sealPassphrase(
-  key: SecretKey,
-  passphrase: Uint8Array,
-  options: KeyringOptions,
-  vaultId: Uint8Array,
-): Promise<VaultHeader["slots"][number]> {
+async function withPassphrase<T>(passphrase: Uint8Array, kdf: KdfCost, use: (slot: NewSlot) => Promise<T>): Promise<T> {
   if (passphrase.length === 0) throw new TcfsError("TCFS_USAGE", "the passphrase is empty");
   const material = secretMaterial({ kind: "passphrase", bytes: passphrase });
   try {
-    const context = { vaultId, random: options.random, createdAt: isoTime(options.clock) };
-    return await sealSlot(key, { kind: "passphrase", kdf: options.kdf }, material, context);
+    return await use({ kind: { kind: "passphrase", kdf }, material });
   } finally {
     material.fill(0);
   }
+}
+
+function newSlot(vaultId: Uint8Array, key: SecretKey, slot: NewSlot, options: SlotOptions): Promise<KeySlot> {
+  const context = { vaultId, random: options.random, createdAt: isoTime(options.clock) };
+  return sealSlot(key, slot.kind, slot.material, context);
+}
+
+/** @throws TcfsError `TCFS_KDF_BOUNDS` if no reader would open it. */
+function withSlots(header: VaultHeader, key: SecretKey, slots: readonly KeySlot[]): VaultHeader {
+  checkKdfBounds(slots);
+  return authenticate(key, { ...header, revision: header.revision + 1, slots });
 }
 
 function authenticate(key: SecretKey, body: Omit<VaultHeader, "mac">): VaultHeader {
@@ -157,7 +261,7 @@ function headerMac(header: Omit<VaultHeader, "mac">, key: SecretKey): Uint8Array
   return Uint8Array.from(mac);
 }
 
-function isoTime(clock: Clock): string {
+export function isoTime(clock: Clock): string {
   const { seconds, nanoseconds } = clock.now();
   return new Date(seconds * 1000 + Math.floor(nanoseconds / 1e6)).toISOString();
 }

@@ -43,11 +43,16 @@ export async function readRecoveryFile(path: string, rules: SecretFileRules): Pr
   return content;
 }
 
+/** The bytes of a key file, under the same rules; what they are is for the slot to say. */
+export function readKeyFile(path: string, rules: SecretFileRules): Promise<Uint8Array> {
+  return readSecret(path, rules);
+}
+
 /**
  * Write a secret to a new file, 0600, and flush it.
  * @throws TcfsError `TCFS_EXISTS` rather than touch a file that is there.
  */
-export async function writeSecretFile(path: string, text: string): Promise<void> {
+export async function writeSecretFile(path: string, content: string | Uint8Array): Promise<void> {
   let handle: FileHandle;
   try {
     handle = await open(path, "wx", 0o600);
@@ -59,7 +64,7 @@ export async function writeSecretFile(path: string, text: string): Promise<void>
   }
   try {
     await handle.chmod(0o600);
-    await handle.writeFile(text);
+    await handle.writeFile(content);
     await handle.sync();
   } finally {
     await handle.close();

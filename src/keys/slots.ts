@@ -7,16 +7,19 @@ import { hkdfSync, timingSafeEqual } from "node:crypto";
 import { SecretKey } from "../crypto/secret-key.ts";
 import { TcfsError } from "../errors.ts";
 import type { RandomSource } from "../platform/random.ts";
-import { slotBinding } from "./header.ts";
-import type { KeySlot, SlotKind } from "./header.ts";
 import { deriveKek } from "./kdf.ts";
+import { parseKeyFile } from "./key-file.ts";
 import { parseRecoveryWords } from "./recovery-words.ts";
+import { SLOT_ID_BYTES, slotBinding } from "./slot-format.ts";
+import type { KeySlot, SlotKind } from "./slot-format.ts";
 
 /** What opens a slot. The caller wipes `bytes`. */
 export type Secret =
   | { readonly kind: "passphrase"; readonly bytes: Uint8Array }
   /** The words as text: typed, or read from a file. */
-  | { readonly kind: "recovery-words"; readonly bytes: Uint8Array };
+  | { readonly kind: "recovery-words"; readonly bytes: Uint8Array }
+  /** The whole file. */
+  | { readonly kind: "key-file"; readonly bytes: Uint8Array };
 
 export interface SlotContext {
   readonly vaultId: Uint8Array;
@@ -27,9 +30,15 @@ export interface SlotContext {
 
 const NONCE_BYTES = 24;
 
+/** HKDF's info for the kinds whose secrets have full entropy and need no slow KDF. */
+const KEK_LABELS: Readonly<Record<Exclude<SlotKind["kind"], "passphrase">, string>> = {
+  "recovery-words": "tcfs v1 recovery words",
+  "key-file": "tcfs v1 key file",
+};
+
 /**
  * Wrap the vault key for one more secret.
- * @param material - The normalised passphrase, or the 32 bytes behind the recovery words. Lent until settled.
+ * @param material - What {@link secretMaterial} gives. Lent until settled.
  */
 export async function sealSlot(
   key: SecretKey,
@@ -38,7 +47,7 @@ export async function sealSlot(
   context: SlotContext,
 ): Promise<KeySlot> {
   const { random, createdAt } = context;
-  const place = { ...kind, id: random.bytes(8), createdAt, salt: random.bytes(16) };
+  const place = { ...kind, id: random.bytes(SLOT_ID_BYTES), createdAt, salt: random.bytes(16) };
   const kek = await deriveSlotKek(place, material);
   try {
     const { wrapKey, commitment } = expandKek(kek, place.salt);
@@ -79,12 +88,20 @@ export async function openSlot(
 
 /**
  * The bytes that go into the derivation for a secret: a passphrase in Unicode NFC, so that it opens the vault whichever
- * keyboard typed it (bytes that are not UTF-8 are taken as they are); recovery words as their entropy.
+ * keyboard typed it (bytes that are not UTF-8 are taken as they are); recovery words as their entropy; a key file as its
+ * key.
  * @returns Fresh memory, owned by the caller, who wipes it.
+ * @throws TcfsError `TCFS_WRONG_KEY` for what cannot be recovery words or a key file.
  */
 export function secretMaterial(secret: Secret): Uint8Array {
-  if (secret.kind === "passphrase") return normalizePassphrase(secret.bytes);
-  return parseRecoveryWords(new TextDecoder().decode(secret.bytes));
+  switch (secret.kind) {
+    case "passphrase":
+      return normalizePassphrase(secret.bytes);
+    case "recovery-words":
+      return parseRecoveryWords(new TextDecoder().decode(secret.bytes));
+    case "key-file":
+      return parseKeyFile(secret.bytes);
+  }
 }
 
 function normalizePassphrase(bytes: Uint8Array): Uint8Array {
@@ -103,8 +120,7 @@ async function deriveSlotKek(
   material: Uint8Array,
 ): Promise<Uint8Array> {
   if (slot.kind === "passphrase") return deriveKek(material, slot.salt, slot.kdf);
-  // Full entropy needs no slow KDF.
-  return new Uint8Array(hkdfSync("sha256", material, slot.salt, "tcfs v1 recovery words", 32));
+  return new Uint8Array(hkdfSync("sha256", material, slot.salt, KEK_LABELS[slot.kind], 32));
 }
 
 function expandKek(kek: Uint8Array, salt: Uint8Array): { wrapKey: Uint8Array; commitment: Uint8Array } {

@@ -5,7 +5,8 @@ import { DEFAULT_CHUNKING } from "../../src/crypto/engine.ts";
 import { TcfsError } from "../../src/errors.ts";
 import { FLOOR_KDF_COST } from "../../src/keys/kdf.ts";
 import { createHeader } from "../../src/keys/keyring.ts";
-import type { NewVault } from "../../src/keys/keyring.ts";
+import type { NewVault, OpenedHeader } from "../../src/keys/keyring.ts";
+import type { SlotKindName } from "../../src/keys/slot-format.ts";
 import type { Clock } from "../../src/platform/clock.ts";
 import type { Disk, DiskFile } from "../../src/platform/disk.ts";
 import type { RandomSource } from "../../src/platform/random.ts";
@@ -41,9 +42,20 @@ export async function makeVault(passphrase: string = PASSPHRASE, seed = "keys"):
   return createHeader(utf8(passphrase), DEFAULT_CHUNKING, keyringOptions(seed));
 }
 
+/** A new vault as one of its slots would open it. */
+export function openedBy({ header, key }: NewVault, kind: SlotKindName): OpenedHeader {
+  const slot = header.slots.find((candidate) => candidate.kind === kind);
+  if (slot === undefined) throw new RangeError(`no slot of the kind ${kind}`);
+  return { key, slot };
+}
+
 /** As much of a disk as the header needs. */
 export class MemoryDisk implements Pick<Disk, "open" | "list" | "replaceFile"> {
-  readonly files = new Map<string, Uint8Array>();
+  readonly files: Map<string, Uint8Array>;
+
+  constructor(files = new Map<string, Uint8Array>()) {
+    this.files = files;
+  }
 
   async open(path: string): Promise<DiskFile> {
     const content = this.files.get(path);

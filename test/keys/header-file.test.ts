@@ -4,7 +4,7 @@ import { formatHeader } from "../../src/keys/header.ts";
 import type { VaultHeader } from "../../src/keys/header.ts";
 import { hasHeader, readHeader, refreshHeaderCopy, replaceHeader, writeNewHeader } from "../../src/keys/header-file.ts";
 import { changePassphrase } from "../../src/keys/keyring.ts";
-import { MemoryDisk, keyringOptions, makeVault, utf8 } from "./fixtures.ts";
+import { MemoryDisk, keyringOptions, makeVault, openedBy, utf8 } from "./fixtures.ts";
 
 let header: VaultHeader;
 let changed: VaultHeader;
@@ -12,7 +12,7 @@ let changed: VaultHeader;
 beforeAll(async () => {
   const vault = await makeVault();
   header = vault.header;
-  changed = await changePassphrase(header, vault.key, utf8("new"), keyringOptions("change"));
+  changed = await changePassphrase(header, openedBy(vault, "passphrase"), utf8("new"), keyringOptions("change"));
 });
 
 const codeOf = async (attempt: Promise<unknown>) =>
@@ -64,7 +64,40 @@ describe("the header's file", () => {
     const disk = new MemoryDisk();
     await writeNewHeader(disk.asDisk(), "/v", header);
     await disk.replaceFile("/v/vault.json", formatHeader(changed));
-    await refreshHeaderCopy(disk.asDisk(), "/v", changed);
+    let locks = 0;
+    const lock = async (): Promise<AsyncDisposable> => {
+      locks++;
+      return { [Symbol.asyncDispose]: async () => undefined };
+    };
+    await refreshHeaderCopy(disk.asDisk(), "/v", lock);
     expect(disk.files.get("/v/vault.json.bak")).toEqual(disk.files.get("/v/vault.json"));
+    await refreshHeaderCopy(disk.asDisk(), "/v", lock);
+    expect(locks).toBe(1);
+  });
+
+  test("keeps a newer header's copy that another process wrote while the lock was waited for", async () => {
+    const disk = new MemoryDisk();
+    await writeNewHeader(disk.asDisk(), "/v", header);
+    await disk.replaceFile("/v/vault.json.bak", utf8("stale"));
+    await refreshHeaderCopy(disk.asDisk(), "/v", async () => {
+      await replaceHeader(disk.asDisk(), "/v", header, changed);
+      return { [Symbol.asyncDispose]: async () => undefined };
+    });
+    expect(disk.files.get("/v/vault.json.bak")).toEqual(Uint8Array.from(formatHeader(changed)));
+  });
+
+  test("is the old or the new one, whichever write the power fails in", async () => {
+    for (const failing of [0, 1]) {
+      const disk = new MemoryDisk();
+      await writeNewHeader(disk.asDisk(), "/v", header);
+      let writes = 0;
+      const failingDisk = new MemoryDisk(disk.files);
+      failingDisk.replaceFile = async (path, content) => {
+        if (writes++ === failing) throw new Error("the power failed");
+        disk.files.set(path, content);
+      };
+      await expect(replaceHeader(failingDisk.asDisk(), "/v", header, changed)).rejects.toThrow(/power/u);
+      expect(await readHeader(disk.asDisk(), "/v")).toEqual(failing === 0 ? header : changed);
+    }
   });
 });

@@ -6,12 +6,13 @@ import type { SecretKey } from "../../src/crypto/secret-key.ts";
 import { isTcfsError } from "../../src/errors.ts";
 import type { TcfsErrorCode } from "../../src/errors.ts";
 import { formatHeader } from "../../src/keys/header.ts";
-import type { KeySlot, VaultHeader } from "../../src/keys/header.ts";
+import type { VaultHeader } from "../../src/keys/header.ts";
+import type { KeySlot } from "../../src/keys/slot-format.ts";
 import { FLOOR_KDF_COST, KDF_BOUNDS, checkKdfCost, deriveKek, derivePortably } from "../../src/keys/kdf.ts";
 import { changePassphrase, createHeader, nameFeatures, unlockHeader, verifyHeader } from "../../src/keys/keyring.ts";
 import type { NewVault } from "../../src/keys/keyring.ts";
 import { formatRecoveryWords, parseRecoveryWords } from "../../src/keys/recovery-words.ts";
-import { PASSPHRASE, keyringOptions, makeVault, utf8 } from "./fixtures.ts";
+import { PASSPHRASE, keyringOptions, makeVault, openedBy, utf8 } from "./fixtures.ts";
 
 let vault: NewVault;
 
@@ -19,10 +20,10 @@ beforeAll(async () => {
   vault = await makeVault();
 });
 
-const withPassphrase = (header: VaultHeader, text: string) =>
-  unlockHeader(header, { kind: "passphrase", bytes: utf8(text) });
-const withWords = (header: VaultHeader, text: string) =>
-  unlockHeader(header, { kind: "recovery-words", bytes: utf8(text) });
+const withPassphrase = async (header: VaultHeader, text: string) =>
+  (await unlockHeader(header, { kind: "passphrase", bytes: utf8(text) })).key;
+const withWords = async (header: VaultHeader, text: string) =>
+  (await unlockHeader(header, { kind: "recovery-words", bytes: utf8(text) })).key;
 const hexOf = (key: SecretKey) => Buffer.from(key.expose()).toString("hex");
 
 async function expectRefusal(attempt: Promise<unknown>, code: TcfsErrorCode, words: RegExp): Promise<void> {
@@ -64,7 +65,7 @@ describe("unlocking", () => {
   test("takes a passphrase that is not UTF-8 byte for byte", async () => {
     const bytes = Uint8Array.of(0xff, 0xfe, 0x41);
     const made = await createHeader(bytes, DEFAULT_CHUNKING, keyringOptions("raw"));
-    expect(hexOf(await unlockHeader(made.header, { kind: "passphrase", bytes }))).toBe(hexOf(made.key));
+    expect(hexOf((await unlockHeader(made.header, { kind: "passphrase", bytes })).key)).toBe(hexOf(made.key));
   });
 
   test("refuses an empty passphrase for a new vault", async () => {
@@ -137,7 +138,12 @@ describe("a header that its owner did not write", () => {
 
 describe("a new passphrase", () => {
   test("opens the vault in the place of the old one; the words go on opening it", async () => {
-    const after = await changePassphrase(vault.header, vault.key, utf8("new"), keyringOptions("change"));
+    const after = await changePassphrase(
+      vault.header,
+      openedBy(vault, "passphrase"),
+      utf8("new"),
+      keyringOptions("change"),
+    );
     expect(after.revision).toBe(vault.header.revision + 1);
     expect(hexOf(await withPassphrase(after, "new"))).toBe(hexOf(vault.key));
     expect(hexOf(await withWords(after, vault.recoveryWords))).toBe(hexOf(vault.key));
@@ -145,7 +151,7 @@ describe("a new passphrase", () => {
   });
 
   test("may not be empty", async () => {
-    const attempt = changePassphrase(vault.header, vault.key, utf8(""), keyringOptions("empty"));
+    const attempt = changePassphrase(vault.header, openedBy(vault, "passphrase"), utf8(""), keyringOptions("empty"));
     await expectRefusal(attempt, "TCFS_USAGE", /empty/u);
   });
 });

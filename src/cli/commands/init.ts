@@ -5,7 +5,7 @@ import { DEFAULT_CHUNKING } from "../../crypto/engine.ts";
 import { TcfsError } from "../../errors.ts";
 import { RELATIVE_ACCESS_TIMES } from "../../fs/access-times.ts";
 import { hasHeader, writeNewHeader } from "../../keys/header-file.ts";
-import { toHex } from "../../keys/header.ts";
+import { toHex } from "../../keys/fields.ts";
 import { calibrateKdfCost } from "../../keys/kdf.ts";
 import { createHeader } from "../../keys/keyring.ts";
 import type { NewVault } from "../../keys/keyring.ts";
@@ -19,7 +19,8 @@ import { newPassphrase } from "../secrets.ts";
 import type { Settings } from "../settings.ts";
 import { SILENT_LOGGER } from "../silent-logger.ts";
 import { vaultDirectory } from "../vault-access.ts";
-import type { UnlockedVault, VaultArguments } from "../vault-access.ts";
+import type { VaultArguments } from "../vault-access.ts";
+import { formatWordTable } from "../word-table.ts";
 
 export interface InitArguments extends VaultArguments {
   readonly json?: boolean | undefined;
@@ -35,7 +36,7 @@ export async function runInit(parameters: InitArguments, settings: Settings): Pr
  * @returns The vault, unlocked.
  * @throws TcfsError `TCFS_VAULT_EXISTS`; `TCFS_USAGE` if the directory holds something else, or no passphrase is to be had.
  */
-export async function createVault(parameters: InitArguments, settings: Settings): Promise<UnlockedVault> {
+export async function createVault(parameters: InitArguments, settings: Settings): Promise<NewVault> {
   const directory = await vaultDirectory(parameters, settings);
   const disk = new NodeDisk();
   await refuseOccupied(disk, directory);
@@ -109,16 +110,4 @@ These 24 words open the vault if the passphrase is lost. They are shown once: wr
 ${formatWordTable(recoveryWords)}
 
 `);
-}
-
-/** Six numbered rows of four. */
-function formatWordTable(words: string): string {
-  const cells = words.split(" ").map((word, index) => `${String(index + 1).padStart(4)}. ${word.padEnd(10)}`);
-  const rows = Array.from({ length: 6 }, (_row, at) =>
-    cells
-      .slice(at * 4, at * 4 + 4)
-      .join("")
-      .trimEnd(),
-  );
-  return rows.join("\n");
 }

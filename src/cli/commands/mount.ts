@@ -62,6 +62,7 @@ function mountOptions(parameters: MountArguments): MountOptions {
     pidFile: parameters.pidFile === undefined ? undefined : resolve(parameters.pidFile),
     passphraseFile: parameters.passphraseFile,
     recoveryFile: parameters.recoveryFile,
+    keyFile: parameters.keyFile,
     snapshot: parameters.snapshot,
   };
   const options = parseMountOptions(parameters.options ?? [], fromFlags);
@@ -83,16 +84,16 @@ async function refuseVaultInUse(vault: string): Promise<void> {
 
 async function unlockOrCreate(
   vault: string,
-  { passphraseFile, recoveryFile }: MountOptions,
+  { passphraseFile, recoveryFile, keyFile }: MountOptions,
   settings: Settings,
-): Promise<UnlockedVault> {
+): Promise<Pick<UnlockedVault, "key">> {
   if (!(await hasHeader(new NodeDisk(), vault))) {
     if (!hasTerminal()) throw new TcfsError("TCFS_NO_VAULT", `there is no vault in ${vault}: make one with tcfs init`);
     if (!(await askYes(`There is no vault in ${vault}. Make one?`)))
       throw new TcfsError("TCFS_NO_VAULT", `there is no vault in ${vault}`);
     return createVault({ vault, passphraseFile }, settings);
   }
-  return unlockVault(vault, { passphraseFile, recoveryFile }, settings);
+  return unlockVault(vault, { passphraseFile, recoveryFile, keyFile }, settings);
 }
 
 /** Pass signals on to the daemon and end as it does. */

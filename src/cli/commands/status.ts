@@ -1,6 +1,6 @@
 /** `tcfs status`: from the daemon, or from the vault itself where none runs. Never asks for anything. */
 import { readHeader } from "../../keys/header-file.ts";
-import { toHex } from "../../keys/header.ts";
+import { toHex } from "../../keys/fields.ts";
 import type { VaultHeader } from "../../keys/header.ts";
 import { NodeDisk } from "../../platform/node-disk.ts";
 import { askDaemon } from "../control-client.ts";
@@ -9,6 +9,7 @@ import type { DaemonStatus } from "../serve-mount.ts";
 import type { Settings } from "../settings.ts";
 import { formatStatus, formatStatusJson } from "../status.ts";
 import type { DaemonFigures, VaultFigures, VaultStatus } from "../status.ts";
+import { isNamed } from "../secrets.ts";
 import { secretSource } from "../vault-access.ts";
 import type { VaultArguments } from "../vault-access.ts";
 import { withOpenVault } from "../with-open-vault.ts";
@@ -37,8 +38,7 @@ async function gather(
     return describe(directory, header, daemon, figures);
   }
   const source = secretSource(parameters);
-  if (source.passphraseFile === undefined && source.recoveryFile === undefined)
-    return describe(directory, header, undefined, null);
+  if (!isNamed(source)) return describe(directory, header, undefined, null);
   const figures = await withOpenVault(directory, source, settings, { isReadOnly: true }, (vault) =>
     Promise.resolve(vault.figures()),
   );

@@ -1,0 +1,117 @@
+/** `tcfs key add`: one more way to open the vault, beside those there are. */
+import { resolve } from "node:path";
+import { rm } from "node:fs/promises";
+import { TcfsError } from "../../errors.ts";
+import type { SecretKey } from "../../crypto/secret-key.ts";
+import type { VaultHeader } from "../../keys/header.ts";
+import { calibrateKdfCost } from "../../keys/kdf.ts";
+import { formatKeyFile } from "../../keys/key-file.ts";
+import { addPassphrase, addSlot } from "../../keys/keyring.ts";
+import { formatRecoveryWords } from "../../keys/recovery-words.ts";
+import { writeSecretFile } from "../../keys/secret-file.ts";
+import { systemClock } from "../../platform/clock.ts";
+import { systemRandom } from "../../platform/random.ts";
+import { rewriteHeader } from "../rewrite-header.ts";
+import { newPassphrase } from "../secrets.ts";
+import type { Settings } from "../settings.ts";
+import { secretSource, unlockVault, vaultDirectory } from "../vault-access.ts";
+import type { VaultArguments } from "../vault-access.ts";
+import { formatWordTable } from "../word-table.ts";
+import { describeSlot } from "./key.ts";
+
+export interface KeyAddArguments extends VaultArguments {
+  readonly passphrase?: boolean | undefined;
+  readonly newPassphraseFile?: string | undefined;
+  readonly newKeyFile?: string | undefined;
+  readonly words?: boolean | undefined;
+  readonly newRecoveryFile?: string | undefined;
+}
+
+const SECRET_BYTES = 32;
+const MACHINE = { random: systemRandom, clock: systemClock };
+
+/** What a way of adding made, before it is in the vault. */
+interface Addition {
+  readonly header: VaultHeader;
+  /** Told once the slot is there. */
+  readonly note: string;
+  /** A file that was written for it, taken away again if the vault cannot be written. */
+  readonly file: string | undefined;
+}
+
+type Add = (header: VaultHeader, key: SecretKey) => Promise<Addition>;
+
+export async function runKeyAdd(parameters: KeyAddArguments, settings: Settings): Promise<void> {
+  const add = chooseKind(parameters, settings);
+  const directory = await vaultDirectory(parameters, settings);
+  const { header, key } = await unlockVault(directory, secretSource(parameters), settings);
+  try {
+    const { header: after, note, file } = await add(header, key);
+    try {
+      await rewriteHeader(directory, header, after);
+    } catch (error) {
+      if (file !== undefined) await rm(file, { force: true });
+      throw error;
+    }
+    const slot = after.slots.at(-1);
+    if (slot !== undefined) process.stdout.write(`The ${describeSlot(slot)} is added.\n${note}`);
+  } finally {
+    key.wipe();
+  }
+}
+
+function chooseKind(parameters: KeyAddArguments, settings: Settings): Add {
+  const { newPassphraseFile, newKeyFile, newRecoveryFile } = parameters;
+  const chosen: Add[] = [];
+  if (parameters.passphrase === true || newPassphraseFile !== undefined)
+    chosen.push((header, key) => passphraseAddition(header, key, newPassphraseFile, settings));
+  if (newKeyFile !== undefined) chosen.push((header, key) => keyFileAddition(header, key, resolve(newKeyFile)));
+  if (parameters.words === true || newRecoveryFile !== undefined)
+    chosen.push((header, key) => wordsAddition(header, key, newRecoveryFile));
+  const [add] = chosen;
+  if (add !== undefined && chosen.length === 1) return add;
+  const kinds = "--passphrase, --new-passphrase-file FILE, --new-key-file FILE, --words, --new-recovery-file FILE";
+  throw new TcfsError("TCFS_USAGE", `say what to add, one thing at a time: ${kinds}`);
+}
+
+async function passphraseAddition(
+  header: VaultHeader,
+  key: SecretKey,
+  file: string | undefined,
+  settings: Settings,
+): Promise<Addition> {
+  const passphrase = await newPassphrase(file, settings, "--new-passphrase-file FILE");
+  try {
+    const kdf = await calibrateKdfCost(systemClock);
+    return { header: await addPassphrase(header, key, passphrase, { ...MACHINE, kdf }), note: "", file: undefined };
+  } finally {
+    passphrase.fill(0);
+  }
+}
+
+async function keyFileAddition(header: VaultHeader, key: SecretKey, path: string): Promise<Addition> {
+  const material = systemRandom.bytes(SECRET_BYTES);
+  const content = formatKeyFile(material);
+  try {
+    const after = await addSlot(header, key, { kind: { kind: "key-file" }, material }, MACHINE);
+    await writeSecretFile(path, content);
+    return { header: after, note: `Its key is in ${path}: whoever has that file can open the vault.\n`, file: path };
+  } finally {
+    material.fill(0);
+    content.fill(0);
+  }
+}
+
+async function wordsAddition(header: VaultHeader, key: SecretKey, file: string | undefined): Promise<Addition> {
+  const material = systemRandom.bytes(SECRET_BYTES);
+  const after = await addSlot(header, key, { kind: { kind: "recovery-words" }, material }, MACHINE);
+  const words = formatRecoveryWords(material);
+  material.fill(0);
+  if (file === undefined) {
+    const note = `\nThese 24 words open the vault. They are shown once: write them down.\n\n${formatWordTable(words)}\n`;
+    return { header: after, note, file: undefined };
+  }
+  const path = resolve(file);
+  await writeSecretFile(path, `${words}\n`);
+  return { header: after, note: `Its 24 words are in ${path}: keep them somewhere else.\n`, file: path };
+}

@@ -1,0 +1,75 @@
+/** The words and flags of `tcfs key`. Rooms are loaded only when used. */
+import type { Argv } from "yargs";
+import type { Settings } from "./settings.ts";
+
+/** What main.ts hands on: the flags that say which vault and what opens it, and a flag with a path. */
+export interface SharedFlags {
+  readonly secrets: <T>(command: Argv<T>) => Argv<T & SecretFlags>;
+  readonly file: (describe: string) => {
+    readonly type: "string";
+    readonly requiresArg: true;
+    readonly describe: string;
+    readonly coerce: (value: string | string[]) => string | undefined;
+  };
+}
+
+interface SecretFlags {
+  vault: string | undefined;
+  "passphrase-file": string | undefined;
+  "recovery-file": string | undefined;
+  "key-file": string | undefined;
+}
+
+export function keyCommands(settings: Settings, { secrets, file }: SharedFlags): (command: Argv) => Argv {
+  const slot = { type: "string", describe: "the slot's id, or its beginning: tcfs key list shows it" } as const;
+  return (key) =>
+    key
+      .command(
+        "list",
+        "show the key slots: kind, when made, when last used",
+        (command) =>
+          command
+            .option("vault", file("the vault's directory"))
+            .option("json", { type: "boolean", describe: "print JSON with stable keys" }),
+        async (parameters) => (await import("./commands/key.ts")).runKeyList(parameters, settings),
+      )
+      .command(
+        "add",
+        "one more way to open the vault, beside those there are",
+        (command) =>
+          secrets(command)
+            .option("passphrase", { type: "boolean", describe: "a passphrase, asked for twice" })
+            .option("new-passphrase-file", file("a passphrase, from the first line of FILE"))
+            .option("new-key-file", file("a key file: FILE is made (0600)"))
+            .option("words", { type: "boolean", describe: "24 more recovery words, shown once" })
+            .option("new-recovery-file", file("24 more recovery words, written to the new FILE (0600)"))
+            .example("$0 key add --new-key-file /media/stick/tcfs.key", "then: tcfs mount ~/vault --key-file …"),
+        async (parameters) => (await import("./commands/key-add.ts")).runKeyAdd(parameters, settings),
+      )
+      .command(
+        "remove <slot>",
+        "give up a key slot; the last one that needs no hardware stays",
+        (command) => secrets(command).positional("slot", { ...slot, demandOption: true }),
+        async (parameters) => (await import("./commands/key.ts")).runKeyRemove(parameters, settings),
+      )
+      .command(
+        "test [slot]",
+        "say which slot a secret opens; changes nothing",
+        (command) =>
+          secrets(command)
+            .positional("slot", slot)
+            .example("$0 key test --recovery-file words", "are these still the right words?"),
+        async (parameters) => (await import("./commands/key.ts")).runKeyTest(parameters, settings),
+      )
+      .command(
+        "passwd",
+        "give the vault another passphrase: changes the lock, not the key",
+        (command) =>
+          secrets(command)
+            .option("new-passphrase-file", file("take the new passphrase from the first line of FILE"))
+            .example("$0 key passwd", "asks for the old passphrase, then twice for the new one")
+            .example("$0 key passwd --recovery-file words", "the old one is lost: use the recovery words"),
+        async (parameters) => (await import("./commands/key.ts")).runPasswd(parameters, settings),
+      )
+      .demandCommand(1, "say what to do with the key: list, add, remove, test, passwd");
+}
