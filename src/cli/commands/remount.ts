@@ -18,10 +18,17 @@ export async function runRemount(mountPoint: string, optionLists: readonly strin
   if (daemon === undefined || mount === undefined)
     throw new TcfsError("TCFS_NOT_MOUNTED", `no vault is mounted at ${mountPoint}`);
   const options = parseMountOptions(optionLists, optionsInEffect(mount.options));
-  const { readOnly, accessTimes, synchronous } = options;
-  const reply = await askDaemon(daemon.vault, { operation: "remount", readOnly, accessTimes, synchronous });
-  if (reply === undefined) throw new TcfsError("TCFS_DAEMON_ENDED", `the daemon at ${mountPoint} does not listen`);
-  await remountInKernel(mountPoint, ["remount", ...kernelOptions(options)]);
+  const tellDaemon = ({ readOnly, accessTimes, synchronous }: MountOptions) =>
+    askDaemon(daemon.vault, { operation: "remount", readOnly, accessTimes, synchronous });
+  if ((await tellDaemon(options)) === undefined) {
+    throw new TcfsError("TCFS_DAEMON_ENDED", `the daemon at ${mountPoint} does not listen`);
+  }
+  try {
+    await remountInKernel(mountPoint, ["remount", ...kernelOptions(options)]);
+  } catch (error) {
+    await tellDaemon(optionsInEffect(mount.options)); // they still are
+    throw error;
+  }
 }
 
 function kernelOptions(options: MountOptions): string[] {
