@@ -84,6 +84,10 @@ export class OpenVault implements AsyncDisposable {
         snapshotsShown: options.snapshotsShown,
         owner: { uid: process.geteuid?.() ?? 0, gid: process.getegid?.() ?? 0 },
         onCommit: outcomeReporter(logger, { failed: "a commit failed", healed: "commits succeed again" }),
+        onPolicy: outcomeReporter(logger, {
+          failed: "an automatic snapshot failed, and is tried again",
+          healed: "automatic snapshots succeed again",
+        }),
       });
       closers.push(() => volume.close());
       if (!isReadOnly && !options.isNew) await renewHeaderCopy(directory);
@@ -113,6 +117,7 @@ export class OpenVault implements AsyncDisposable {
       cacheBytes,
       lastCommit: { number: commit, time: new Date(committedAt.seconds * 1000).toISOString() },
       engine: engine.kind,
+      snapshotPolicy: this.volume.snapshots.automatic.figures(),
     };
   }
 

@@ -70,6 +70,7 @@ export async function serveMount(options: ServeOptions): Promise<void> {
     void served.end("the command that started it ended");
   });
   log.info("mounted", { pid: process.pid, readOnly: mount.readOnly, engine: vault.figures().engine });
+  if (!mount.readOnly) vault.volume.snapshots.automatic.keeper.start();
   await options.onReady();
   await served.finish();
 }
@@ -230,8 +231,14 @@ class ServedMount {
       const message = `${mountPoint} was mounted read-only: to write, unmount it and mount it again`;
       throw new TcfsError("TCFS_READ_ONLY", message);
     }
-    if (readOnly) await this.#vault.volume.syncAll();
-    this.#vault.volume.accessTimes = accessTimes;
+    const { volume } = this.#vault;
+    if (readOnly) {
+      await volume.snapshots.automatic.keeper.stop();
+      await volume.syncAll();
+    } else {
+      volume.snapshots.automatic.keeper.start();
+    }
+    volume.accessTimes = accessTimes;
     this.#session.synchronous = synchronous;
   }
 

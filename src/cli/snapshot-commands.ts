@@ -19,13 +19,19 @@ export function addSnapshotCommands(
   const json = { type: "boolean", describe: "print JSON with stable keys" } as const;
   return commands
     .command(
-      "snapshot <name>",
-      "freeze the whole tree as it is, in a moment",
+      "snapshot [name]",
+      "freeze the whole tree as it is, in a moment; or say which snapshots tcfs takes by itself",
       (command) =>
         common(command)
-          .positional("name", name)
+          .positional("name", { type: "string", describe: "the snapshot's name" })
           .option("comment", { type: "string", requiresArg: true, describe: "what it is for" })
-          .example("$0 snapshot before-upgrade --comment 'all tests passed'", "then: ls ~/vault/.snapshots"),
+          .option("policy", {
+            type: "string",
+            requiresArg: true,
+            describe: "how many automatic snapshots to keep: minutely, hourly, daily, weekly, monthly, yearly; or none",
+          })
+          .example("$0 snapshot before-upgrade --comment 'all tests passed'", "then: ls ~/vault/.snapshots")
+          .example("$0 snapshot --policy hourly=24,daily=7,weekly=4,monthly=12", "while it is mounted"),
       async (parameters) => (await import("./commands/snapshot.ts")).runSnapshot(parameters, settings),
     )
     .command(

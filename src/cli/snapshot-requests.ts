@@ -1,4 +1,5 @@
 /** What the commands on snapshots ask of an open vault: over the control socket of its daemon, or directly. */
+import { parsePolicy } from "../fs/snapshots/policy-text.ts";
 import type { SnapshotManager } from "../fs/snapshots/snapshot-manager.ts";
 import { askDaemon } from "./control-client.ts";
 import { findVault } from "./find-vault.ts";
@@ -43,7 +44,9 @@ export async function answerSnapshotRequest(
       await snapshots.take(request.name, request.comment);
       return null;
     case "listSnapshots":
-      return snapshots.list();
+      return { snapshots: await snapshots.list(), policy: snapshots.automatic.figures() };
+    case "setSnapshotPolicy":
+      return snapshots.automatic.setPolicy(parsePolicy(request.policy));
     case "forgetSnapshots":
       return snapshots.forget(request.names, request.isDryRun);
     case "diff":

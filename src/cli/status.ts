@@ -1,5 +1,7 @@
 /** What `tcfs status` tells: figures as JSON with stable keys (README), and as lines for a person. */
 
+import type { PolicyFigures } from "../fs/snapshots/automatic-snapshots.ts";
+
 /** What only an open vault knows. Bytes are exact; times are ISO 8601. */
 export interface VaultFigures {
   /** Bytes of all files' data, holes not counted, before deduplication and compression. */
@@ -22,6 +24,8 @@ export interface VaultFigures {
   readonly cacheBytes: number;
   readonly lastCommit: { readonly number: number; readonly time: string };
   readonly engine: "native" | "portable";
+  /** Of automatic snapshots. */
+  readonly snapshotPolicy: PolicyFigures;
 }
 
 /** What only a running daemon knows. */
@@ -78,8 +82,19 @@ export function formatStatus(status: VaultStatus): string {
     rows.push(["not yet on disk", `${formatBytes(figures.dirtyBytes)}, ${figures.dirtyRecordCount} records`]);
     rows.push(["cache", formatBytes(figures.cacheBytes)]);
     rows.push(["last commit", `${lastCommit.number}, ${lastCommit.time}`]);
+    rows.push(["policy", formatPolicyFigures(figures.snapshotPolicy)]);
   }
   return rows.map(([name, value]) => `${name.padEnd(16)}${value}`).join("\n");
+}
+
+/** `hourly=24,daily=7; 12 automatic snapshots, the next at 2026-11-22T09:00:00Z if anything changes`. */
+export function formatPolicyFigures(figures: PolicyFigures, nowMs = Date.now()): string {
+  const { policy, isDamaged, automaticCount, nextDueAt } = figures;
+  if (isDamaged) return "cannot be read; tcfs snapshot --policy sets it anew";
+  const count = `${automaticCount} automatic snapshot${automaticCount === 1 ? "" : "s"}`;
+  if (policy === null || nextDueAt === null) return automaticCount === 0 ? "none" : `none; ${count}`;
+  const isDue = Date.parse(nextDueAt) <= nowMs;
+  return `${policy}; ${count}, the next ${isDue ? "is due" : `at ${nextDueAt}`} if anything changes`;
 }
 
 /** `1.4 GiB`. */
@@ -113,4 +128,5 @@ const UNKNOWN_FIGURES: Readonly<Record<keyof VaultFigures, null>> = {
   cacheBytes: null,
   lastCommit: null,
   engine: null,
+  snapshotPolicy: null,
 };

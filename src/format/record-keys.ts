@@ -19,6 +19,7 @@ export const RECORD_KIND = {
   snapshot: 0x4e,
   rollback: 0x52,
   loggedWrites: 0x57,
+  policy: 0x41,
 } as const;
 
 export type RecordKind = keyof typeof RECORD_KIND;
@@ -40,7 +41,7 @@ export interface KeyRange {
 }
 
 /** Key of a record of which there is one. */
-export function singleKey(kind: "volume" | "chunkTotals" | "rollback"): Uint8Array {
+export function singleKey(kind: "volume" | "chunkTotals" | "rollback" | "policy"): Uint8Array {
   return Uint8Array.of(RECORD_KIND[kind]);
 }
 

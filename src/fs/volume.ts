@@ -41,6 +41,8 @@ export interface VolumeOptions {
   readonly owner: { readonly uid: number; readonly gid: number };
   /** A commit ended: with an error, or with none. */
   readonly onCommit: (error: unknown) => void;
+  /** The policy of automatic snapshots was kept: with an error, or with none. */
+  readonly onPolicy: (error: unknown) => void;
 }
 
 export interface VolumeStatistics {
@@ -76,8 +78,15 @@ export class Volume {
     const operations = new RoutedOperations(this.#live, this.#forest, snapshotsShown);
     this.operations = operations;
     const { defragmenter } = background;
-    const onFailure = options.onCommit;
-    this.snapshots = new SnapshotManager({ parts, defragmenter, forest: this.#forest, operations, onFailure });
+    const { onCommit: onFailure, onPolicy } = options;
+    this.snapshots = new SnapshotManager({
+      parts,
+      defragmenter,
+      forest: this.#forest,
+      operations,
+      onFailure,
+      onPolicy,
+    });
   }
 
   /** The mount's kernel: told of what changed without its having asked for it. */
@@ -124,7 +133,10 @@ export class Volume {
     const defragmenter = new Defragmenter({ files, metadata, contents, clock, hasRoom, onChange });
     const onOutcome = (error: unknown): void => {
       space.noteCommit();
-      if (error === undefined) housekeeper.consider();
+      if (error === undefined) {
+        housekeeper.consider();
+        volume.snapshots.automatic.keeper.noteCommit();
+      }
       options.onCommit(error);
     };
     const notePage: NotePage = (ino, page, extents) => {
@@ -199,6 +211,7 @@ export class Volume {
     if (this.#isClosed) return;
     this.#isClosed = true;
     this.#background.defragmenter.close();
+    await this.snapshots.automatic.keeper.close();
     await this.snapshots.close();
     await this.#background.housekeeper.close();
     if (this.#parts.isReadOnly) return;

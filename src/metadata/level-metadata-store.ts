@@ -359,7 +359,7 @@ export class LevelMetadataStore implements MetadataStore, BatchOwner, AsyncDispo
     const { epoch } = this.volume;
     const operations = this.#live.encode(this.writer, epoch, this.#hasher);
     const { history, taken } = this.snapshots.freeze(now);
-    if (taken !== undefined) operations.push(taken);
+    operations.push(...taken);
     const volume = { ...this.volume, commit: this.volume.commit + 1, committedAt: now };
     this.#frozen = new LevelFrozenBatch({ layer: this.#live, volume, epoch, operations, history }, this);
     this.#live = new Layer();

@@ -4,6 +4,7 @@ import { TcfsError, isTcfsError } from "../errors.ts";
 import { RECORD_KIND, inodeOfKey, pageOfKey, singleKey } from "../format/record-keys.ts";
 import type { DentryRecord, VolumeRecord } from "../format/records.ts";
 import { decodeDentry } from "../format/dentry-codec.ts";
+import type { PolicyClass, PolicyRecord } from "../format/policy-codec.ts";
 import type { RollbackRecord, SnapshotRecord } from "../format/snapshot-codec.ts";
 import type { Epoch, InodeNumber } from "../ids.ts";
 import type { Timestamp } from "../platform/clock.ts";
@@ -83,9 +84,9 @@ export class LevelSnapshots implements SnapshotStore {
 
   /**
    * The freeze of a batch, whose records are of the volume's epoch as it was before.
-   * @returns What the batch has to keep, and the record of the snapshot that it takes.
+   * @returns What the batch has to keep, and the records of the snapshot that it takes.
    */
-  freeze(now: Timestamp): { history: BatchHistory | undefined; taken: RecordChange | undefined } {
+  freeze(now: Timestamp): { history: BatchHistory | undefined; taken: readonly RecordChange[] } {
     const snapshot = this.#table.newest;
     if (snapshot?.epoch !== this.#touchedSince) {
       this.#touched = new GenerationCache(TOUCHED_KEYS, () => 1);
@@ -99,6 +100,18 @@ export class LevelSnapshots implements SnapshotStore {
   /** The batch last frozen is durable. */
   committed(): void {
     this.#table.committed();
+  }
+
+  get policy(): PolicyRecord {
+    return this.#table.policy.record;
+  }
+
+  get policyDamage(): TcfsError | undefined {
+    return this.#table.policy.damage;
+  }
+
+  setPolicy(classes: readonly PolicyClass[]): void {
+    this.#options.put([this.#table.policy.change(classes, this.#options.volume.epoch)]);
   }
 
   view(snapshot: SnapshotRecord): MetadataView {

@@ -32,6 +32,7 @@ import type {
   VolumeRecord,
 } from "../format/records.ts";
 import { decodeLoggedRuns } from "../format/write-codec.ts";
+import { decodePolicy, type PolicyRecord } from "../format/policy-codec.ts";
 import { decodeRollback, decodeSnapshot, type RollbackRecord, type SnapshotRecord } from "../format/snapshot-codec.ts";
 import type { ChunkId, InodeNumber, Name } from "../ids.ts";
 import type { StoredEntry } from "./database.ts";
@@ -151,6 +152,11 @@ export class RecordReader {
   rollback(): RollbackRecord | undefined {
     const plain = this.plain(singleKey("rollback"), "rollback record", 0);
     return plain && decodeRollback(plain);
+  }
+
+  policy(): PolicyRecord | undefined {
+    const plain = this.plain(singleKey("policy"), "policy record", 0);
+    return plain && decodePolicy(plain);
   }
 
   storedSnapshot(entry: StoredEntry): SnapshotRecord {

@@ -1,4 +1,6 @@
 /** Snapshots as the filesystem uses them: taken with a freeze, read by views, forgotten and rolled back to in steps. */
+import type { TcfsError } from "../errors.ts";
+import type { AutomaticSnapshot, PolicyClass, PolicyRecord } from "../format/policy-codec.ts";
 import type { DentryRecord, DirectoryEntryRecord, ExtentPage, InodeRecord } from "../format/records.ts";
 import type { RollbackRecord, SnapshotRecord } from "../format/snapshot-codec.ts";
 import type { InodeNumber, Name } from "../ids.ts";
@@ -10,6 +12,8 @@ export interface WantedSnapshot {
   readonly name: string;
   readonly comment: string;
   readonly isSafety: boolean;
+  /** Of one that the policy has taken: goes into the policy record, in the same batch. */
+  readonly automatic?: Omit<AutomaticSnapshot, "epoch">;
 }
 
 /** The metadata as of one snapshot, or of the last commit. Reads as {@link MetadataStore} does, and throws as it does. */
@@ -50,6 +54,13 @@ export interface SnapshotStore {
   readonly isRequested: boolean;
   /** The commit failed that was to take it: it is not to be. Nothing happens once it is durable. */
   withdraw(): void;
+
+  /** The policy, and the automatic snapshots among those that there are (others may be named). */
+  readonly policy: PolicyRecord;
+  /** Why the policy cannot be read, if so: then it is as if there were none. */
+  readonly policyDamage: TcfsError | undefined;
+  /** Put other classes into the next batch. */
+  setPolicy(classes: readonly PolicyClass[]): void;
 
   view(snapshot: SnapshotRecord): MetadataView;
   /** The database as of the last commit: changes not committed do not show. */

@@ -15,6 +15,7 @@ import type { Epoch } from "../ids.ts";
 import type { Timestamp } from "../platform/clock.ts";
 import type { RecordChange } from "../format/journal-codec.ts";
 import type { JournaledDatabase } from "./journaled-database.ts";
+import { PolicyTable } from "./policy-table.ts";
 import type { RecordReader } from "./record-reader.ts";
 import type { WantedSnapshot } from "./snapshot-store.ts";
 import { visitIntact } from "./walks.ts";
@@ -28,14 +29,16 @@ interface Taken {
 export class SnapshotTable {
   /** Why not all may be known; then what history is still needed is not known either, and none may be cleared away. */
   readonly damage: TcfsError | undefined;
+  readonly policy: PolicyTable;
   /** Forgotten ones among them; in the order of their epochs. */
   #all: readonly SnapshotRecord[];
   #listed: readonly SnapshotRecord[];
   #wanted: WantedSnapshot | undefined;
   #taken: Taken | undefined;
 
-  private constructor(all: readonly SnapshotRecord[], damage: TcfsError | undefined) {
+  private constructor(all: readonly SnapshotRecord[], damage: TcfsError | undefined, policy: PolicyTable) {
     this.damage = damage;
+    this.policy = policy;
     this.#all = all;
     this.#listed = all.filter(({ isForgotten }) => !isForgotten);
   }
@@ -53,7 +56,7 @@ export class SnapshotTable {
       visitIntact(entries, (entry) => all.push(reader.storedSnapshot(entry)), damaged);
     }
     damaged.forEach(onDamage);
-    return new SnapshotTable(all, damaged[0] ?? database.damage.ofRange(range));
+    return new SnapshotTable(all, damaged[0] ?? database.damage.ofRange(range), PolicyTable.load(reader, onDamage));
   }
 
   get listed(): readonly SnapshotRecord[] {
@@ -106,17 +109,18 @@ export class SnapshotTable {
     this.#wanted = wanted;
   }
 
-  /** The freeze: @returns The wanted snapshot's record for the batch, if one is wanted; raises the volume's epoch. */
-  take(volume: VolumeRecord, takenAt: Timestamp): RecordChange | undefined {
-    const wanted = this.#wanted;
-    if (wanted === undefined) return undefined;
+  /** The freeze: @returns The wanted snapshot's records for the batch, if one is wanted; raises the volume's epoch. */
+  take(volume: VolumeRecord, takenAt: Timestamp): RecordChange[] {
+    if (this.#wanted === undefined) return [];
+    const { automatic, ...wanted } = this.#wanted;
     const { epoch, nextInode, inodeCount, allocatedBytes } = volume;
     const slot = this.#freeSlot(epoch);
     const snapshot = { epoch, slot, ...wanted, takenAt, nextInode, inodeCount, allocatedBytes, isForgotten: false };
     this.#wanted = undefined;
     this.#taken = { snapshot, operation: encodeOperation(snapshot) };
     volume.epoch = (epoch + 1) as Epoch;
-    return this.#taken.operation;
+    if (automatic === undefined) return [this.#taken.operation];
+    return [this.#taken.operation, this.policy.take({ epoch, ...automatic }, this.#listed)];
   }
 
   /** Undo {@link want}. A batch that holds the snapshot already may be partly on the disk: it deletes the record then. */
@@ -124,6 +128,7 @@ export class SnapshotTable {
     this.#wanted = undefined;
     if (this.#taken !== undefined) this.#taken.operation.value = undefined;
     this.#taken = undefined;
+    this.policy.withdraw();
   }
 
   /** The batch is durable. */
@@ -131,6 +136,7 @@ export class SnapshotTable {
     if (this.#taken === undefined) return;
     this.#change([...this.#all, this.#taken.snapshot]);
     this.#taken = undefined;
+    this.policy.committed();
   }
 
   /** @returns The record that takes the name away. */

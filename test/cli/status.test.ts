@@ -39,6 +39,13 @@ const mounted: VaultStatus = {
     cacheBytes: 0,
     lastCommit: { number: 9, time: "2026-11-22T00:00:02.000Z" },
     engine: "native",
+    snapshotPolicy: {
+      policy: "hourly=24,daily=7",
+      isDamaged: false,
+      automaticCount: 12,
+      surplusCount: 0,
+      nextDueAt: "2100-01-01T00:00:00Z",
+    },
   },
 };
 

@@ -75,10 +75,13 @@ describe("unlocking", () => {
 
 describe("a vault that is about to be written", () => {
   test("names every feature that may be in it, under its MAC", async () => {
-    expect(vault.header.readOnlyCompatibleFeatures).toEqual(["snapshots"]);
+    expect(vault.header.readOnlyCompatibleFeatures).toEqual(["snapshots", "snapshot-policy"]);
     const without = { ...vault.header, readOnlyCompatibleFeatures: [] };
     const named = nameFeatures(without, vault.key);
-    expect(named).toMatchObject({ revision: without.revision + 1, readOnlyCompatibleFeatures: ["snapshots"] });
+    expect(named).toMatchObject({
+      revision: without.revision + 1,
+      readOnlyCompatibleFeatures: vault.header.readOnlyCompatibleFeatures,
+    });
     expect(hexOf(await withPassphrase(named, PASSPHRASE))).toBe(hexOf(vault.key));
   });
 

@@ -15,7 +15,9 @@ export async function runForget(parameters: ForgetArguments, settings: Settings)
   const isDryRun = parameters.dryRun === true;
   const request = { operation: "forgetSnapshots", names: parameters.names.map(String), isDryRun } as const;
   for (const { name, exclusiveBytesEstimate } of await askVault(request, parameters, settings)) {
-    const what = `“${printable(name)}”: about ${formatBytes(exclusiveBytesEstimate)} only it holds`;
-    process.stdout.write(isDryRun ? `would forget ${what}\n` : `forgot ${what}\n`);
+    const [does, holds] = isDryRun ? ["would forget", "holds"] : ["forgot", "held"];
+    process.stdout.write(
+      `${does} “${printable(name)}”, which alone ${holds} about ${formatBytes(exclusiveBytesEstimate)}\n`,
+    );
   }
 }

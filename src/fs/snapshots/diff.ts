@@ -45,6 +45,25 @@ export async function diffTrees(
   return diff.finish();
 }
 
+/**
+ * Whether a program could tell the states apart, access times aside. Stops at the first difference: every change of an
+ * inode, of its content or of its attributes gives it another change time.
+ */
+export async function isAnythingChanged(
+  records: AsyncIterable<ChangedRecord>,
+  before: MetadataView,
+  after: MetadataView,
+): Promise<boolean> {
+  for await (const record of records) {
+    if (record.kind === "dentry") return true;
+    if (record.kind !== "inode") continue;
+    const [old, now] = [before.getInode(record.ino), after.getInode(record.ino)];
+    if ((old?.linkCount ?? 0) !== (now?.linkCount ?? 0)) return true;
+    if (old !== undefined && now !== undefined && !isSameTime(old.changeTime, now.changeTime)) return true;
+  }
+  return false;
+}
+
 class TreeDiff {
   readonly #before: Tree;
   readonly #after: Tree;

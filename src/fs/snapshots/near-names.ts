@@ -14,7 +14,8 @@ export function noSuchSnapshot(name: string, snapshots: readonly SnapshotRecord[
   return new TcfsError("TCFS_NO_SNAPSHOT", `there is no snapshot ${quote(name)}: ${hint}`);
 }
 
-function nearNames(name: string, names: readonly string[]): string[] {
+/** @returns Those of `names` that may have been meant by `name`, nearest first. */
+export function nearNames(name: string, names: readonly string[]): string[] {
   const wanted = name.toLowerCase();
   const rated = names.map((candidate) => {
     const text = candidate.toLowerCase();

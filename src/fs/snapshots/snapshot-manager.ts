@@ -3,14 +3,17 @@
  * ones kept is cleared away in the background.
  */
 import { TcfsError } from "../../errors.ts";
+import type { PolicyUnit } from "../../format/policy-codec.ts";
 import type { SnapshotRecord } from "../../format/snapshot-codec.ts";
 import { ROOT_INODE, type InodeNumber, type Name } from "../../ids.ts";
-import type { ChangedRecord, SnapshotStore } from "../../metadata/snapshot-store.ts";
+import type { ChangedRecord, SnapshotStore, WantedSnapshot } from "../../metadata/snapshot-store.ts";
 import type { Defragmenter } from "../defragmenter.ts";
 import type { VolumeParts } from "../volume-operations.ts";
+import { AutomaticSnapshots } from "./automatic-snapshots.ts";
 import { diffTrees, type TreeChange } from "./diff.ts";
 import type { KernelCaches } from "./kernel-caches.ts";
 import { NO_KERNEL } from "./kernel-caches.ts";
+import { isoTime } from "./iso-time.ts";
 import { noSuchSnapshot } from "./near-names.ts";
 import { SNAPSHOTS_DIRECTORY, SNAPSHOTS_NAME, entryName, numberOutside } from "./numbers.ts";
 import type { RoutedOperations } from "./routed-operations.ts";
@@ -27,6 +30,8 @@ export interface SnapshotManagerOptions {
   readonly forest: SnapshotForest;
   readonly operations: RoutedOperations;
   readonly onFailure: (error: unknown) => void;
+  /** The policy was kept, or could not be. */
+  readonly onPolicy: (error: unknown) => void;
 }
 
 /** What is told of a snapshot. Times are ISO 8601. */
@@ -36,6 +41,10 @@ export interface SnapshotFigures {
   readonly takenAt: string;
   /** Taken by tcfs itself before it went back to another. */
   readonly isSafety: boolean;
+  /** Taken by the policy, which also drops it. */
+  readonly isAutomatic: boolean;
+  /** As which of its classes the policy keeps it; none but the newest has none. */
+  readonly classes: readonly PolicyUnit[];
   readonly inodeCount: number;
   /** Bytes of all files' data, holes not counted. */
   readonly logicalBytes: number;
@@ -54,12 +63,25 @@ export interface RestoreReport {
 export class SnapshotManager {
   readonly #options: SnapshotManagerOptions;
   readonly #stop = new AbortController();
+  readonly automatic: AutomaticSnapshots;
   kernel: KernelCaches = NO_KERNEL;
   #last: Promise<unknown> = Promise.resolve();
   #clearing: Promise<void> | undefined;
 
   constructor(options: SnapshotManagerOptions) {
     this.#options = options;
+    const { onPolicy, parts } = options;
+    this.automatic = new AutomaticSnapshots({
+      parts,
+      onPolicy,
+      take: (automatic) =>
+        this.#inTurn(() => this.#take({ name: this.#freeName("auto"), comment: "", isSafety: false, automatic })),
+      drop: (choose) => this.#inTurn(() => this.#drop(choose())),
+      inTurn: (action) => this.#inTurn(action),
+      requireWritable: () => {
+        this.#requireWritable();
+      },
+    });
   }
 
   get #store(): SnapshotStore {
@@ -75,16 +97,21 @@ export class SnapshotManager {
 
   /** Oldest first. */
   async list(): Promise<SnapshotFigures[]> {
-    const figures: SnapshotFigures[] = [];
-    for (const snapshot of this.#store.list()) figures.push(await this.#figuresOf(snapshot));
-    return figures;
+    return this.#figuresOf(this.#store.list());
   }
 
-  async #figuresOf(snapshot: SnapshotRecord): Promise<SnapshotFigures> {
-    const { name, comment, isSafety, inodeCount, allocatedBytes } = snapshot;
-    const exclusiveBytesEstimate = await this.#store.exclusiveBytes(snapshot);
-    const takenAt = isoTime(snapshot.takenAt.seconds);
-    return { name, comment, takenAt, isSafety, inodeCount, logicalBytes: allocatedBytes, exclusiveBytesEstimate };
+  async #figuresOf(snapshots: readonly SnapshotRecord[]): Promise<SnapshotFigures[]> {
+    const kept = this.automatic.kept();
+    const figures: SnapshotFigures[] = [];
+    for (const snapshot of snapshots) {
+      const { name, comment, isSafety, inodeCount, allocatedBytes: logicalBytes } = snapshot;
+      const takenAt = isoTime(snapshot.takenAt.seconds);
+      const [isAutomatic, classes] = [kept.has(snapshot.epoch), kept.get(snapshot.epoch) ?? []];
+      const exclusiveBytesEstimate = await this.#store.exclusiveBytes(snapshot);
+      const told = { name, comment, takenAt, isSafety, isAutomatic, classes };
+      figures.push({ ...told, inodeCount, logicalBytes, exclusiveBytesEstimate });
+    }
+    return figures;
   }
 
   /**
@@ -96,7 +123,7 @@ export class SnapshotManager {
     return this.#inTurn(() => this.#take({ name, comment, isSafety: false }));
   }
 
-  async #take(wanted: { readonly name: string; readonly comment: string; readonly isSafety: boolean }): Promise<void> {
+  async #take(wanted: WantedSnapshot): Promise<void> {
     this.#store.request(wanted);
     try {
       await this.#options.parts.committer.commit();
@@ -117,20 +144,22 @@ export class SnapshotManager {
     if (!isDryRun) this.#requireWritable();
     return this.#inTurn(async () => {
       const snapshots = [...new Set(names)].map((name) => this.find(name));
-      const figures: SnapshotFigures[] = [];
-      for (const snapshot of snapshots) figures.push(await this.#figuresOf(snapshot));
-      if (isDryRun) return figures;
-      for (const snapshot of snapshots) this.#store.forget(snapshot);
-      await this.#options.parts.committer.commit();
-      for (const snapshot of snapshots) {
-        this.#options.forest.drop(snapshot);
-        await this.kernel.forgetEntry(SNAPSHOTS_DIRECTORY, entryName(snapshot.name));
-        await this.kernel.forgetInode(numberOutside(snapshot.slot, ROOT_INODE));
-      }
-      await this.kernel.forgetInode(SNAPSHOTS_DIRECTORY);
-      this.clearInBackground();
+      const figures = await this.#figuresOf(snapshots);
+      if (!isDryRun) await this.#drop(snapshots);
       return figures;
     });
+  }
+
+  async #drop(snapshots: readonly SnapshotRecord[]): Promise<void> {
+    for (const snapshot of snapshots) this.#store.forget(snapshot);
+    await this.#options.parts.committer.commit();
+    for (const snapshot of snapshots) {
+      this.#options.forest.drop(snapshot);
+      await this.kernel.forgetEntry(SNAPSHOTS_DIRECTORY, entryName(snapshot.name));
+      await this.kernel.forgetInode(numberOutside(snapshot.slot, ROOT_INODE));
+    }
+    await this.kernel.forgetInode(SNAPSHOTS_DIRECTORY);
+    this.clearInBackground();
   }
 
   /** Clear away what forgotten snapshots kept, if there are any, unless that is under way. */
@@ -198,7 +227,7 @@ export class SnapshotManager {
     if (count * RESTORED_RECORD_BYTES > parts.space.space.availableBytes) {
       throw new TcfsError("TCFS_STORE_FULL", `too little room on the disk to restore ${count} records`);
     }
-    const safety = this.#safetyName(doing);
+    const safety = this.#freeName(`before-${doing}`);
     const changes = new Changes();
     await operations.whileHeld(async () => {
       defragmenter.isPaused = true;
@@ -246,8 +275,9 @@ export class SnapshotManager {
     await this.#rollBack(target, new Changes());
   }
 
-  #safetyName(doing: string): string {
-    const base = `before-${doing}-${isoTime(this.#options.parts.clock.now().seconds)}`;
+  /** A name that sorts by time, and that no snapshot has, whoever made it. */
+  #freeName(prefix: string): string {
+    const base = `${prefix}-${isoTime(this.#options.parts.clock.now().seconds)}`;
     let name = base;
     for (let count = 2; this.#store.find(name) !== undefined; count++) name = `${base}-${count}`;
     return name;
@@ -308,10 +338,4 @@ async function* reversed(records: AsyncIterable<ChangedRecord>): AsyncGenerator<
   for await (const record of records) {
     yield record.kind === "dentry" ? { ...record, before: record.after, after: record.before } : record;
   }
-}
-
-/** Whole seconds; a clock beyond what a date holds stands still at its end. */
-function isoTime(seconds: number): string {
-  const reachable = Math.min(Math.max(seconds, -8.64e12), 8.64e12);
-  return new Date(reachable * 1000).toISOString().replace(".000Z", "Z");
 }
