@@ -1,5 +1,6 @@
 /** The words and flags of the commands on snapshots. Rooms are loaded only when used. */
 import type { Argv } from "yargs";
+import { addRestoreCommands } from "./restore-commands.ts";
 import type { Settings } from "./settings.ts";
 
 /** @param secrets - Adds the flags that say which vault and what opens it. */
@@ -17,7 +18,7 @@ export function addSnapshotCommands(
     });
   const name = { type: "string", demandOption: true, describe: "the snapshot's name" } as const;
   const json = { type: "boolean", describe: "print JSON with stable keys" } as const;
-  return commands
+  const rest = commands
     .command(
       "snapshot [name]",
       "freeze the whole tree as it is, in a moment; or say which snapshots tcfs takes by itself",
@@ -58,20 +59,11 @@ export function addSnapshotCommands(
           .positional("to", { type: "string", describe: "the newer snapshot; the present if not given" })
           .option("json", json),
       async (parameters) => (await import("./commands/diff.ts")).runDiff(parameters, settings),
-    )
-    .command(
-      "restore <name>",
-      "make a snapshot's state the present one, after a snapshot of what is there now",
-      (command) =>
-        common(command).positional("name", name).example("$0 restore before-upgrade", "tcfs undo takes it back"),
-      async (parameters) => (await import("./commands/restore.ts")).runRestore(parameters, settings),
-    )
-    .command("undo", "take the last restore (or undo) back", common, async (parameters) =>
-      (await import("./commands/restore.ts")).runUndo(parameters, settings),
     );
+  return addRestoreCommands(rest, settings, common);
 }
 
-interface SecretFlags {
+export interface SecretFlags {
   vault: string | undefined;
   "passphrase-file": string | undefined;
   "recovery-file": string | undefined;

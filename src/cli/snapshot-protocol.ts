@@ -2,6 +2,7 @@
 import { z } from "zod";
 import type { TreeChange } from "../fs/snapshots/diff.ts";
 import type { PolicyFigures } from "../fs/snapshots/automatic-snapshots.ts";
+import type { PathRestoreReport } from "../fs/snapshots/path-restore.ts";
 import type { RestoreReport, SnapshotFigures } from "../fs/snapshots/snapshot-manager.ts";
 
 const name = z.string();
@@ -13,6 +14,7 @@ export const SNAPSHOT_REQUESTS = [
   z.strictObject({ operation: z.literal("forgetSnapshots"), names: z.array(name), isDryRun: z.boolean() }),
   z.strictObject({ operation: z.literal("diff"), from: name, to: name.optional() }),
   z.strictObject({ operation: z.literal("restore"), name }),
+  z.strictObject({ operation: z.literal("restorePaths"), name, paths: z.array(z.string()), isDryRun: z.boolean() }),
   z.strictObject({ operation: z.literal("undo") }),
 ] as const;
 
@@ -26,5 +28,6 @@ export interface SnapshotAnswers {
   readonly forgetSnapshots: readonly SnapshotFigures[];
   readonly diff: readonly TreeChange[];
   readonly restore: RestoreReport;
-  readonly undo: RestoreReport;
+  readonly restorePaths: PathRestoreReport;
+  readonly undo: RestoreReport | PathRestoreReport;
 }

@@ -25,7 +25,7 @@ export async function askVault<R extends SnapshotRequest>(
   const directory = await findVault(parameters, settings);
   const reply = await askDaemon(directory, request);
   if (reply !== undefined) return reply.result as SnapshotAnswers[R["operation"]];
-  const isDryRun = request.operation === "forgetSnapshots" && request.isDryRun;
+  const isDryRun = "isDryRun" in request && request.isDryRun;
   const isReadOnly = isDryRun || READING.has(request.operation);
   return withOpenVault(directory, secretSource(parameters), settings, { isReadOnly }, async ({ volume }) => {
     const answer = await answerSnapshotRequest(volume.snapshots, request);
@@ -53,6 +53,8 @@ export async function answerSnapshotRequest(
       return snapshots.diff(request.from, request.to);
     case "restore":
       return snapshots.restore(request.name);
+    case "restorePaths":
+      return snapshots.restorePaths(request.name, request.paths, request.isDryRun);
     case "undo":
       return snapshots.undo();
   }

@@ -6,7 +6,8 @@ import { type BorrowedBytes, joinLoans, lend, settleLoans } from "../borrowed-by
 import { copyOf } from "../bytes.ts";
 import type { ChunkStore } from "../chunkstore/chunk-store.ts";
 import { TcfsError, isTcfsError } from "../errors.ts";
-import { EXTENT_PAGE_BYTES, type InodeRecord } from "../format/records.ts";
+import { EXTENT_PAGE_BYTES, type ExtentPage, type InodeRecord } from "../format/records.ts";
+import { isZeroChunk } from "../format/zero-chunk.ts";
 import type { ChunkId, InodeNumber } from "../ids.ts";
 import { type MaybePromise, isPromise } from "../maybe-promise.ts";
 import type { MetadataStore } from "../metadata/metadata-store.ts";
@@ -362,6 +363,21 @@ export class Contents {
       position += BigInt(piece.lengthBytes);
     }
     if (position > to.lengthBytes) to.lengthBytes = position;
+  }
+
+  /** Let a whole page hold what it did in a snapshot, by the same chunks. The caller sets the length and puts the inode. */
+  replacePage(inode: InodeRecord, page: number, extents: ExtentPage): void {
+    const file = this.#files.open(inode);
+    file.stream = undefined;
+    let addedBytes = -file.occupiedBytes(page, 0, EXTENT_PAGE_BYTES);
+    file.live.punch(page, 0, EXTENT_PAGE_BYTES);
+    for (const { start, lengthBytes, chunk, chunkOffset } of extents) {
+      const isZero = isZeroChunk(chunk);
+      if (!isZero) this.#chunks.retain(chunk);
+      file.live.replace(page, start, start + lengthBytes, isZero ? ZERO : chunk, isZero ? 0 : chunkOffset);
+      addedBytes += lengthBytes;
+    }
+    this.#occupy(inode, addedBytes);
   }
 
   #place(

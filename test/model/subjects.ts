@@ -42,7 +42,7 @@ function snapshotCommands(vault: string): SnapshotCommands {
     return reply.result as SnapshotAnswers[R["operation"]];
   }
   return {
-    list: async () => (await ask({ operation: "listSnapshots" })).map(({ name }) => name),
+    list: async () => (await ask({ operation: "listSnapshots" })).snapshots.map(({ name }) => name),
     take: async (name) => {
       await ask({ operation: "takeSnapshot", name, comment: "" });
     },
@@ -50,7 +50,11 @@ function snapshotCommands(vault: string): SnapshotCommands {
       await ask({ operation: "forgetSnapshots", names: [...names], isDryRun: false });
     },
     restore: async (name) => (await ask({ operation: "restore", name })).safety,
-    undo: async () => (await ask({ operation: "undo" })).safety,
+    undo: async () => {
+      const { safety } = await ask({ operation: "undo" });
+      if (safety === undefined) throw new Error("an undo of paths, which no history restores");
+      return safety;
+    },
     diff: (from, to) => ask({ operation: "diff", from, ...(to === undefined ? {} : { to }) }),
   };
 }

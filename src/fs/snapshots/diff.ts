@@ -257,7 +257,8 @@ function join(path: string, name: Name): string {
   return path === "" ? text : `${path}/${text}`;
 }
 
-function letterOf(inode: InodeRecord | undefined): string {
+/** How `find -type` calls what an inode is. */
+export function letterOf(inode: InodeRecord | undefined): string {
   return TYPE_LETTERS[typeOf(inode?.mode ?? 0)] ?? "?";
 }
 
@@ -278,7 +279,12 @@ function isSameTime(left: InodeRecord["modifyTime"], right: InodeRecord["modifyT
   return left.seconds === right.seconds && left.nanoseconds === right.nanoseconds;
 }
 
-function isSameXattrs(old: InodeRecord, now: InodeRecord, before: MetadataView, after: MetadataView): boolean {
+export function isSameXattrs(
+  old: InodeRecord,
+  now: InodeRecord,
+  before: Pick<MetadataView, "getXattrs">,
+  after: Pick<MetadataView, "getXattrs">,
+): boolean {
   const left = old.hasXattrs ? before.getXattrs(old.ino) : new Map<Name, Uint8Array>();
   const right = now.hasXattrs ? after.getXattrs(now.ino) : new Map<Name, Uint8Array>();
   if (left.size !== right.size) return false;

@@ -14,7 +14,7 @@ export function noSuchSnapshot(name: string, snapshots: readonly SnapshotRecord[
   return new TcfsError("TCFS_NO_SNAPSHOT", `there is no snapshot ${quote(name)}: ${hint}`);
 }
 
-/** @returns Those of `names` that may have been meant by `name`, nearest first. */
+/** Those of `names` that may have been meant, nearest first; a few at most. */
 export function nearNames(name: string, names: readonly string[]): string[] {
   const wanted = name.toLowerCase();
   const rated = names.map((candidate) => {
@@ -30,7 +30,7 @@ export function nearNames(name: string, names: readonly string[]): string[] {
     .map(({ candidate }) => candidate);
 }
 
-function quote(name: string): string {
+export function quote(name: string): string {
   return `“${name}”`;
 }
 

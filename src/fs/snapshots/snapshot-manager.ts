@@ -16,8 +16,12 @@ import { NO_KERNEL } from "./kernel-caches.ts";
 import { isoTime } from "./iso-time.ts";
 import { noSuchSnapshot } from "./near-names.ts";
 import { SNAPSHOTS_DIRECTORY, SNAPSHOTS_NAME, entryName, numberOutside } from "./numbers.ts";
+import { type PathRestoreReport, commentOfPaths, describePlan, pathsOfComment, planPaths } from "./path-restore.ts";
 import type { RoutedOperations } from "./routed-operations.ts";
 import type { SnapshotForest } from "./snapshot-forest.ts";
+import { type AppliedChanges, applyTrees } from "./tree-apply.ts";
+import { type TreePath, followTreePath, noSuchPath, outermost, parseTreePath } from "./tree-path.ts";
+import type { TreePlan } from "./tree-plan.ts";
 
 /** What a restored record may take on the disk, with what it supersedes. */
 const RESTORED_RECORD_BYTES = 1024;
@@ -211,22 +215,89 @@ export class SnapshotManager {
     return this.#inTurn(() => this.#restore(this.find(name), "restore"));
   }
 
-  /** Go back to what the last restore replaced; a second time brings the restored state again. @throws TcfsError `TCFS_NO_SNAPSHOT` */
-  undo(): Promise<RestoreReport> {
-    this.#requireWritable();
-    return this.#inTurn(() => {
-      const safety = this.#store.list().findLast((snapshot) => snapshot.isSafety);
-      if (safety === undefined) throw new TcfsError("TCFS_NO_SNAPSHOT", "there is no restore to undo");
-      return this.#restore(safety, "undo");
+  /**
+   * Make files and trees of the present what they were in a snapshot, after a snapshot of the state before. A crash leaves
+   * all of them as they were, or as they are to be.
+   * @param paths - From the root.
+   * @param isDryRun - Only tell what would change.
+   * @throws TcfsError `TCFS_NO_SNAPSHOT`, `TCFS_NO_ENTRY` for a path that the snapshot does not have, `TCFS_STORE_FULL`,
+   *   and what {@link planTrees} throws, before anything is changed.
+   */
+  restorePaths(name: string, paths: readonly string[], isDryRun: boolean): Promise<PathRestoreReport> {
+    if (!isDryRun) this.#requireWritable();
+    return this.#inTurn(async () => {
+      const snapshot = this.find(name);
+      const trees = outermost(paths.map(parseTreePath));
+      const view = this.#store.view(snapshot);
+      for (const path of trees) {
+        if (path.length === 0) throw new TcfsError("TCFS_USAGE", "to restore everything, leave --path away");
+        if (followTreePath(view, path).length < path.length) throw await noSuchPath(view, path, name);
+      }
+      return this.#restorePaths(snapshot, trees, { doing: "restore", isDryRun });
     });
   }
 
-  async #restore(target: SnapshotRecord, doing: "restore" | "undo"): Promise<RestoreReport> {
+  /**
+   * Go back to what the last restore replaced: the whole tree, or the paths that it was about. A second time brings the
+   * restored state again.
+   * @throws TcfsError `TCFS_NO_SNAPSHOT`
+   */
+  undo(): Promise<RestoreReport | PathRestoreReport> {
+    this.#requireWritable();
+    return this.#inTurn<RestoreReport | PathRestoreReport>(() => {
+      const safety = this.#store.list().findLast((snapshot) => snapshot.isSafety);
+      if (safety === undefined) throw new TcfsError("TCFS_NO_SNAPSHOT", "there is no restore to undo");
+      const paths = pathsOfComment(safety.comment);
+      if (paths === undefined) return this.#restore(safety, "undo");
+      return this.#restorePaths(safety, paths.map(parseTreePath), { doing: "undo", isDryRun: false });
+    });
+  }
+
+  async #restorePaths(
+    target: SnapshotRecord,
+    paths: readonly TreePath[],
+    { doing, isDryRun }: { readonly doing: "restore" | "undo"; readonly isDryRun: boolean },
+  ): Promise<PathRestoreReport> {
     const { parts, operations, defragmenter } = this.#options;
-    const count = await this.#store.checkRollback(target);
-    if (count * RESTORED_RECORD_BYTES > parts.space.space.availableBytes) {
-      throw new TcfsError("TCFS_STORE_FULL", `too little room on the disk to restore ${count} records`);
+    const changes = new Changes();
+    const report = operations.whileHeld(async () => {
+      defragmenter.isPaused = true;
+      try {
+        if (!parts.isReadOnly) await parts.committer.commit();
+        const plan = await planPaths(this.#store, parts.metadata, target, paths);
+        if (isDryRun || plan.inodes.length + plan.detached.length + plan.attached.length === 0) {
+          return describePlan(target.name, plan, isDryRun);
+        }
+        const comment = commentOfPaths(target.name, plan.trees);
+        this.#requireRoom(plan.inodes.length + plan.detached.length + plan.attached.length);
+        const safety = this.#freeName(`before-${doing}`);
+        await this.#take({ name: safety, comment, isSafety: true });
+        this.#apply(plan, changes);
+        await parts.committer.commit();
+        return { ...describePlan(target.name, plan, isDryRun), safety };
+      } finally {
+        defragmenter.isPaused = false;
+      }
+    });
+    return report.finally(() => changes.tell(this.kernel));
+  }
+
+  #apply(plan: TreePlan, changes: Changes): void {
+    const { committer } = this.#options.parts;
+    try {
+      changes.noteAll(applyTrees(plan, this.#options.parts));
+    } catch (cause) {
+      const why = "a restore failed in the middle: unmount, and the next mount has the state before it";
+      const failure = new TcfsError("TCFS_IO", why, { cause });
+      committer.giveUp(failure);
+      throw failure;
     }
+  }
+
+  async #restore(target: SnapshotRecord, doing: "restore" | "undo"): Promise<RestoreReport> {
+    const { operations, defragmenter } = this.#options;
+    const count = await this.#store.checkRollback(target);
+    this.#requireRoom(count);
     const safety = this.#freeName(`before-${doing}`);
     const changes = new Changes();
     await operations.whileHeld(async () => {
@@ -275,6 +346,11 @@ export class SnapshotManager {
     await this.#rollBack(target, new Changes());
   }
 
+  #requireRoom(recordCount: number): void {
+    if (recordCount * RESTORED_RECORD_BYTES <= this.#options.parts.space.space.availableBytes) return;
+    throw new TcfsError("TCFS_STORE_FULL", `too little room on the disk to restore ${recordCount} records`);
+  }
+
   /** A name that sorts by time, and that no snapshot has, whoever made it. */
   #freeName(prefix: string): string {
     const base = `${prefix}-${isoTime(this.#options.parts.clock.now().seconds)}`;
@@ -319,6 +395,11 @@ class Changes {
     const name = (record.before ?? record.after)?.name;
     this.#inodes.add(directory);
     if (name !== undefined) this.#entries.push({ directory, name });
+  }
+
+  noteAll({ inodes, entries }: AppliedChanges): void {
+    for (const ino of inodes) this.#inodes.add(ino);
+    for (const entry of entries) this.#entries.push(entry);
   }
 
   async tell(kernel: KernelCaches): Promise<void> {
