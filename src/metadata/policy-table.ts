@@ -1,6 +1,6 @@
 /** The policy record, kept in memory: read once, written anew with each change (FORMAT.md §7.12). */
 import { ByteWriter } from "../bytes.ts";
-import { isTcfsError, type TcfsError } from "../errors.ts";
+import { TcfsError, isTcfsError } from "../errors.ts";
 import type { RecordChange } from "../format/journal-codec.ts";
 import {
   NO_POLICY,
@@ -32,7 +32,8 @@ export class PolicyTable {
       return new PolicyTable(reader.policy() ?? NO_POLICY, undefined);
     } catch (error) {
       if (!isTcfsError(error, "TCFS_CORRUPT")) throw error;
-      onDamage(error);
+      const what = "automatic snapshots rest until a policy is set: the present one cannot be read";
+      onDamage(new TcfsError("TCFS_CORRUPT", what, { cause: error }));
       return new PolicyTable(NO_POLICY, error);
     }
   }

@@ -273,7 +273,10 @@ describe("a table", () => {
     for (let session = 0; session < 2; session++) {
       const reports = noReports();
       await withCompaction(directory, reports, async (store, compact) => {
-        const named = [expect.stringContaining(table.slice("meta/".length))];
+        const named = [
+          expect.stringContaining(table.slice("meta/".length)),
+          expect.stringContaining("automatic snapshots"),
+        ];
         expect(reports.damage.map((error) => error.message)).toEqual(named);
         expect(() => store.getDentry(ROOT, name("nowhere"))).toThrow(expect.objectContaining({ code: "TCFS_CORRUPT" }));
         await compact();
