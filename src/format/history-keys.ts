@@ -9,8 +9,8 @@ const SUPERSEDED_PREFIX_BYTES = 1 + EPOCH_BYTES;
 /** A kind, an inode number. */
 const OWNER_BYTES = 9;
 
-/** The kinds of records that have a history; each key begins with kind and inode number. */
-export const VERSIONED_KINDS = ["inode", "dentry", "xattrs", "extents"] as const;
+/** The kinds of records that have a history, in the order of their keys; each begins with kind and inode number. */
+export const VERSIONED_KINDS = ["dentry", "extents", "inode", "xattrs"] as const;
 
 const VERSIONED: ReadonlySet<number> = new Set(VERSIONED_KINDS.map((kind) => RECORD_KIND[kind]));
 
@@ -38,6 +38,17 @@ export function supersededKey(superseded: Epoch, key: Uint8Array): Uint8Array {
 export function supersededIn(from: Epoch, to: number): KeyRange {
   return { first: epochKey(RECORD_KIND.superseded, from, 0), end: epochKey(RECORD_KIND.superseded, to, 0) };
 }
+
+/** All older versions of one record, in the order of the epochs that superseded them. */
+export function versionsOf(key: Uint8Array): KeyRange {
+  return { first: historyKey(key, 0 as Epoch), end: historyKey(key, (2 ** 32 - 1) as Epoch) };
+}
+
+/** All history records, of whatever keys. */
+export const ALL_HISTORY: KeyRange = {
+  first: Uint8Array.of(RECORD_KIND.history),
+  end: Uint8Array.of(RECORD_KIND.history + 1),
+};
 
 /** All history records of the keys in a range. */
 export function historyOf({ first, end }: KeyRange): KeyRange {

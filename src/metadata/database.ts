@@ -12,6 +12,7 @@ import { TcfsError, type TcfsErrorCode } from "../errors.ts";
 import type { KeyRange } from "../format/record-keys.ts";
 import { KnownDamage } from "./known-damage.ts";
 import { checkLogs } from "./log-check.ts";
+import type { SeekableIterator } from "./sorted-reader.ts";
 
 const MIB = 1024 * 1024;
 
@@ -169,8 +170,20 @@ export class Database {
    * Walk a range as it is at the first step, in batches; fails if the database is reopened meanwhile.
    * @throws TcfsError `TCFS_IO`, `TCFS_CORRUPT`, `TCFS_CLOSED`
    */
-  walk(range: KeyRange): AsyncIterable<readonly StoredEntry[]> {
-    return this.#walk(range, true);
+  walk(range: KeyRange, batchEntries?: number): AsyncIterable<readonly StoredEntry[]> {
+    return this.#walk(range, true, batchEntries);
+  }
+
+  /** The view is taken at once. Fails as {@link walk} does; the caller closes it. */
+  seekable(range: KeyRange): SeekableIterator {
+    const iterator = this.#iterator(range, true);
+    return {
+      nextv: (size) => iterator.nextv(size).catch(walkFailed),
+      seek: (target) => {
+        iterator.seek(target);
+      },
+      close: () => iterator.close(),
+    };
   }
 
   /** Idempotent; waits for a reopening in flight. */
@@ -184,16 +197,19 @@ export class Database {
   }
 
   /** The view is taken at once, not at the first step. */
-  #walk(range: KeyRange, values: boolean): AsyncGenerator<readonly StoredEntry[]> {
+  #walk(range: KeyRange, values: boolean, batchEntries = WALK_BATCH_ENTRIES): AsyncGenerator<readonly StoredEntry[]> {
+    return walkBatches(this.#iterator(range, values), batchEntries);
+  }
+
+  #iterator(range: KeyRange, values: boolean): SeekableIterator {
     if (this.#level === undefined) throw this.#unavailable();
-    const iterator = this.#level.iterator({
+    return this.#level.iterator({
       gte: range.first,
       lt: range.end,
       values,
       fillCache: false,
       highWaterMarkBytes: WALK_BATCH_BYTES,
     } as { gte: Uint8Array; lt: Uint8Array; values: boolean });
-    return walkBatches(iterator);
   }
 
   #reopen(): Promise<void> {
@@ -253,23 +269,22 @@ async function requirePlainFiles(directory: string): Promise<void> {
   }
 }
 
-interface BatchIterator {
-  nextv(size: number): Promise<StoredEntry[]>;
-  close(): Promise<void>;
-}
-
-async function* walkBatches(iterator: BatchIterator): AsyncGenerator<readonly StoredEntry[]> {
+async function* walkBatches(iterator: SeekableIterator, batchEntries: number): AsyncGenerator<readonly StoredEntry[]> {
   try {
     for (;;) {
-      const entries = await iterator.nextv(WALK_BATCH_ENTRIES);
+      const entries = await iterator.nextv(batchEntries);
       if (entries.length === 0) return;
       yield entries;
     }
   } catch (error) {
-    throw toTcfsError(error, "walking the metadata database failed");
+    walkFailed(error);
   } finally {
     await iterator.close();
   }
+}
+
+function walkFailed(error: unknown): never {
+  throw toTcfsError(error, "walking the metadata database failed");
 }
 
 function toTcfsError(error: unknown, doing: string): TcfsError {

@@ -19,6 +19,7 @@ import { Database, type DatabaseOptions, type ScanVisitor, type SealedChange, ty
 import { Journal } from "./journal.ts";
 import type { KnownDamage } from "./known-damage.ts";
 import { PendingRecords, type WalkOverlay } from "./pending-records.ts";
+import { SortedReader } from "./sorted-reader.ts";
 
 /** Pending records that a walk is laid under without storing them first. */
 const OVERLAID_RECORDS = 4096;
@@ -136,8 +137,7 @@ export class JournaledDatabase {
 
   /** As {@link Database.scan}, with what the database lacks. */
   async scan(range: KeyRange, options: { readonly values: boolean }, visitor: ScanVisitor): Promise<void> {
-    // Every walk looks through all that is pending: once it is much, storing it costs less than a few walks.
-    if (this.#pending.count > OVERLAID_RECORDS) await this.#follow().catch(() => undefined); // told to onLag
+    await this.lighten();
     let overlay: WalkOverlay | undefined;
     const merging: ScanVisitor = {
       begin: () => {
@@ -153,13 +153,24 @@ export class JournaledDatabase {
   }
 
   /** As {@link Database.walk}, with what the database lacks at this moment. */
-  walk(range: KeyRange): AsyncIterable<readonly StoredEntry[]> {
+  walk(range: KeyRange, batchEntries?: number): AsyncIterable<readonly StoredEntry[]> {
     const overlay = this.#pending.over(range);
-    const entries = this.#database.walk(range);
+    const entries = this.#database.walk(range, batchEntries);
     return (async function* merged() {
       for await (const batch of entries) yield overlay.merge(batch);
       yield overlay.rest();
     })();
+  }
+
+  /** For many small ranges of one, in ascending order; shows this moment. */
+  readSorted(range: KeyRange): SortedReader {
+    const overlay = this.#pending.over(range);
+    return new SortedReader(this.#database.seekable(range), overlay);
+  }
+
+  /** Every walk looks through all that is pending: before many of them, store what is much. */
+  async lighten(): Promise<void> {
+    if (this.#pending.count > OVERLAID_RECORDS) await this.#follow().catch(() => undefined); // told to onLag
   }
 
   /** Bring the database up to date where that can be done, and let go. Idempotent; waits for a write in flight. */

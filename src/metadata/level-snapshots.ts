@@ -2,14 +2,16 @@
 import { corrupt } from "../bytes.ts";
 import { TcfsError, isTcfsError } from "../errors.ts";
 import { RECORD_KIND, inodeOfKey, pageOfKey, singleKey } from "../format/record-keys.ts";
-import type { DentryRecord, VolumeRecord } from "../format/records.ts";
+import type { ExtentPage, VolumeRecord } from "../format/records.ts";
 import { decodeDentry } from "../format/dentry-codec.ts";
 import type { PolicyClass, PolicyRecord } from "../format/policy-codec.ts";
+import { decodeExtentPage } from "../format/extent-codec.ts";
+import { decodeInode } from "../format/inode-codec.ts";
 import type { RollbackRecord, SnapshotRecord } from "../format/snapshot-codec.ts";
 import type { Epoch, InodeNumber } from "../ids.ts";
 import type { Timestamp } from "../platform/clock.ts";
 import { BatchHistory } from "./batch-history.ts";
-import { changedKeys } from "./changed-keys.ts";
+import { changedRecords, type RecordVersions } from "./changed-records.ts";
 import type { RecordChange } from "../format/journal-codec.ts";
 import { exclusiveBytes } from "./exclusive-bytes.ts";
 import type { JournaledDatabase } from "./journaled-database.ts";
@@ -129,36 +131,26 @@ export class LevelSnapshots implements SnapshotStore {
   }
 
   async *changes(from: SnapshotRecord, to: SnapshotRecord | undefined): AsyncGenerator<ChangedRecord> {
-    const before = this.#view(from);
-    const after = this.#view(to ?? PRESENT);
-    for await (const keys of changedKeys(this.#options.database, from, to)) {
-      for (const key of keys) {
-        const change = describeChange(key, before, after);
-        if (change !== undefined) yield change;
-      }
+    for await (const record of changedRecords(this.#options, from, to)) {
+      const after = to === undefined ? record.present() : record.asOf(to);
+      const change = describeChange(record.key, record.asOf(from), after);
+      if (change !== undefined) yield change;
     }
   }
 
   async checkRollback(target: SnapshotRecord): Promise<number> {
-    const { database, reader } = this.#options;
-    const view = this.#view(target);
     let count = 0;
-    for await (const keys of changedKeys(database, target, undefined)) {
-      for (const key of keys) {
-        reader.plain(key, "record", inodeOfKey(key));
-        view.plain(key, "record", inodeOfKey(key));
-      }
-      count += keys.length;
+    for await (const record of changedRecords(this.#options, target, undefined)) {
+      record.present();
+      record.asOf(target);
+      count++;
     }
     return count;
   }
 
   exclusiveBytes(snapshot: SnapshotRecord): Promise<number> {
-    const { database, reader } = this.#options;
-    const older = this.#table.before(snapshot.epoch);
-    const before = older && { snapshot: older, view: this.#view(older) };
-    const after = this.#view(this.#table.after(snapshot.epoch) ?? PRESENT);
-    return exclusiveBytes({ database, reader, snapshot, before, after });
+    const before = this.#table.before(snapshot.epoch);
+    return exclusiveBytes(this.#options, { snapshot, before, after: this.#table.after(snapshot.epoch) });
   }
 
   forget(snapshot: SnapshotRecord): void {
@@ -200,32 +192,18 @@ export class LevelSnapshots implements SnapshotStore {
   }
 
   async rollBack(target: SnapshotRecord, barrier: Barrier, onChange: (record: ChangedRecord) => void): Promise<void> {
-    const { database, reader, volume, put, forgetRead, stepRecords: batchRecords } = this.#options;
+    const { volume, put, forgetRead, stepRecords: batchRecords } = this.#options;
     this.#requireAll();
     const safety = this.#table.newest;
     if (safety === undefined || safety.epoch <= target.epoch) throw new RangeError("no snapshot of the state before");
-    const targetView = this.#view(target);
-    const before = this.#view(safety);
-    const onKey = (key: Uint8Array): void => {
-      const change = describeChange(key, before, targetView);
+    const onRecord = (record: RecordVersions): void => {
+      const change = describeChange(record.key, record.asOf(safety), record.asOf(target));
       if (change !== undefined) onChange(change);
     };
     const { epoch } = volume;
     const isResumed = this.#interrupted !== undefined;
-    const options = {
-      database,
-      reader,
-      target,
-      safety,
-      targetView,
-      epoch,
-      isResumed,
-      batchRecords,
-      put,
-      barrier,
-      onKey,
-    };
-    put(await rollBackRecords(options));
+    const records = changedRecords(this.#options, target, undefined);
+    put(await rollBackRecords({ records, target, safety, epoch, isResumed, batchRecords, put, barrier, onRecord }));
     volume.inodeCount = target.inodeCount;
     volume.allocatedBytes = target.allocatedBytes;
     forgetRead();
@@ -239,31 +217,37 @@ export class LevelSnapshots implements SnapshotStore {
   }
 }
 
-/** @returns undefined for an entry that is the same in both. */
-function describeChange(key: Uint8Array, before: SnapshotView, after: SnapshotView): ChangedRecord | undefined {
+/** @returns undefined where nothing of a tree differs. */
+function describeChange(
+  key: Uint8Array,
+  before: Uint8Array | undefined,
+  after: Uint8Array | undefined,
+): ChangedRecord | undefined {
   const ino = inodeOfKey(key);
   switch (key[0]) {
     case RECORD_KIND.inode:
-      return { kind: "inode", ino };
+      return {
+        kind: "inode",
+        ino,
+        before: before && decodeInode(ino, before),
+        after: after && decodeInode(ino, after),
+      };
     case RECORD_KIND.xattrs:
       return { kind: "xattrs", ino };
-    case RECORD_KIND.extents:
-      return { kind: "extents", ino, page: pageOfKey(key) };
+    case RECORD_KIND.extents: {
+      const page = pageOfKey(key);
+      const pageOf = (plain: Uint8Array | undefined): ExtentPage => (plain ? decodeExtentPage(ino, page, plain) : []);
+      return { kind: "extents", ino, page, before: pageOf(before), after: pageOf(after) };
+    }
     case RECORD_KIND.dentry: {
-      const old = dentryUnder(key, before);
-      const now = dentryUnder(key, after);
+      const old = before && decodeDentry(ino, before);
+      const now = after && decodeDentry(ino, after);
       if (old?.ino === now?.ino && old?.type === now?.type) return undefined;
       return { kind: "dentry", directory: ino, before: old, after: now };
     }
     default:
       throw corrupt("history", "a note of what has no history");
   }
-}
-
-function dentryUnder(key: Uint8Array, view: SnapshotView): DentryRecord | undefined {
-  const directory = inodeOfKey(key);
-  const plain = view.plain(key, "dentry record in directory", directory);
-  return plain && decodeDentry(directory, plain);
 }
 
 /** In a damaged database one that is not found is taken for absent: rollbacks are rare, and reading must go on. */

@@ -84,6 +84,28 @@ export class WalkOverlay {
     return merged;
   }
 
+  /** @param entries - All that a range of the walk has, in order. @returns Them as they are now. */
+  within(range: KeyRange, entries: readonly StoredEntry[]): readonly StoredEntry[] {
+    let at = this.#firstFrom(range.first);
+    let change = this.#sorted[at];
+    if (change === undefined || Buffer.compare(change.key, range.end) >= 0) return entries;
+    const merged = entries.filter(([key]) => !this.#changes.has(latin1Of(key)));
+    for (; change !== undefined && Buffer.compare(change.key, range.end) < 0; change = this.#sorted[++at]) {
+      if (change.value !== undefined) merged.push([change.key, change.value, true]);
+    }
+    return merged.sort(([left], [right]) => Buffer.compare(left, right));
+  }
+
+  #firstFrom(key: Uint8Array): number {
+    let [low, high] = [0, this.#sorted.length];
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if (Buffer.compare((this.#sorted[middle] as RecordChange).key, key) < 0) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
+
   #takeUntil(key: Uint8Array | undefined, into: StoredEntry[]): void {
     for (let change = this.#sorted[this.#next]; change !== undefined; change = this.#sorted[this.#next]) {
       if (key !== undefined && Buffer.compare(change.key, key) > 0) return;

@@ -9,22 +9,18 @@ import { epochOfRecord, withEpoch } from "../format/history-keys.ts";
 import { RECORD_KIND, inodeKey, inodeOfKey, singleKey } from "../format/record-keys.ts";
 import { encodeRollback, type SnapshotRecord } from "../format/snapshot-codec.ts";
 import type { Epoch } from "../ids.ts";
-import { changedKeys } from "./changed-keys.ts";
 import type { RecordChange } from "../format/journal-codec.ts";
-import type { JournaledDatabase } from "./journaled-database.ts";
-import type { RecordReader } from "./record-reader.ts";
-import type { SnapshotView } from "./snapshot-view.ts";
+import type { RecordVersions } from "./changed-records.ts";
 
 /** What one batch takes at most. */
 const BATCH_BYTES = 8 * 1024 * 1024;
 
 export interface RollbackOptions {
-  readonly database: JournaledDatabase;
-  readonly reader: RecordReader;
+  /** Those that may differ between the target and the present. */
+  readonly records: AsyncIterable<RecordVersions>;
   readonly target: SnapshotRecord;
   /** Of the state before. */
   readonly safety: SnapshotRecord;
-  readonly targetView: SnapshotView;
   /** The present one, in which the restored records are written. */
   readonly epoch: Epoch;
   readonly isResumed: boolean;
@@ -33,8 +29,8 @@ export interface RollbackOptions {
   /** Put these into the next batch. */
   readonly put: (operations: readonly RecordChange[]) => void;
   readonly barrier: () => Promise<void>;
-  /** Told of every key whose record may differ, before it is restored. */
-  readonly onKey: (key: Uint8Array) => void;
+  /** Told of every record that may differ, before it is restored. */
+  readonly onRecord: (record: RecordVersions) => void;
 }
 
 /**
@@ -42,24 +38,22 @@ export interface RollbackOptions {
  * @returns The operations of the last batch, for the caller to put together with what goes with them.
  */
 export async function rollBackRecords(options: RollbackOptions): Promise<RecordChange[]> {
-  const { database, target, put, barrier, onKey, batchRecords } = options;
+  const { records, put, barrier, onRecord, batchRecords } = options;
   let isRecorded = options.isResumed;
   let batch: RecordChange[] = [];
   let bytes = 0;
-  for await (const keys of changedKeys(database, target, undefined)) {
-    for (const key of keys) {
-      if (batch.length >= batchRecords || bytes >= BATCH_BYTES) {
-        put(isRecorded ? batch : [recordOf(options), ...batch]);
-        isRecorded = true;
-        await barrier();
-        batch = [];
-        bytes = 0;
-      }
-      onKey(key);
-      for (const operation of restore(options, key)) {
-        batch.push(operation);
-        bytes += operation.value?.length ?? 0;
-      }
+  for await (const record of records) {
+    if (batch.length >= batchRecords || bytes >= BATCH_BYTES) {
+      put(isRecorded ? batch : [recordOf(options), ...batch]);
+      isRecorded = true;
+      await barrier();
+      batch = [];
+      bytes = 0;
+    }
+    onRecord(record);
+    for (const operation of restore(options, record)) {
+      batch.push(operation);
+      bytes += operation.value?.length ?? 0;
     }
   }
   if (isRecorded) batch.push({ key: singleKey("rollback"), value: undefined });
@@ -72,11 +66,12 @@ function recordOf({ target, safety, epoch }: RollbackOptions): RecordChange {
   return { key: singleKey("rollback"), value: writer.take() };
 }
 
-function restore({ reader, target, targetView, epoch }: RollbackOptions, key: Uint8Array): RecordChange[] {
-  const live = reader.plain(key, "record", 0);
+function restore({ target, epoch }: RollbackOptions, record: RecordVersions): RecordChange[] {
+  const live = record.present();
   if (live !== undefined && epochOfRecord(live) <= target.epoch) return [];
-  const old = targetView.plain(key, "record", 0);
+  const old = record.asOf(target);
   if (live === undefined && old === undefined) return [];
+  const { key } = record;
   const operations: RecordChange[] = [{ key, value: old && withEpoch(old, epoch) }];
   if (key[0] === RECORD_KIND.inode) operations.push(...orphanOperations(key, live, old, epoch));
   return operations;

@@ -27,14 +27,25 @@ export interface MetadataView {
   extentPages(ino: InodeNumber, fromPage: number, toPage: number): Promise<number[]>;
 }
 
-/** A record that may differ between two states. */
+/** A record that may differ between two states, as it is in each; undefined: not there. */
 export type ChangedRecord =
-  | { readonly kind: "inode" | "xattrs"; readonly ino: InodeNumber }
-  | { readonly kind: "extents"; readonly ino: InodeNumber; readonly page: number }
+  | {
+      readonly kind: "inode";
+      readonly ino: InodeNumber;
+      readonly before: InodeRecord | undefined;
+      readonly after: InodeRecord | undefined;
+    }
+  | { readonly kind: "xattrs"; readonly ino: InodeNumber }
+  | {
+      readonly kind: "extents";
+      readonly ino: InodeNumber;
+      readonly page: number;
+      readonly before: ExtentPage;
+      readonly after: ExtentPage;
+    }
   | {
       readonly kind: "dentry";
       readonly directory: InodeNumber;
-      /** Undefined: no such entry then. */
       readonly before: DentryRecord | undefined;
       readonly after: DentryRecord | undefined;
     };
@@ -66,8 +77,8 @@ export interface SnapshotStore {
   /** The database as of the last commit: changes not committed do not show. */
   committedView(): MetadataView;
   /**
-   * What may differ between a snapshot and a later one (or the last commit), each record once or more often. Costs
-   * what changed in between.
+   * What may differ between a snapshot and a later one (or the last commit), each record once. Costs what changed in
+   * between.
    */
   changes(from: SnapshotRecord, to: SnapshotRecord | undefined): AsyncIterable<ChangedRecord>;
 

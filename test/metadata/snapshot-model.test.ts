@@ -6,7 +6,8 @@ import { join } from "node:path";
 import { expect } from "vitest";
 import type { SnapshotRecord } from "../../src/format/snapshot-codec.ts";
 import type { InodeNumber } from "../../src/ids.ts";
-import type { MetadataView } from "../../src/metadata/snapshot-store.ts";
+import type { DentryRecord, ExtentPage, InodeRecord } from "../../src/format/records.ts";
+import type { ChangedRecord, MetadataView } from "../../src/metadata/snapshot-store.ts";
 import { LevelMetadataStore } from "../../src/metadata/level-metadata-store.ts";
 import { systemClock } from "../../src/platform/clock.ts";
 import { NodeDisk } from "../../src/platform/node-disk.ts";
@@ -129,7 +130,7 @@ class Run {
     };
     const changed = new Set<string>();
     try {
-      await this.store.snapshots.rollBack(target, barrier, (change) => changed.add(JSON.stringify(change)));
+      await this.store.snapshots.rollBack(target, barrier, (change) => changed.add(placeOf(change)));
     } catch (error) {
       if ((error as Error).message !== "crash") throw error;
       await this.crash();
@@ -139,11 +140,7 @@ class Run {
     this.restored(target);
     expect(this.store.volume.inodeCount).toBe(target.inodeCount);
     for (const key of differing(this.snapshots.get(safety) as State, this.now)) {
-      if (key.startsWith("d")) continue;
-      const [kind, ino, page] = key.split(" ");
-      const common = { kind: { i: "inode", x: "xattrs", e: "extents" }[kind as "i"], ino: Number(ino) };
-      const change = page === undefined ? common : { ...common, page: Number(page) };
-      expect(changed).toContain(JSON.stringify(change));
+      if (!key.startsWith("d")) expect(changed).toContain(key);
     }
   }
 
@@ -172,6 +169,29 @@ class Run {
     await this.checkSnapshots();
   }
 
+  /** What is told to differ between two snapshots, or the last commit, and how. */
+  async checkChanges(pick: number, toPick: number): Promise<void> {
+    const list = this.store.snapshots.list();
+    const from = this.any(pick);
+    const to = list[toPick % (list.length + 1)];
+    if (from === undefined || (to !== undefined && to.epoch <= from.epoch)) return;
+    await this.commit();
+    const before = this.snapshots.get(from.name) as State;
+    const after = to === undefined ? this.committed : (this.snapshots.get(to.name) as State);
+    const told = new Set<string>();
+    for await (const change of this.store.snapshots.changes(from, to)) {
+      const place = placeOf(change);
+      expect(told, "each record comes once").not.toContain(place);
+      told.add(place);
+      if (change.kind === "xattrs") continue;
+      expect([valueOf(change, change.before), valueOf(change, change.after)], place).toEqual([
+        before.get(place),
+        after.get(place),
+      ]);
+    }
+    for (const key of differing(before, after)) expect(told).toContain(key);
+  }
+
   async checkSnapshots(): Promise<void> {
     expect(this.store.snapshots.list().map((snapshot) => snapshot.name)).toEqual([...this.snapshots.keys()]);
     for (const snapshot of this.store.snapshots.list()) {
@@ -197,6 +217,33 @@ class Run {
       count += entries.length;
     }
     return count;
+  }
+}
+
+/** The key in a {@link State} of what a changed record holds. */
+function placeOf(change: ChangedRecord): string {
+  switch (change.kind) {
+    case "inode":
+      return `i ${change.ino}`;
+    case "xattrs":
+      return `x ${change.ino}`;
+    case "extents":
+      return `e ${change.ino} ${change.page}`;
+    case "dentry":
+      return `d ${change.directory} ${(change.before ?? change.after)?.name}`;
+  }
+}
+
+function valueOf(change: ChangedRecord, side: unknown): number | undefined {
+  switch (change.kind) {
+    case "inode":
+      return (side as InodeRecord | undefined)?.uid;
+    case "extents":
+      return (side as ExtentPage)[0]?.start;
+    case "dentry":
+      return (side as DentryRecord | undefined)?.ino;
+    case "xattrs":
+      return undefined;
   }
 }
 
@@ -306,6 +353,11 @@ const rollBack = fc.tuple(anyPick, fc.nat(4)).map(
       run.rollBack(pick, crashAt),
 );
 const crash: fc.Arbitrary<Step> = fc.constant((run) => run.crash());
+const compare = fc.tuple(anyPick, anyPick).map(
+  ([from, to]): Step =>
+    (run) =>
+      run.checkChanges(from, to),
+);
 const check: fc.Arbitrary<Step> = fc.constant((run) => run.checkSnapshots());
 
 /** A batch fails, reached the disk or not, and is written again. */
@@ -340,6 +392,7 @@ const anySteps = fc.array(
     { weight: 1, arbitrary: crash },
     { weight: 1, arbitrary: failing },
     { weight: 1, arbitrary: check },
+    { weight: 3, arbitrary: compare },
   ),
   { minLength: 20, maxLength: 70, size: "max" },
 );

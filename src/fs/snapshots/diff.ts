@@ -26,6 +26,14 @@ export interface TreeChange {
   readonly fields?: readonly ChangedField[];
 }
 
+interface InodeChange {
+  readonly before: InodeRecord | undefined;
+  readonly after: InodeRecord | undefined;
+}
+
+/** Inodes whose two states are kept until paths are looked for: about a kilobyte each. */
+const HELD_INODES = 65_536;
+
 interface Entry {
   readonly directory: InodeNumber;
   readonly name: Name;
@@ -69,7 +77,8 @@ class TreeDiff {
   readonly #after: Tree;
   readonly #removed = new Map<string, Entry>();
   readonly #added = new Map<string, Entry>();
-  readonly #inodes = new Set<InodeNumber>();
+  /** Those that may have changed; beyond a number of them, what they are is read again. */
+  readonly #inodes = new Map<InodeNumber, InodeChange | undefined>();
   readonly #xattrs = new Set<InodeNumber>();
   readonly #contents = new Set<InodeNumber>();
 
@@ -81,13 +90,13 @@ class TreeDiff {
   note(record: ChangedRecord): void {
     switch (record.kind) {
       case "inode":
-        this.#inodes.add(record.ino);
+        this.#inodes.set(record.ino, this.#inodes.size < HELD_INODES ? record : undefined);
         return;
       case "xattrs":
         this.#xattrs.add(record.ino);
         return;
       case "extents":
-        this.#noteExtents(record.ino, record.page);
+        if (!isSamePage(record.before, record.after)) this.#contents.add(record.ino);
         return;
       case "dentry": {
         const { directory } = record;
@@ -100,10 +109,10 @@ class TreeDiff {
     }
   }
 
-  #noteExtents(ino: InodeNumber, page: number): void {
-    if (this.#contents.has(ino)) return;
-    const [old, now] = [this.#before.view.getExtentPage(ino, page), this.#after.view.getExtentPage(ino, page)];
-    if (!isSamePage(old, now)) this.#contents.add(ino);
+  /** What an inode is in each state. */
+  #inode(ino: InodeNumber): InodeChange {
+    const known = this.#inodes.get(ino);
+    return known ?? { before: this.#before.view.getInode(ino), after: this.#after.view.getInode(ino) };
   }
 
   async finish(): Promise<TreeChange[]> {
@@ -117,7 +126,7 @@ class TreeDiff {
       else changes.push(await this.#renamed(entry, successor, told));
     }
     for (const entry of [...added.values()].flat()) changes.push(await this.#gained(entry));
-    for (const ino of this.#inodes) {
+    for (const ino of this.#inodes.keys()) {
       if (told.has(ino)) continue;
       const change = await this.#changed(ino);
       if (change !== undefined) changes.push(change);
@@ -126,20 +135,20 @@ class TreeDiff {
   }
 
   async #lost(entry: Entry): Promise<TreeChange> {
-    const inode = this.#before.view.getInode(entry.ino);
+    const inode = this.#inode(entry.ino).before;
     const path = await this.#before.pathOf(entry);
     return { kind: "removed", path, type: letterOf(inode), ...sizes(inode, undefined) };
   }
 
   async #gained(entry: Entry): Promise<TreeChange> {
-    const inode = this.#after.view.getInode(entry.ino);
+    const inode = this.#inode(entry.ino).after;
     const path = await this.#after.pathOf(entry);
     return { kind: "added", path, type: letterOf(inode), ...sizes(undefined, inode) };
   }
 
   async #renamed(from: Entry, to: Entry, told: Set<InodeNumber>): Promise<TreeChange> {
     const { ino } = from;
-    const [old, now] = [this.#before.view.getInode(ino), this.#after.view.getInode(ino)];
+    const { before: old, after: now } = this.#inode(ino);
     const fields = old === undefined || now === undefined ? [] : this.#fields(old, now);
     told.add(ino);
     return {
@@ -153,7 +162,7 @@ class TreeDiff {
   }
 
   async #changed(ino: InodeNumber): Promise<TreeChange | undefined> {
-    const [old, now] = [this.#before.view.getInode(ino), this.#after.view.getInode(ino)];
+    const { before: old, after: now } = this.#inode(ino);
     if (old === undefined || now === undefined || old.linkCount === 0 || now.linkCount === 0) return undefined;
     const fields = this.#fields(old, now);
     if (fields.length === 0) return undefined;

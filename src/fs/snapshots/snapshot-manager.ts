@@ -417,6 +417,19 @@ async function inGroups<T>(items: readonly T[], action: (item: T) => Promise<voi
 
 async function* reversed(records: AsyncIterable<ChangedRecord>): AsyncGenerator<ChangedRecord> {
   for await (const record of records) {
-    yield record.kind === "dentry" ? { ...record, before: record.after, after: record.before } : record;
+    yield turned(record);
+  }
+}
+
+function turned(record: ChangedRecord): ChangedRecord {
+  switch (record.kind) {
+    case "inode":
+      return { ...record, before: record.after, after: record.before };
+    case "extents":
+      return { ...record, before: record.after, after: record.before };
+    case "dentry":
+      return { ...record, before: record.after, after: record.before };
+    case "xattrs":
+      return record;
   }
 }
