@@ -76,7 +76,9 @@ function commandLine(words: readonly string[], setExitCode: (code: number) => vo
     .epilogue(EPILOGUE)
     .exitProcess(false)
     .fail((message: string | null, error: Error | undefined) => {
-      throw error ?? new TcfsError("TCFS_USAGE", message ?? "this command line is not understood");
+      // yargs' own errors are about the command line.
+      if (error !== undefined && error.name !== "YError") throw error;
+      throw new TcfsError("TCFS_USAGE", message ?? error?.message ?? "this command line is not understood");
     });
 }
 

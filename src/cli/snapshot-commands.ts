@@ -25,10 +25,11 @@ export function addSnapshotCommands(
       (command) =>
         common(command)
           .positional("name", { type: "string", describe: "the snapshot's name" })
-          .option("comment", { type: "string", requiresArg: true, describe: "what it is for" })
+          .option("comment", { type: "string", requiresArg: true, coerce: last, describe: "what it is for" })
           .option("policy", {
             type: "string",
             requiresArg: true,
+            coerce: last,
             describe: "how many automatic snapshots to keep: minutely, hourly, daily, weekly, monthly, yearly; or none",
           })
           .example("$0 snapshot before-upgrade --comment 'all tests passed'", "then: ls ~/vault/.snapshots")
@@ -61,6 +62,11 @@ export function addSnapshotCommands(
       async (parameters) => (await import("./commands/diff.ts")).runDiff(parameters, settings),
     );
   return addRestoreCommands(rest, settings, common);
+}
+
+/** Of a flag that is given twice, the last one counts. */
+function last(value: string | string[]): string | undefined {
+  return Array.isArray(value) ? value.at(-1) : value;
 }
 
 export interface SecretFlags {

@@ -9,8 +9,8 @@ import type { Epoch } from "../../ids.ts";
 import type { Clock, Timer } from "../../platform/clock.ts";
 import { isBehind, secondsUntilDue, surplus, unitsBegun, type KeptSnapshot, type Moment } from "./policy-plan.ts";
 
-/** After a mount: a clock that a server is to set right has had its chance. */
-const START_MS = 30_000;
+/** After a mount: what is started with it goes first. */
+const START_MS = 5_000;
 /** After waking from sleep, a snapshot that is due waits no longer than this. */
 const LONGEST_WAIT_MS = 300_000;
 const SHORTEST_WAIT_MS = 200;
