@@ -264,7 +264,7 @@ export class Contents {
   #cut(inode: InodeRecord, lengthBytes: bigint, cutBytes: number): void {
     const file = this.#files.open(inode);
     this.#occupy(inode, -cutBytes);
-    file.noteRearranged();
+    file.stream = undefined;
     file.live.cut(pageOf(lengthBytes), restOf(lengthBytes), endPageOf(inode.lengthBytes));
     inode.lengthBytes = lengthBytes;
   }
@@ -307,7 +307,7 @@ export class Contents {
 
   #punchPages(inode: InodeRecord, offset: bigint, end: bigint, pages: readonly number[]): void {
     const file = this.#files.open(inode);
-    file.noteRearranged();
+    file.stream = undefined;
     for (const page of pages) {
       const from = page === pageOf(offset) ? restOf(offset) : 0;
       const to = page === pageOf(end) ? restOf(end) : EXTENT_PAGE_BYTES;
@@ -321,7 +321,7 @@ export class Contents {
   /** Give every hole in a range allocated zeros, at once. The range is within the file; the caller bounds it. */
   allocate(inode: InodeRecord, offset: bigint, lengthBytes: bigint): void {
     const file = this.#files.open(inode);
-    file.noteRearranged();
+    file.stream = undefined;
     forEachPage(offset, Number(lengthBytes), (page, start, end) => {
       const holes: { readonly from: number; readonly to: number }[] = [];
       file.visit(page, start, end, (from, to, source) => {
@@ -340,7 +340,7 @@ export class Contents {
    */
   share(from: InodeRecord, fromOffset: bigint, to: InodeRecord, toOffset: bigint, lengthBytes: number): void {
     const target = this.#files.open(to);
-    target.noteRearranged();
+    target.stream = undefined;
     const pieces: { readonly lengthBytes: number; readonly source: SharedSource; readonly sourceOffset: number }[] = [];
     forEachPage(fromOffset, lengthBytes, (page, start, end) => {
       this.visit(from, page, start, end, (pieceStart, pieceEnd, source, sourceOffset) => {

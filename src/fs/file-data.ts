@@ -54,7 +54,7 @@ export class FileData {
   constructor(inode: InodeRecord, metadata: PageSource, { memory, held, log }: FileDataParts) {
     this.ino = inode.ino;
     this.mayBeStored = inode.allocatedBytes > 0;
-    this.live = new Overlay(held);
+    this.live = new Overlay(held, log);
     this.#metadata = metadata;
     this.#memory = memory;
     this.#ledger = held;
@@ -153,12 +153,6 @@ export class FileData {
     return { source, offset: 0 };
   }
 
-  /** Bytes are about to be cut off, punched or shared: no stream, and nothing that the log could take. */
-  noteRearranged(): void {
-    this.stream = undefined;
-    this.#log.refuse();
-  }
-
   /** Note that a page's end was written: it is the stream's next full one, or the first of another stream. */
   noteStream(page: number): void {
     if (!isHeldThroughout(this.live.pages.get(page))) return;
@@ -178,7 +172,7 @@ export class FileData {
   /** The live generation becomes the frozen one. */
   freeze(): void {
     this.frozen = this.live;
-    this.live = new Overlay(this.#ledger);
+    this.live = new Overlay(this.#ledger, this.#log);
     this.stream = undefined;
   }
 }

@@ -4,6 +4,7 @@
  * except that runs held in memory turn into runs of the chunks they were sealed to.
  */
 import { EXTENT_PAGE_BYTES } from "../format/records.ts";
+import type { WriteLog } from "./write-log.ts";
 import { DataSource, HOLE, type Run, type RunSource, heldBytes, replaceRuns, walkRuns } from "./dirty-runs.ts";
 
 /** Changed bytes held in memory by all files together: what back-pressure looks at. */
@@ -14,6 +15,7 @@ export class HeldBytes {
 export class Overlay {
   readonly pages = new Map<number, Run[]>();
   readonly #ledger: HeldBytes;
+  readonly #log: Pick<WriteLog, "refuse">;
   #heldBytes = 0;
   /** Everything older at or after this place is gone; undefined: nothing was cut off. */
   #cutPage: number | undefined;
@@ -21,8 +23,10 @@ export class Overlay {
   /** Pages before this one may hold older content that the cut hides; meaningless without a cut. */
   #cutEndPage = 0;
 
-  constructor(ledger: HeldBytes) {
+  /** @param log - Told of every change but plain writes: it cannot take it. */
+  constructor(ledger: HeldBytes, log: Pick<WriteLog, "refuse">) {
     this.#ledger = ledger;
+    this.#log = log;
   }
 
   /** Bytes of runs held in memory. */
@@ -78,6 +82,7 @@ export class Overlay {
     const runs = this.runsOf(page);
     this.noteHeld(-replaceRuns(runs, start, end, [{ start, end, source, sourceOffset }]));
     if (source instanceof DataSource) this.noteHeld(end - start);
+    else this.#log.refuse();
   }
 
   /**
@@ -85,6 +90,7 @@ export class Overlay {
    * @param endPage - First page that no older content reaches.
    */
   cut(page: number, rest: number, endPage: number): void {
+    this.#log.refuse();
     for (const [number, runs] of this.pages) {
       if (number < page) continue;
       const from = number === page ? rest : 0;

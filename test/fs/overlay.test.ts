@@ -3,6 +3,7 @@ import { describe, expect, it } from "vitest";
 import { EXTENT_PAGE_BYTES } from "../../src/format/records.ts";
 import { DataSource, HOLE, type Run, firstRunAfter, replaceRuns, walkRuns } from "../../src/fs/dirty-runs.ts";
 import { HeldBytes, Overlay } from "../../src/fs/overlay.ts";
+import { WriteLog } from "../../src/fs/write-log.ts";
 import type { ChunkId } from "../../src/ids.ts";
 
 const SPAN = 64;
@@ -73,7 +74,7 @@ describe("replaceRuns", () => {
 describe("Overlay", () => {
   it("accounts for held bytes over writes, cuts and conversion", () => {
     const ledger = new HeldBytes();
-    const overlay = new Overlay(ledger);
+    const overlay = new Overlay(ledger, new WriteLog());
     const source = new DataSource(100);
     overlay.replace(0, 10, 110, source, 0);
     expect(ledger.bytes).toBe(100);
@@ -90,7 +91,7 @@ describe("Overlay", () => {
   });
 
   it("converts only what still lies in the sealed memory, and only as far as it was sealed", () => {
-    const overlay = new Overlay(new HeldBytes());
+    const overlay = new Overlay(new HeldBytes(), new WriteLog());
     const sealed = new DataSource(100);
     const newer = new DataSource(100);
     overlay.replace(0, 0, 100, sealed, 0);
@@ -108,7 +109,7 @@ describe("Overlay", () => {
   });
 
   it("remembers the deepest cut and the furthest page that it hides", () => {
-    const overlay = new Overlay(new HeldBytes());
+    const overlay = new Overlay(new HeldBytes(), new WriteLog());
     overlay.cut(5, 100, 9);
     overlay.cut(7, 0, 12);
     expect(overlay.visibleBytes(5)).toBe(100);
