@@ -103,13 +103,19 @@ export class Committer {
   sync(): MaybePromise<void> {
     if (this.#failure !== undefined) throw this.#failure;
     if (this.#isStarted) return this.#nextCommit(false);
-    const writes = this.#generation === undefined && !this.#metadata.snapshots.isRequested && this.#files.log.collect();
-    if (writes === undefined || writes === false) return this.commit();
+    const writes = this.#canLog ? this.#files.log.collect() : undefined;
+    if (writes === undefined) return this.commit();
     if (writes.size === 0 && this.#metadata.dirtyRecordCount === 0) return;
     return andThen(
       this.#start(() => this.#log(writes)),
       throwIfFailed,
     );
+  }
+
+  /** Neither while something else has to be durable first, nor while records cannot be read. */
+  get #canLog(): boolean {
+    const { snapshots, reopening } = this.#metadata;
+    return this.#generation === undefined && !snapshots.isRequested && reopening === undefined;
   }
 
   /**
@@ -253,6 +259,19 @@ export class Committer {
     }
   }
 
+  /** All that is logged is to be stored. An inode that does not verify must cost its file, not the commit of all. */
+  #unmarkLogged(): void {
+    const { log } = this.#files;
+    for (const ino of log.inodes) {
+      try {
+        this.#markLogged([ino], false);
+      } catch (error) {
+        if (!isTcfsError(error, "TCFS_CORRUPT")) throw error;
+        log.keep(ino);
+      }
+    }
+  }
+
   #run(): MaybePromise<void> {
     this.#timer?.cancel();
     this.#timer = undefined;
@@ -265,7 +284,7 @@ export class Committer {
 
   #freeze(): Generation {
     const { log } = this.#files;
-    this.#markLogged(log.inodes, false);
+    this.#unmarkLogged();
     const { files, deleted } = this.#files.freeze();
     const batch = this.#metadata.freeze();
     log.clear(batch);

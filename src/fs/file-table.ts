@@ -2,10 +2,9 @@
 import { corrupt } from "../bytes.ts";
 import type { InodeRecord, LoggedWrites } from "../format/records.ts";
 import type { InodeNumber } from "../ids.ts";
-import type { MetadataStore } from "../metadata/metadata-store.ts";
 import { FileData, type PageSource } from "./file-data.ts";
 import { HeldBytes } from "./overlay.ts";
-import { WriteLog } from "./write-log.ts";
+import { type ReplaySource, WriteLog } from "./write-log.ts";
 import { WriteMemory } from "./write-memory.ts";
 
 /** An inode whose contents are to be deleted with the next commit. */
@@ -76,7 +75,7 @@ export class FileTable {
   }
 
   /** Lay what the log holds over the files; it is stored by the next commit. */
-  replay(writes: readonly LoggedWrites[], metadata: Pick<MetadataStore, "getInode">): void {
+  replay(writes: readonly LoggedWrites[], metadata: ReplaySource): void {
     if (writes.length === 0) return;
     this.#isLiveChanged = true;
     this.log.replay(writes, metadata, (inode) => this.#files.get(inode.ino) ?? this.#add(inode));

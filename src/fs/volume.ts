@@ -156,10 +156,19 @@ export class Volume {
     if (metadata.getInode(ROOT_INODE) === undefined) volume.#makeRoot(options.owner);
     if (!isReadOnly) {
       await volume.#clearOrphans();
-      await committer.commit();
+      await volume.#storeReplayed();
       volume.snapshots.clearInBackground();
     }
     return volume;
+  }
+
+  /** Without room it waits for that, in memory and in the log, and the volume is there meanwhile. */
+  async #storeReplayed(): Promise<void> {
+    try {
+      await this.#parts.committer.commit();
+    } catch (error) {
+      if (!isTcfsError(error, "TCFS_STORE_FULL")) throw error;
+    }
   }
 
   #makeRoot(owner: VolumeOptions["owner"]): void {

@@ -21,6 +21,9 @@ interface Part {
 
 type LogRecord = Pick<LoggedWrites, "ino" | "commit">;
 
+/** Where the records are read that the log is laid over. */
+export type ReplaySource = Pick<MetadataStore, "getInode" | "getExtentPage">;
+
 export class WriteLog {
   #parts: Part[] = [];
   #waitingBytes = 0;
@@ -28,7 +31,7 @@ export class WriteLog {
   readonly #records = new Map<InodeNumber, LogRecord[]>();
   /** To be deleted with the next batch. */
   #obsolete: LogRecord[] = [];
-  /** Left by a crash, of files whose logged writes are not all there. */
+  /** Of files whose inodes, stored pages or logged writes cannot all be read: they stay for a session that can. */
   readonly #unusable = new Map<InodeNumber, LogRecord[]>();
   #loggedBytes = 0;
 
@@ -65,7 +68,10 @@ export class WriteLog {
 
   /** A file is gone that has nothing stored: so is what the log holds of it, with the next batch. */
   drop(ino: InodeNumber): void {
-    this.#parts = this.#parts.filter(({ file }) => file.ino !== ino);
+    this.#parts = this.#parts.filter(({ file, start, end }) => {
+      if (file.ino === ino) this.#waitingBytes -= end - start;
+      return file.ino !== ino;
+    });
     for (const records of [this.#records, this.#unusable]) {
       this.#obsolete.push(...(records.get(ino) ?? []));
       records.delete(ino);
@@ -115,6 +121,12 @@ export class WriteLog {
     return this.#records.keys();
   }
 
+  /** The inode cannot be read, and goes on to say that it has logged writes: so they stay. */
+  keep(ino: InodeNumber): void {
+    for (const record of this.#records.get(ino) ?? []) remember(this.#unusable, record);
+    this.#records.delete(ino);
+  }
+
   /** Put the deletion of everything logged into the batch that stores it. */
   clear(batch: FrozenBatch): void {
     this.#deleteObsolete(batch);
@@ -129,17 +141,13 @@ export class WriteLog {
 
   /**
    * Lay the logged writes that a crash left over their files, as they were before it. A file of which not all can be
-   * read stays as it is: its inode says that writes are missing.
+   * read, or not what lies below, stays as it is: its inode says that writes are missing.
    * @param open - Gives the file of an inode whose logged writes are all there.
    */
-  replay(
-    writes: readonly LoggedWrites[],
-    metadata: Pick<MetadataStore, "getInode">,
-    open: (inode: InodeRecord) => FileData,
-  ): void {
-    const damaged = new Set(writes.filter(({ runs }) => runs === undefined).map(({ ino }) => ino));
+  replay(writes: readonly LoggedWrites[], metadata: ReplaySource, open: (inode: InodeRecord) => FileData): void {
+    const damaged = new Set(writes.filter((record) => !isUsable(metadata, record)).map(({ ino }) => ino));
     for (const { ino, commit, runs = [] } of writes) {
-      const inode = readableInode(metadata, ino);
+      const inode = readable(() => metadata.getInode(ino) ?? null);
       if (inode === null || inode?.hasLoggedWrites === false) this.#obsolete.push({ ino, commit });
       else if (inode === undefined || damaged.has(ino)) remember(this.#unusable, { ino, commit });
       else {
@@ -165,10 +173,15 @@ function heldRuns({ file, page, start, end }: Part): LoggedRun[] | undefined {
   return heldBytes === end - start ? runs : undefined;
 }
 
-/** @returns null where there is no such inode, undefined where it cannot be read. */
-function readableInode(metadata: Pick<MetadataStore, "getInode">, ino: InodeNumber): InodeRecord | null | undefined {
+/** A page that cannot be read must cost its file, not the commit that is to store it. */
+function isUsable(metadata: ReplaySource, { ino, runs }: LoggedWrites): boolean {
+  return runs?.every(({ page }) => readable(() => metadata.getExtentPage(ino, page)) !== undefined) === true;
+}
+
+/** @returns undefined where the record does not verify. */
+function readable<T>(read: () => T): T | undefined {
   try {
-    return metadata.getInode(ino) ?? null;
+    return read();
   } catch (error) {
     if (isTcfsError(error, "TCFS_CORRUPT")) return undefined;
     throw error;

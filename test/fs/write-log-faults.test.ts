@@ -1,0 +1,116 @@
+/** Logged writes where something else fails: damaged records, a full disk, a database that is opened again. */
+import { afterEach, describe, expect, it, vi } from "vitest";
+import { TcfsError } from "../../src/errors.ts";
+import { type InodeNumber, type Name, ROOT_INODE } from "../../src/ids.ts";
+import { LevelMetadataStore } from "../../src/metadata/level-metadata-store.ts";
+import { TestVault } from "./fixtures/test-vault.ts";
+
+const KIB = 1024;
+const caller = { uid: 0, gid: 0, pid: 1, onInterrupt: (): void => undefined };
+const first = "first" as Name;
+const second = "second" as Name;
+
+async function make(vault: TestVault, name: Name, content: string): Promise<InodeNumber> {
+  const request = { mode: 0o100644, umask: 0, deviceNumber: 0 };
+  const { ino } = await vault.volume.operations.makeNode(ROOT_INODE, name, request, caller);
+  await write(vault, ino, 0, content);
+  vault.volume.operations.forget(ino, 1);
+  return ino;
+}
+
+async function write(vault: TestVault, ino: InodeNumber, offset: number, content: string): Promise<void> {
+  const options = { clearSetId: false, sync: false };
+  await vault.volume.operations.write(ino, BigInt(offset), Buffer.from(content), options, caller);
+}
+
+async function fsync(vault: TestVault): Promise<void> {
+  await vault.volume.operations.sync(ROOT_INODE, caller);
+}
+
+async function contentOf(vault: TestVault, name: Name): Promise<string> {
+  const { operations } = vault.volume;
+  const found = await operations.lookup(ROOT_INODE, name);
+  if (found === undefined) return "missing";
+  operations.forget(found.ino, 1);
+  const loan = await operations.read(found.ino, 0n, Number(found.lengthBytes), caller);
+  const content = Buffer.concat(loan.pieces).toString();
+  loan.release();
+  return content;
+}
+
+/** From now on the records that a store reads by this method for `ino` do not verify. */
+function damage(method: "getExtentPage" | "getInode", ino: InodeNumber): void {
+  const prototype = LevelMetadataStore.prototype as unknown as Record<string, (...args: unknown[]) => unknown>;
+  const original = prototype[method];
+  vi.spyOn(prototype, method).mockImplementation(function (this: unknown, ...args: unknown[]) {
+    if (args[0] === ino) throw new TcfsError("TCFS_CORRUPT", "made to be damaged");
+    return original?.apply(this, args);
+  });
+}
+
+afterEach(() => {
+  vi.restoreAllMocks();
+});
+
+describe("a record that is damaged below logged writes", () => {
+  it.each(["getExtentPage", "getInode"] as const)("(%s) costs its file alone, and none of its log", async (method) => {
+    await using vault = await TestVault.create();
+    const ino = await make(vault, first, "one");
+    await make(vault, second, "two");
+    await vault.volume.syncAll();
+    await write(vault, ino, 1, "NE");
+    await fsync(vault);
+    damage(method, ino);
+    await vault.crash();
+    await expect(contentOf(vault, first)).rejects.toMatchObject({ code: "TCFS_CORRUPT" });
+    expect(await contentOf(vault, second)).toBe("two");
+    await make(vault, "third" as Name, "three");
+    await fsync(vault);
+    await vault.volume.syncAll();
+    expect(vault.failures).toEqual([]);
+    vi.restoreAllMocks(); // as after the damaged table was replaced by a good copy of it
+    await vault.crash();
+    expect(await contentOf(vault, first)).toBe("oNE");
+  });
+
+  it("stops no commit that is to store them", async () => {
+    await using vault = await TestVault.create();
+    const ino = await make(vault, first, "one");
+    await fsync(vault);
+    damage("getInode", ino);
+    await make(vault, second, "two");
+    await vault.volume.syncAll();
+    vi.restoreAllMocks();
+    expect(vault.failures).toEqual([]);
+    await vault.crash();
+    expect(await contentOf(vault, second)).toBe("two");
+  });
+});
+
+describe("a disk without room", () => {
+  it("keeps nobody from mounting: what is to be stored stays in memory and in the log", async () => {
+    await using vault = await TestVault.create({ canFail: true });
+    const ino = await make(vault, first, "");
+    for (let at = 0; at < 6; at++) {
+      await write(vault, ino, at * 40 * KIB, String(at).repeat(40 * KIB));
+      await fsync(vault);
+    }
+    const content = await contentOf(vault, first);
+    vault.disk.fail("create", "TCFS_STORE_FULL", 1);
+    await vault.crash();
+    expect(await contentOf(vault, first)).toBe(content);
+    await vault.crash();
+    expect(await contentOf(vault, first)).toBe(content);
+  });
+});
+
+describe("what is told of bytes that only memory holds", () => {
+  it("leaves out those of a file that is gone", async () => {
+    await using vault = await TestVault.create();
+    await make(vault, first, "one");
+    await fsync(vault);
+    await make(vault, second, "twenty");
+    await vault.volume.operations.unlink(ROOT_INODE, second, caller);
+    expect(vault.volume.statistics().heldBytes).toBe(0);
+  });
+});
