@@ -3,7 +3,7 @@ import { afterEach, describe, expect, it, vi } from "vitest";
 import { TcfsError } from "../../src/errors.ts";
 import { type InodeNumber, type Name, ROOT_INODE } from "../../src/ids.ts";
 import { LevelMetadataStore } from "../../src/metadata/level-metadata-store.ts";
-import { TestVault } from "./fixtures/test-vault.ts";
+import { TestVault, clockWithoutTimers } from "./fixtures/test-vault.ts";
 
 const KIB = 1024;
 const caller = { uid: 0, gid: 0, pid: 1, onInterrupt: (): void => undefined };
@@ -54,7 +54,7 @@ afterEach(() => {
 
 describe("a record that is damaged below logged writes", () => {
   it.each(["getExtentPage", "getInode"] as const)("(%s) costs its file alone, and none of its log", async (method) => {
-    await using vault = await TestVault.create();
+    await using vault = await TestVault.create({ clock: clockWithoutTimers });
     const ino = await make(vault, first, "one");
     await make(vault, second, "two");
     await vault.volume.syncAll();
@@ -74,7 +74,7 @@ describe("a record that is damaged below logged writes", () => {
   });
 
   it("stops no commit that is to store them", async () => {
-    await using vault = await TestVault.create();
+    await using vault = await TestVault.create({ clock: clockWithoutTimers });
     const ino = await make(vault, first, "one");
     await fsync(vault);
     damage("getInode", ino);
@@ -89,7 +89,7 @@ describe("a record that is damaged below logged writes", () => {
 
 describe("a disk without room", () => {
   it("keeps nobody from mounting: what is to be stored stays in memory and in the log", async () => {
-    await using vault = await TestVault.create({ canFail: true });
+    await using vault = await TestVault.create({ canFail: true, clock: clockWithoutTimers });
     const ino = await make(vault, first, "");
     for (let at = 0; at < 6; at++) {
       await write(vault, ino, at * 40 * KIB, String(at).repeat(40 * KIB));
@@ -106,7 +106,7 @@ describe("a disk without room", () => {
 
 describe("what is told of bytes that only memory holds", () => {
   it("leaves out those of a file that is gone", async () => {
-    await using vault = await TestVault.create();
+    await using vault = await TestVault.create({ clock: clockWithoutTimers });
     await make(vault, first, "one");
     await fsync(vault);
     await make(vault, second, "twenty");

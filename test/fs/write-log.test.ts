@@ -4,7 +4,7 @@ import { MAX_LOG_BYTES } from "../../src/fs/limits.ts";
 import { type InodeNumber, type Name, ROOT_INODE } from "../../src/ids.ts";
 import type { LoggedWrites } from "../../src/format/records.ts";
 import { LevelMetadataStore } from "../../src/metadata/level-metadata-store.ts";
-import { TestVault } from "./fixtures/test-vault.ts";
+import { TestVault, clockWithoutTimers } from "./fixtures/test-vault.ts";
 
 const caller = { uid: 0, gid: 0, pid: 1, onInterrupt: (): void => undefined };
 const first = "first" as Name;
@@ -59,7 +59,7 @@ afterEach(() => {
 
 describe("an fsync of little data", () => {
   it("stores nothing, and a crash right after it loses nothing", async () => {
-    await using vault = await TestVault.create();
+    await using vault = await TestVault.create({ clock: clockWithoutTimers });
     const ino = await make(vault, first, "one");
     await fsync(vault);
     await write(vault, ino, 1, "NE and more");
@@ -78,7 +78,7 @@ describe("an fsync of little data", () => {
   });
 
   it("with nothing new to log commits nothing", async () => {
-    await using vault = await TestVault.create();
+    await using vault = await TestVault.create({ clock: clockWithoutTimers });
     await make(vault, first, "one");
     await fsync(vault);
     const { commit } = vault.metadata.volume;
@@ -87,7 +87,7 @@ describe("an fsync of little data", () => {
   });
 
   it("logs what other files got too: what is durable is a prefix", async () => {
-    await using vault = await TestVault.create();
+    await using vault = await TestVault.create({ clock: clockWithoutTimers });
     await make(vault, first, "one");
     const ino = await make(vault, second, "two");
     await vault.volume.operations.sync(ino, caller);
@@ -96,7 +96,7 @@ describe("an fsync of little data", () => {
   });
 
   it("is stored by the next commit, which leaves no log", async () => {
-    await using vault = await TestVault.create();
+    await using vault = await TestVault.create({ clock: clockWithoutTimers });
     const ino = await make(vault, first, "one");
     await fsync(vault);
     expect(vault.metadata.getInode(ino)?.hasLoggedWrites).toBe(true);
@@ -109,7 +109,7 @@ describe("an fsync of little data", () => {
   });
 
   it("is in a snapshot taken after it, with no log", async () => {
-    await using vault = await TestVault.create();
+    await using vault = await TestVault.create({ clock: clockWithoutTimers });
     const ino = await make(vault, first, "one");
     await fsync(vault);
     await vault.volume.snapshots.take("kept", "");
@@ -128,7 +128,7 @@ describe("an fsync of little data", () => {
   });
 
   it("is stored by itself once the log has grown", async () => {
-    await using vault = await TestVault.create();
+    await using vault = await TestVault.create({ clock: clockWithoutTimers });
     const ino = await make(vault, first, "");
     const piece = "x".repeat(100_000);
     for (let at = 0; at <= MAX_LOG_BYTES; at += piece.length) {
@@ -148,7 +148,7 @@ describe("what cannot be logged", () => {
     "much data": (vault, ino) => write(vault, ino, 0, "y".repeat(200_000)),
   };
   it.each(Object.entries(changes))("%s has everything stored by the next fsync", async (_what, change) => {
-    await using vault = await TestVault.create();
+    await using vault = await TestVault.create({ clock: clockWithoutTimers });
     const ino = await make(vault, first, "one");
     await fsync(vault);
     await change(vault, ino);
@@ -162,7 +162,7 @@ describe("what cannot be logged", () => {
 
 describe("a file that is gone", () => {
   it("takes its log with it at the next fsync, and nothing has to be stored for that", async () => {
-    await using vault = await TestVault.create();
+    await using vault = await TestVault.create({ clock: clockWithoutTimers });
     await make(vault, first, "one");
     await fsync(vault);
     await vault.volume.operations.unlink(ROOT_INODE, first, caller);
@@ -177,7 +177,7 @@ describe("a file that is gone", () => {
 
 describe("a log that is damaged", () => {
   it("makes the file answer EIO, not older bytes; all else is there, and the file can be removed", async () => {
-    await using vault = await TestVault.create();
+    await using vault = await TestVault.create({ clock: clockWithoutTimers });
     const ino = await make(vault, first, "one");
     await vault.volume.syncAll();
     await write(vault, ino, 0, "ONE");
@@ -202,7 +202,7 @@ describe("a log that is damaged", () => {
   });
 
   it("is left alone where its inode was replaced by another state", async () => {
-    await using vault = await TestVault.create();
+    await using vault = await TestVault.create({ clock: clockWithoutTimers });
     const ino = await make(vault, first, "one");
     await vault.volume.snapshots.take("kept", "");
     await write(vault, ino, 0, "ONE");
