@@ -66,7 +66,7 @@ describe("a large file whose inode leaves the cache meanwhile", () => {
 });
 
 /** A caller to whom the kernel sends an interrupt when the test says so. */
-function interruptible(): { readonly caller: Caller; interrupt(): void } {
+function interruptible(): { readonly caller: Caller; readonly interrupt: () => void } {
   let action = (): void => undefined;
   const onInterrupt = (wanted: () => void): void => {
     action = wanted;
@@ -82,7 +82,7 @@ describe("a large allocation", () => {
   /** So much room, whatever the machine has. */
   function makeRoom(): void {
     const space = { totalBytes: 2 ** 40, availableBytes: 2 ** 39, freeBytes: 2 ** 39 };
-    vi.spyOn(SpaceGuard.prototype, "space", "get").mockReturnValue(space as SpaceGuard["space"]);
+    vi.spyOn(SpaceGuard.prototype, "space", "get").mockReturnValue(space);
   }
 
   afterEach(() => {
