@@ -3,6 +3,7 @@
  * remembers what it gave them until they are durable. A batch that fails may be filled again: then it gets
  * everything again, and what is put last counts.
  */
+import { isTcfsError } from "../errors.ts";
 import type { ChunkRecord, ChunkTotals, InlineList, PackRecord } from "../format/records.ts";
 import type { ChunkId, ChunkIdKey } from "../ids.ts";
 import type { FrozenBatch, MetadataStore } from "../metadata/metadata-store.ts";
@@ -120,8 +121,7 @@ export class ChunkLedger {
 
   /** @param packs - Changed packs, durable. @param chunks - Stored by then, in those packs or inline. */
   fill(batch: FrozenBatch, chunks: readonly UncommittedChunk[], packs: readonly ChangedPack[]): void {
-    for (const [key, chunk] of this.#doomed) this.#vanishing.set(key, chunk);
-    this.#doomed.clear();
+    this.#takeDoomed();
     const current = chunks.filter((chunk) => this.#uncommitted.get(chunk.key) === chunk);
     const drops = [...this.#drops];
     if (current.length + packs.length + this.#vanishing.size + drops.length === 0) return;
@@ -138,6 +138,26 @@ export class ChunkLedger {
     const totals = this.#totalsWith(current, packs, drops);
     batch.putChunkTotals(totals);
     this.#filled = { chunks: current, packs, drops, totals, inlineLists: lists, inlineRemoved };
+  }
+
+  /** Between doom and batch a chunk may have been moved, or be on its way: counters follow the record that there is. */
+  #takeDoomed(): void {
+    for (const [key, chunk] of this.#doomed) {
+      if (this.#uncommitted.has(key)) continue;
+      const record = this.#presentRecord(chunk);
+      if (record !== undefined) this.#vanishing.set(key, { id: chunk.id, record });
+    }
+    this.#doomed.clear();
+  }
+
+  /** One that does not verify any more goes all the same. */
+  #presentRecord({ id, record }: DoomedChunk): ChunkRecord | undefined {
+    try {
+      return this.#metadata.getChunk(id);
+    } catch (error) {
+      if (isTcfsError(error, "TCFS_CORRUPT")) return record;
+      throw error;
+    }
   }
 
   #inlineRemoved(chunks: readonly UncommittedChunk[]): Set<ChunkIdKey> {

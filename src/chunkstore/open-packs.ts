@@ -56,6 +56,8 @@ export class OpenPacks {
   readonly #writers = new Set<PackWriter>();
   /** Packs whose finishing runs in the background. */
   readonly #finishing = new Map<PackWriter, Promise<void>>();
+  /** Could not be finished: legal as they are, and done with once the metadata knows all that is in them. */
+  readonly #unfinished = new Set<PackWriter>();
   /** What the metadata knows of each writer's pack. */
   readonly #recorded = new Map<PackWriter, PackRecord>();
   /** Names of all packs that this session ever began. */
@@ -155,9 +157,12 @@ export class OpenPacks {
   }
 
   #finishInBackground(writer: PackWriter): void {
-    if (this.#finishing.has(writer)) return;
+    if (this.#finishing.has(writer) || this.#unfinished.has(writer)) return;
     // A failed flush stays with the writer and meets the next makeDurable; any other failure leaves a legal pack.
-    const finishing = writer.finish().catch(() => undefined);
+    const finishing = writer.finish().catch(() => {
+      this.#finishing.delete(writer);
+      this.#unfinished.add(writer);
+    });
     this.#finishing.set(writer, finishing);
   }
 
@@ -216,7 +221,8 @@ export class OpenPacks {
     for (const writer of this.#writers) {
       const record = changed.find((change) => change.record.pack === writer.pack)?.record;
       if (record !== undefined) this.#recorded.set(writer, record);
-      if (record?.isFinished === true) closing.push(this.#forget(writer));
+      const isLast = this.#unfinished.has(writer) && isSame(this.#recorded.get(writer), writer.record);
+      if (record?.isFinished === true || isLast) closing.push(this.#forget(writer));
     }
     await Promise.all(closing);
   }
@@ -225,6 +231,7 @@ export class OpenPacks {
     await this.#finishing.get(writer);
     this.#writers.delete(writer);
     this.#finishing.delete(writer);
+    this.#unfinished.delete(writer);
     this.#recorded.delete(writer);
     await writer.close();
   }

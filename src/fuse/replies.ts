@@ -123,10 +123,13 @@ export class Replies {
       this.fail(call, error);
       return;
     }
-    const { pieces: all } = payload;
-    // A file in very many pieces.
-    this.#send(call.header, 0, 0, all.length <= MAX_PIECES ? all : [Buffer.concat(all)]);
-    payload.release();
+    try {
+      const { pieces: all } = payload;
+      // A file in very many pieces.
+      this.#send(call.header, 0, 0, all.length <= MAX_PIECES ? all : [Buffer.concat(all)]);
+    } finally {
+      payload.release();
+    }
   }
 
   /** fuse_out_header: len, error, unique. */

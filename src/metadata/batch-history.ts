@@ -76,9 +76,16 @@ export class BatchHistory {
 
   #keep(key: Uint8Array): void {
     const old = this.#read(key);
-    if (old !== undefined && old !== UNREADABLE && epochOfRecord(old) > this.#options.snapshot.epoch) return;
+    const isUnreadable = old?.length === 0;
+    if (old !== undefined && !isUnreadable && epochOfRecord(old) > this.#options.snapshot.epoch) return;
+    // What does not open tells no epoch: an earlier batch may have kept what the snapshot needs.
+    if (isUnreadable && this.#isNoted(key)) return;
     if (old !== undefined) this.#operations.push({ key: historyKey(key, this.#epoch), value: old });
     this.#operations.push({ key: supersededKey(this.#epoch, key), value: this.#note });
+  }
+
+  #isNoted(key: Uint8Array): boolean {
+    return this.#read(supersededKey(this.#epoch, key)) !== undefined;
   }
 
   #read(key: Uint8Array): Uint8Array | undefined {

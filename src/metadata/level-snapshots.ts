@@ -196,12 +196,13 @@ export class LevelSnapshots implements SnapshotStore {
     this.#requireAll();
     const safety = this.#table.newest;
     if (safety === undefined || safety.epoch <= target.epoch) throw new RangeError("no snapshot of the state before");
+    const isResumed = this.#interrupted !== undefined;
     const onRecord = (record: RecordVersions): void => {
+      if (isResumed) return; // nobody has seen anything yet
       const change = describeChange(record.key, record.asOf(safety), record.asOf(target));
       if (change !== undefined) onChange(change);
     };
     const { epoch } = volume;
-    const isResumed = this.#interrupted !== undefined;
     const records = changedRecords(this.#options, target, undefined);
     put(await rollBackRecords({ records, target, safety, epoch, isResumed, batchRecords, put, barrier, onRecord }));
     volume.inodeCount = target.inodeCount;

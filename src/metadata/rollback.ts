@@ -4,6 +4,7 @@
  * interrupted rollback is done again from the start.
  */
 import { ByteWriter } from "../bytes.ts";
+import { isTcfsError } from "../errors.ts";
 import { encodeOrphan, decodeInode } from "../format/inode-codec.ts";
 import { epochOfRecord, withEpoch } from "../format/history-keys.ts";
 import { RECORD_KIND, inodeKey, inodeOfKey, singleKey } from "../format/record-keys.ts";
@@ -12,6 +13,8 @@ import type { Epoch } from "../ids.ts";
 import type { RecordChange } from "../format/journal-codec.ts";
 import type { RecordVersions } from "./changed-records.ts";
 
+/** No decoder accepts it. */
+const UNREADABLE = new Uint8Array(0);
 /** What one batch takes at most. */
 const BATCH_BYTES = 8 * 1024 * 1024;
 
@@ -66,15 +69,29 @@ function recordOf({ target, safety, epoch }: RollbackOptions): RecordChange {
   return { key: singleKey("rollback"), value: writer.take() };
 }
 
-function restore({ target, epoch }: RollbackOptions, record: RecordVersions): RecordChange[] {
-  const live = record.present();
-  if (live !== undefined && epochOfRecord(live) <= target.epoch) return [];
-  const old = record.asOf(target);
+function restore({ target, epoch, isResumed }: RollbackOptions, record: RecordVersions): RecordChange[] {
+  const live = readOf(() => record.present(), isResumed);
+  if (live !== undefined && live !== UNREADABLE && epochOfRecord(live) <= target.epoch) return [];
+  const old = readOf(() => record.asOf(target), isResumed);
   if (live === undefined && old === undefined) return [];
   const { key } = record;
+  if (old === UNREADABLE) return [{ key, value: UNREADABLE }];
   const operations: RecordChange[] = [{ key, value: old && withEpoch(old, epoch) }];
   if (key[0] === RECORD_KIND.inode) operations.push(...orphanOperations(key, live, old, epoch));
   return operations;
+}
+
+/**
+ * Before a rollback begins everything is read once; damage found later must not keep the vault closed for ever: then a
+ * record of which the old value cannot be read becomes one that no reader accepts.
+ */
+function readOf(read: () => Uint8Array | undefined, isResumed: boolean): Uint8Array | undefined {
+  try {
+    return read();
+  } catch (error) {
+    if (isResumed && isTcfsError(error, "TCFS_CORRUPT")) return UNREADABLE;
+    throw error;
+  }
 }
 
 /** Which inodes are orphans has no history: it follows from their link counts. */
@@ -86,7 +103,7 @@ function orphanOperations(
 ): RecordChange[] {
   const ino = inodeOfKey(key);
   const isOrphan = old !== undefined && decodeInode(ino, old).linkCount === 0;
-  const wasOrphan = live !== undefined && decodeInode(ino, live).linkCount === 0;
+  const wasOrphan = live !== undefined && live !== UNREADABLE && decodeInode(ino, live).linkCount === 0;
   if (isOrphan === wasOrphan) return [];
   const writer = new ByteWriter();
   if (isOrphan) encodeOrphan(writer, epoch);

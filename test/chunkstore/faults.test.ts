@@ -42,6 +42,21 @@ describe("a full disk", () => {
     expect((await vault.put(noise("shared", 1000)))[0]?.isNew).toBe(true);
   });
 
+  test("that has no room for a pack's index leaves a pack that is done with once it is recorded", async () => {
+    const disk = new FaultyDisk(new NodeDisk());
+    await using vault = await TestVault.open({ disk, openPacks: 1 });
+    const stored = await vault.put(noise("content", 50_000));
+    await vault.commit(new Map([[1, stored.map(({ id }) => id)]]));
+    disk.fail("write", "TCFS_STORE_FULL");
+    await vault.collect();
+    await vault.commit();
+    expect(vault.store.isDirty).toBe(false);
+    expectSameBytes(await vault.get(stored), noise("content", 50_000));
+    await vault.commit(new Map([[1, []]]));
+    await vault.collect();
+    expect(await vault.packFiles()).toEqual([]);
+  });
+
   test("leaves no pack behind when not even its header could be written", async () => {
     const disk = new FaultyDisk(new NodeDisk());
     await using vault = await TestVault.open({ disk, openPacks: 1 });

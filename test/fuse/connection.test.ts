@@ -239,6 +239,24 @@ describe("Connection", () => {
     expect(channel.replies).toHaveLength(3);
   });
 
+  it("gives back what it borrowed for a reply, though the reply cannot be written", () => {
+    let releases = 0;
+    operations.read = () => ({
+      pieces: [new Uint8Array(10)],
+      release: () => {
+        releases++;
+      },
+    });
+    channel.write = () => {
+      throw new RangeError("made to fail");
+    };
+    const read = { opcode: OPCODE.READ, body: fields(0n, 0n, 10, 0, 0n, 0, 0) };
+    expect(() => {
+      send(read);
+    }).toThrow("made to fail");
+    expect(releases).toBe(1);
+  });
+
   it("answers a read of a file in very many pieces", async () => {
     operations.read = () => lend(Array.from({ length: 3000 }, (_, index) => Uint8Array.of(index & 0xff)));
     const { error, payload } = await ask({ opcode: OPCODE.READ, body: fields(0n, 0n, 3000, 0, 0n, 0, 0) });

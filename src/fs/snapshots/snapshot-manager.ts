@@ -2,7 +2,7 @@
  * Snapshots of an open volume: taken, listed, compared, forgotten, gone back to. One of these at a time; what forgotten
  * ones kept is cleared away in the background.
  */
-import { TcfsError } from "../../errors.ts";
+import { TcfsError, isTcfsError } from "../../errors.ts";
 import type { PolicyUnit } from "../../format/policy-codec.ts";
 import type { SnapshotRecord } from "../../format/snapshot-codec.ts";
 import { ROOT_INODE, type InodeNumber, type Name } from "../../ids.ts";
@@ -295,14 +295,14 @@ export class SnapshotManager {
   }
 
   async #restore(target: SnapshotRecord, doing: "restore" | "undo"): Promise<RestoreReport> {
-    const { operations, defragmenter } = this.#options;
-    const count = await this.#store.checkRollback(target);
-    this.#requireRoom(count);
+    const { parts, operations, defragmenter } = this.#options;
     const safety = this.#freeName(`before-${doing}`);
     const changes = new Changes();
     await operations.whileHeld(async () => {
       defragmenter.isPaused = true;
       try {
+        await parts.committer.commit(); // nothing changes any more: what is checked is what will be restored
+        this.#requireRoom(await this.#store.checkRollback(target));
         const comment = `the state before “${target.name}” was restored`;
         await this.#take({ name: safety, comment, isSafety: true });
         await this.#rollBack(target, changes);
@@ -315,24 +315,32 @@ export class SnapshotManager {
   }
 
   async #rollBack(target: SnapshotRecord, changes: Changes): Promise<void> {
-    const { committer, metadata, inodes } = this.#options.parts;
+    const { committer, metadata } = this.#options.parts;
     try {
       await this.#store.rollBack(
         target,
         async () => committer.commit(),
         (record) => changes.note(record),
       );
-      for (const ino of await metadata.listOrphans()) {
-        const inode = metadata.getInode(ino);
-        if (inode === undefined) metadata.removeOrphan(ino);
-        else if (!inodes.isReferenced(ino)) inodes.remove(inode);
-      }
+      for (const ino of await metadata.listOrphans()) this.#clearOrphan(ino);
       await committer.commit();
     } catch (cause) {
       const why = "a restore failed in the middle: unmount, and the next mount has the state before it or after it";
       const failure = new TcfsError("TCFS_IO", why, { cause });
       committer.giveUp(failure);
       throw failure;
+    }
+  }
+
+  /** One that does not verify stays, and takes its room. */
+  #clearOrphan(ino: InodeNumber): void {
+    const { metadata, inodes } = this.#options.parts;
+    try {
+      const inode = metadata.getInode(ino);
+      if (inode === undefined) metadata.removeOrphan(ino);
+      else if (!inodes.isReferenced(ino)) inodes.remove(inode);
+    } catch (error) {
+      if (!isTcfsError(error, "TCFS_CORRUPT")) throw error;
     }
   }
 
