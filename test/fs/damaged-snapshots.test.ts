@@ -119,11 +119,12 @@ describe("a rollback that was interrupted and then meets damage", () => {
     const target = again.snapshots.find("then");
     if (target === undefined) throw new RangeError("the snapshot is not there");
     const damaged = inodeKey("inode", inode(7));
-    const plain = Reflect.get(RecordReader.prototype, "plain");
-    vi.spyOn(RecordReader.prototype, "plain").mockImplementation(function (this: RecordReader, ...args) {
-      const isHistory = args[0][0] === "H".charCodeAt(0) && Buffer.from(args[0]).includes(Buffer.from(damaged));
+    const storedPlain = Reflect.get(RecordReader.prototype, "storedPlain");
+    vi.spyOn(RecordReader.prototype, "storedPlain").mockImplementation(function (this: RecordReader, ...args) {
+      const [key] = args[0];
+      const isHistory = key[0] === "H".charCodeAt(0) && Buffer.from(key).includes(Buffer.from(damaged));
       if (isHistory) throw new TcfsError("TCFS_CORRUPT", "damaged");
-      return plain.apply(this, args);
+      return storedPlain.apply(this, args);
     });
     await again.snapshots.rollBack(
       target,
