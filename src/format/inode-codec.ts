@@ -31,6 +31,7 @@ export function encodeInode(writer: ByteWriter, inode: InodeRecord): void {
   writeTimestamp(writer, inode.birthTime);
   writer.u64(inode.entryCount);
   writer.u64(inode.parent);
+  if (inode.loggedCommit > 0) writer.u64(inode.loggedCommit);
   if (target === undefined) return;
   if (target.length === 0 || target.length > MAX_SYMLINK_BYTES) throw new RangeError("a symlink target too long");
   writer.bytes(target);
@@ -40,7 +41,7 @@ function flagsOf(inode: InodeRecord): number {
   return (
     (inode.hasXattrs ? HAS_XATTRS : 0) |
     (inode.symlinkTarget === undefined ? 0 : HAS_SYMLINK_TARGET) |
-    (inode.hasLoggedWrites ? HAS_LOGGED_WRITES : 0)
+    (inode.loggedCommit > 0 ? HAS_LOGGED_WRITES : 0)
   );
 }
 
@@ -63,6 +64,7 @@ export function decodeInode(ino: InodeNumber, bytes: Uint8Array): InodeRecord {
   const birthTime = readTimestamp(reader, changeTime);
   const entryCount = reader.u64();
   const parent = reader.u64() as InodeNumber;
+  const loggedCommit = (flags & HAS_LOGGED_WRITES) === 0 ? 0 : readLoggedCommit(reader);
   const symlinkTarget = (flags & HAS_SYMLINK_TARGET) === 0 ? undefined : readSymlinkTarget(reader);
   reader.end();
   return {
@@ -82,9 +84,15 @@ export function decodeInode(ino: InodeNumber, bytes: Uint8Array): InodeRecord {
     entryCount,
     parent,
     hasXattrs: (flags & HAS_XATTRS) !== 0,
-    hasLoggedWrites: (flags & HAS_LOGGED_WRITES) !== 0,
+    loggedCommit,
     symlinkTarget,
   };
+}
+
+function readLoggedCommit(reader: ByteReader): number {
+  const commit = reader.u64();
+  if (commit === 0) throw reader.fail("logged writes of no commit");
+  return commit;
 }
 
 /** @throws RangeError on a record that FORMAT.md cannot hold. */

@@ -27,8 +27,8 @@ export interface InodeRecord {
   parent: InodeNumber | 0;
   /** Whether a xattr record exists: spares the look-up where there is none. */
   hasXattrs: boolean;
-  /** Whether the newest of its contents stand in records of logged writes: without them they cannot be read. */
-  hasLoggedWrites: boolean;
+  /** Commit of the newest logged writes, without which its contents cannot be read; 0: there are none. */
+  loggedCommit: number;
   /** Target of a symlink, raw bytes. */
   symlinkTarget: Uint8Array | undefined;
 }
@@ -78,8 +78,16 @@ export interface LoggedRun {
 export interface LoggedWrites {
   readonly ino: InodeNumber;
   readonly commit: number;
-  /** In the order of writing; undefined: they cannot be read. */
-  readonly runs: readonly LoggedRun[] | undefined;
+  /** undefined: they cannot be read. */
+  readonly content: LoggedContent | undefined;
+}
+
+/** What a record of logged writes holds. */
+export interface LoggedContent {
+  /** Commit of the file's logged writes before these, so that none goes missing unseen; 0: these are the first. */
+  readonly previousCommit: number;
+  /** In the order of writing, one or more. */
+  readonly runs: readonly LoggedRun[];
 }
 
 /** Where a chunk's sealed frames are. */

@@ -2,12 +2,14 @@
 import { ByteReader, type ByteWriter } from "../bytes.ts";
 import type { Epoch, InodeNumber } from "../ids.ts";
 import { readEpoch } from "./inode-codec.ts";
-import { EXTENT_PAGE_BYTES, type LoggedRun } from "./records.ts";
+import { EXTENT_PAGE_BYTES, type LoggedContent, type LoggedRun } from "./records.ts";
 
 /** @throws RangeError without a run, or on one that is empty or leaves its page. */
-export function encodeLoggedRuns(writer: ByteWriter, epoch: Epoch, runs: readonly LoggedRun[]): void {
+export function encodeLoggedContent(writer: ByteWriter, epoch: Epoch, content: LoggedContent): void {
+  const { previousCommit, runs } = content;
   if (runs.length === 0) throw new RangeError("no logged run");
   writer.u32(epoch);
+  writer.u64(previousCommit);
   for (const { page, start, bytes } of runs) {
     if (!isWithinPage(start, bytes.length)) throw new RangeError("an impossible logged run");
     writer.u64(page);
@@ -17,10 +19,11 @@ export function encodeLoggedRuns(writer: ByteWriter, epoch: Epoch, runs: readonl
   }
 }
 
-/** @returns Fresh memory. @throws TcfsError `TCFS_CORRUPT` on anything that {@link encodeLoggedRuns} does not write. */
-export function decodeLoggedRuns(ino: InodeNumber, bytes: Uint8Array): LoggedRun[] {
+/** @returns Fresh memory. @throws TcfsError `TCFS_CORRUPT` on anything that {@link encodeLoggedContent} does not write. */
+export function decodeLoggedContent(ino: InodeNumber, bytes: Uint8Array): LoggedContent {
   const reader = new ByteReader(bytes, `logged writes of inode ${String(ino)}`);
   readEpoch(reader);
+  const previousCommit = reader.u64();
   const runs: LoggedRun[] = [];
   do {
     const page = reader.u64();
@@ -29,7 +32,7 @@ export function decodeLoggedRuns(ino: InodeNumber, bytes: Uint8Array): LoggedRun
     if (!isWithinPage(start, lengthBytes)) throw reader.fail("an impossible run");
     runs.push({ page, start, bytes: reader.bytes(lengthBytes) });
   } while (reader.remaining > 0);
-  return runs;
+  return { previousCommit, runs };
 }
 
 function isWithinPage(start: number, lengthBytes: number): boolean {

@@ -240,7 +240,8 @@ export class Committer {
 
   /** Crash order: one device-flushed batch with the changed records and the written bytes themselves. */
   #log(writes: ReadonlyMap<InodeNumber, readonly LoggedRun[]>): MaybePromise<void> {
-    this.#markLogged(writes.keys(), true);
+    const commit = this.#metadata.volume.commit + 1; // the batch's
+    for (const ino of writes.keys()) this.#markLogged(ino, commit);
     const batch = this.#metadata.freeze();
     this.#generation = { files: [], deleted: [], batch };
     this.#files.log.put(writes, batch);
@@ -249,14 +250,12 @@ export class Committer {
     });
   }
 
-  /** The inode says whether its contents need the log: without that, a lost record would be silently older bytes. */
-  #markLogged(inodes: Iterable<InodeNumber>, isLogged: boolean): void {
-    for (const ino of inodes) {
-      const inode = this.#metadata.getInode(ino);
-      if (inode === undefined || inode.hasLoggedWrites === isLogged) continue;
-      inode.hasLoggedWrites = isLogged;
-      this.#metadata.putInode(inode);
-    }
+  /** The inode says which logged writes its contents need: without that, a lost record would be silently older bytes. */
+  #markLogged(ino: InodeNumber, commit: number): void {
+    const inode = this.#metadata.getInode(ino);
+    if (inode === undefined) return;
+    inode.loggedCommit = commit;
+    this.#metadata.putInode(inode);
   }
 
   /** All that is logged is to be stored. An inode that does not verify must cost its file, not the commit of all. */
@@ -264,7 +263,7 @@ export class Committer {
     const { log } = this.#files;
     for (const ino of log.inodes) {
       try {
-        this.#markLogged([ino], false);
+        this.#markLogged(ino, 0);
       } catch (error) {
         if (!isTcfsError(error, "TCFS_CORRUPT")) throw error;
         log.keep(ino);

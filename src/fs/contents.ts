@@ -262,7 +262,7 @@ export class Contents {
   }
 
   #cut(inode: InodeRecord, lengthBytes: bigint, cutBytes: number): void {
-    const file = this.#files.open(inode);
+    const file = lengthBytes === 0n ? this.#files.openToEmpty(inode) : this.#files.open(inode);
     this.#occupy(inode, -cutBytes);
     file.stream = undefined;
     file.live.cut(pageOf(lengthBytes), restOf(lengthBytes), endPageOf(inode.lengthBytes));

@@ -68,6 +68,15 @@ export class FileTable {
     return file ?? this.#add(inode);
   }
 
+  /** The same for a file that is about to be emptied, put in the same step: it needs no logged writes any more. */
+  openToEmpty(inode: InodeRecord): FileData {
+    if (!this.#files.has(inode.ino) && inode.loggedCommit > 0) {
+      this.log.drop(inode.ino);
+      inode.loggedCommit = 0;
+    }
+    return this.open(inode);
+  }
+
   #add(inode: InodeRecord): FileData {
     const file = new FileData(inode, this.#metadata, this.#parts);
     this.#files.set(inode.ino, file);
@@ -127,5 +136,5 @@ export class FileTable {
 
 /** @throws TcfsError `TCFS_CORRUPT` for an inode whose logged writes could not be laid over its stored contents. */
 export function requireWrites(inode: InodeRecord): void {
-  if (inode.hasLoggedWrites) throw corrupt(`inode ${inode.ino}`, "writes that were logged cannot be read");
+  if (inode.loggedCommit > 0) throw corrupt(`inode ${inode.ino}`, "writes that were logged cannot be read");
 }

@@ -160,7 +160,7 @@ export function blankInode(
     entryCount: 0,
     parent: 0,
     hasXattrs: false,
-    hasLoggedWrites: false,
+    loggedCommit: 0,
     symlinkTarget: undefined,
   };
 }

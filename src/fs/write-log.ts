@@ -66,7 +66,7 @@ export class WriteLog {
     this.#parts = [];
   }
 
-  /** A file is gone that has nothing stored: so is what the log holds of it, with the next batch. */
+  /** A file needs nothing of what the log holds of it: so that is gone with the next batch. */
   drop(ino: InodeNumber): void {
     this.#parts = this.#parts.filter(({ file, start, end }) => {
       if (file.ino === ino) this.#waitingBytes -= end - start;
@@ -100,7 +100,8 @@ export class WriteLog {
   put(files: ReadonlyMap<InodeNumber, readonly LoggedRun[]>, batch: FrozenBatch): void {
     for (const [ino, runs] of files) {
       if (this.#unusable.has(ino)) this.drop(ino); // the file has been replaced as a whole since
-      remember(this.#records, { ino, commit: batch.putLoggedWrites(ino, runs) });
+      const previousCommit = this.#records.get(ino)?.at(-1)?.commit ?? 0;
+      remember(this.#records, { ino, commit: batch.putLoggedWrites(ino, { previousCommit, runs }) });
     }
     this.#deleteObsolete(batch);
     this.#loggedBytes += this.#waitingBytes;
@@ -145,15 +146,16 @@ export class WriteLog {
    * @param open - Gives the file of an inode whose logged writes are all there.
    */
   replay(writes: readonly LoggedWrites[], metadata: ReplaySource, open: (inode: InodeRecord) => FileData): void {
-    const damaged = new Set(writes.filter((record) => !isUsable(metadata, record)).map(({ ino }) => ino));
-    for (const { ino, commit, runs = [] } of writes) {
+    for (const [ino, records] of byInode(writes)) {
       const inode = readable(() => metadata.getInode(ino) ?? null);
-      if (inode === null || inode?.hasLoggedWrites === false) this.#obsolete.push({ ino, commit });
-      else if (inode === undefined || damaged.has(ino)) remember(this.#unusable, { ino, commit });
-      else {
-        const file = open(inode);
-        for (const { page, start, bytes } of runs) file.write(page, start, bytes);
-        remember(this.#records, { ino, commit });
+      const needed = inode && neededOf(inode, records, metadata);
+      for (const { commit, content } of records) {
+        if (needed === undefined) remember(this.#unusable, { ino, commit });
+        else if (inode && content && needed?.has(commit) === true) {
+          const file = open(inode);
+          for (const { page, start, bytes } of content.runs) file.write(page, start, bytes);
+          remember(this.#records, { ino, commit });
+        } else this.#obsolete.push({ ino, commit });
       }
     }
     this.restart();
@@ -173,9 +175,33 @@ function heldRuns({ file, page, start, end }: Part): LoggedRun[] | undefined {
   return heldBytes === end - start ? runs : undefined;
 }
 
-/** A page that cannot be read must cost its file, not the commit that is to store it. */
-function isUsable(metadata: ReplaySource, { ino, runs }: LoggedWrites): boolean {
-  return runs?.every(({ page }) => readable(() => metadata.getExtentPage(ino, page)) !== undefined) === true;
+/** @param writes - In the order of inodes, then of commits. */
+function byInode(writes: readonly LoggedWrites[]): Map<InodeNumber, LoggedWrites[]> {
+  const files = new Map<InodeNumber, LoggedWrites[]>();
+  for (const record of writes) remember(files, record);
+  return files;
+}
+
+/**
+ * @returns The commits that the inode needs, each of which names the one before; undefined where one of them is missing
+ *   or cannot be read, or a page below: that must cost its file, not the commit that is to store it.
+ */
+function neededOf(
+  { ino, loggedCommit }: InodeRecord,
+  records: readonly LoggedWrites[],
+  metadata: ReplaySource,
+): ReadonlySet<number> | undefined {
+  const needed = new Set<number>();
+  let wanted = loggedCommit;
+  for (const { commit, content } of records.toReversed()) {
+    if (commit !== wanted) continue;
+    const isReadable = ({ page }: LoggedRun): boolean =>
+      readable(() => metadata.getExtentPage(ino, page)) !== undefined;
+    if (content?.runs.every(isReadable) !== true) return undefined;
+    needed.add(commit);
+    wanted = content.previousCommit;
+  }
+  return wanted === 0 ? needed : undefined;
 }
 
 /** @returns undefined where the record does not verify. */
@@ -188,7 +214,7 @@ function readable<T>(read: () => T): T | undefined {
   }
 }
 
-function remember(records: Map<InodeNumber, LogRecord[]>, record: LogRecord): void {
+function remember<T extends LogRecord>(records: Map<InodeNumber, T[]>, record: T): void {
   const ofFile = records.get(record.ino);
   if (ofFile === undefined) records.set(record.ino, [record]);
   else ofFile.push(record);

@@ -3,7 +3,7 @@ import type { ByteWriter } from "../bytes.ts";
 import { encodeChunk, encodeChunkTotals, encodeInlineList, encodePack } from "../format/chunk-codec.ts";
 import { encodeExtentPage } from "../format/extent-codec.ts";
 import { encodeVolume } from "../format/inode-codec.ts";
-import { encodeLoggedRuns } from "../format/write-codec.ts";
+import { encodeLoggedContent } from "../format/write-codec.ts";
 import type { RecordChange } from "../format/journal-codec.ts";
 import {
   chunkIdKey,
@@ -19,7 +19,7 @@ import type {
   ChunkTotals,
   ExtentPage,
   InlineList,
-  LoggedRun,
+  LoggedContent,
   PackRecord,
   VolumeRecord,
 } from "../format/records.ts";
@@ -133,9 +133,9 @@ export class LevelFrozenBatch implements FrozenBatch {
     this.#push(inlineListKey(list.list), !isEmpty);
   }
 
-  putLoggedWrites(ino: InodeNumber, runs: readonly LoggedRun[]): number {
+  putLoggedWrites(ino: InodeNumber, content: LoggedContent): number {
     this.#requireOpen();
-    encodeLoggedRuns(this.#owner.writer, this.#epoch, runs);
+    encodeLoggedContent(this.#owner.writer, this.#epoch, content);
     this.#push(loggedWritesKey(ino, this.#volume.commit), true);
     return this.#volume.commit;
   }

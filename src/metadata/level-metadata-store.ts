@@ -327,15 +327,11 @@ export class LevelMetadataStore implements MetadataStore, BatchOwner, AsyncDispo
   }
 
   async loggedWrites(): Promise<LoggedWrites[]> {
-    const range = allOfKind("loggedWrites");
     const found: LoggedWrites[] = [];
-    for await (const entries of this.database.walk(range)) {
+    for await (const entries of this.database.walk(allOfKind("loggedWrites"))) {
       for (const entry of entries) found.push(this.#readLoggedWrites(entry));
     }
-    const damage = this.database.damage.ofRange(range);
-    if (damage === undefined) return found;
-    this.#walkContext.onDamage(damage);
-    return found.map(({ ino, commit }) => ({ ino, commit, runs: undefined }));
+    return found;
   }
 
   #readLoggedWrites(entry: StoredEntry): LoggedWrites {
@@ -344,7 +340,7 @@ export class LevelMetadataStore implements MetadataStore, BatchOwner, AsyncDispo
     } catch (error) {
       if (!isTcfsError(error, "TCFS_CORRUPT")) throw error;
       this.#walkContext.onDamage(error);
-      return { ino: inodeOfKey(entry[0]), commit: commitOfKey(entry[0]), runs: undefined };
+      return { ino: inodeOfKey(entry[0]), commit: commitOfKey(entry[0]), content: undefined };
     }
   }
 

@@ -11,7 +11,7 @@ import type {
   ExtentPage,
   InlineList,
   InodeRecord,
-  LoggedRun,
+  LoggedContent,
   LoggedWrites,
   PackRecord,
   VolumeRecord,
@@ -32,7 +32,7 @@ export interface FrozenBatch {
   /** A list without chunks deletes the record. */
   putInlineList(list: InlineList): void;
   /** Bytes written to a file, as they are. @returns The commit that holds them, to be named when they are deleted. */
-  putLoggedWrites(ino: InodeNumber, runs: readonly LoggedRun[]): number;
+  putLoggedWrites(ino: InodeNumber, content: LoggedContent): number;
   deleteLoggedWrites(ino: InodeNumber, commit: number): void;
   /** Records in the batch; 0 means that a commit would write nothing. */
   readonly recordCount: number;
@@ -81,7 +81,7 @@ export interface MetadataStore {
   /** All lists of inline chunks of the database; few (they go as the chunks move to packs). */
   inlineLists(): AsyncIterable<InlineList>;
 
-  /** All logged writes of the database, in the order of inodes, then of commits. What cannot be read has no runs. */
+  /** All logged writes found in the database, in the order of inodes, then of commits. */
   loggedWrites(): Promise<LoggedWrites[]>;
 
   readonly snapshots: SnapshotStore;

@@ -31,7 +31,7 @@ import type {
   PackRecord,
   VolumeRecord,
 } from "../format/records.ts";
-import { decodeLoggedRuns } from "../format/write-codec.ts";
+import { decodeLoggedContent } from "../format/write-codec.ts";
 import { decodePolicy, type PolicyRecord } from "../format/policy-codec.ts";
 import { decodeRollback, decodeSnapshot, type RollbackRecord, type SnapshotRecord } from "../format/snapshot-codec.ts";
 import type { ChunkId, InodeNumber, Name } from "../ids.ts";
@@ -121,8 +121,8 @@ export class RecordReader {
 
   storedLoggedWrites(entry: StoredEntry): LoggedWrites {
     const ino = inodeOfKey(entry[0]);
-    const runs = decodeLoggedRuns(ino, this.#open(entry, "logged writes of inode", ino));
-    return { ino, commit: commitOfKey(entry[0]), runs };
+    const content = decodeLoggedContent(ino, this.#open(entry, "logged writes of inode", ino));
+    return { ino, commit: commitOfKey(entry[0]), content };
   }
 
   storedInlineList(entry: StoredEntry): InlineList {

@@ -36,7 +36,7 @@ export const anyInode: fc.Arbitrary<InodeRecord> = fc.record({
   entryCount: u53(),
   parent: u53() as fc.Arbitrary<InodeNumber>,
   hasXattrs: fc.boolean(),
-  hasLoggedWrites: fc.boolean(),
+  loggedCommit: u53(),
   symlinkTarget: fc.option(fc.uint8Array({ minLength: 1, maxLength: 200 }), { nil: undefined }),
 });
 
@@ -107,13 +107,14 @@ export const anyChunkTotals = fc.record({
   inlineBytes: u53(),
   uniqueBytes: u53(),
 });
-export const anyLoggedRuns = fc.array(
-  fc.record({
-    page: u53(),
-    start: fc.nat(EXTENT_PAGE_BYTES - 40),
-    bytes: fc.uint8Array({ minLength: 1, maxLength: 40 }),
-  }),
-  { minLength: 1, maxLength: 5 },
-);
+const anyLoggedRun = fc.record({
+  page: u53(),
+  start: fc.nat(EXTENT_PAGE_BYTES - 40),
+  bytes: fc.uint8Array({ minLength: 1, maxLength: 40 }),
+});
+export const anyLoggedContent = fc.record({
+  previousCommit: u53(),
+  runs: fc.array(anyLoggedRun, { minLength: 1, maxLength: 5 }),
+});
 
 export const anyInlineList = fc.record({ list: u32(), chunks: fc.array(anyChunkId, { minLength: 1, maxLength: 5 }) });

@@ -23,7 +23,7 @@ import {
   encodeOrphan,
   encodeVolume,
 } from "../../src/format/inode-codec.ts";
-import { decodeLoggedRuns, encodeLoggedRuns } from "../../src/format/write-codec.ts";
+import { decodeLoggedContent, encodeLoggedContent } from "../../src/format/write-codec.ts";
 import {
   anyChunkRecord,
   anyChunkTotals,
@@ -32,7 +32,7 @@ import {
   anyExtentPage,
   anyInlineList,
   anyInode,
-  anyLoggedRuns,
+  anyLoggedContent,
   anyPackRecord,
   anyVolume,
   anyXattrs,
@@ -61,7 +61,7 @@ const DECODERS: Record<string, (bytes: Uint8Array) => unknown> = {
   pack: (bytes) => decodePack(new Uint8Array(16) as never, bytes),
   totals: decodeChunkTotals,
   inlineList: (bytes) => decodeInlineList(1, bytes),
-  loggedRuns: (bytes) => decodeLoggedRuns(INO, bytes),
+  loggedWrites: (bytes) => decodeLoggedContent(INO, bytes),
 };
 
 function decodesOrRefuses(decode: (bytes: Uint8Array) => unknown, bytes: Uint8Array): boolean {
@@ -109,25 +109,27 @@ describe("records", () => {
     expect(decodeExtentPage(INO, 0, bytes)).toEqual(page);
   });
 
-  test.prop([anyEpoch, anyLoggedRuns])("logged runs decode to what was encoded", (epoch, runs) => {
+  test.prop([anyEpoch, anyLoggedContent])("logged writes decode to what was encoded", (epoch, content) => {
     const bytes = encoded((writer) => {
-      encodeLoggedRuns(writer, epoch, runs);
+      encodeLoggedContent(writer, epoch, content);
     });
-    expect(decodeLoggedRuns(INO, bytes)).toEqual(runs);
+    expect(decodeLoggedContent(INO, bytes)).toEqual(content);
   });
 
-  it("logged runs are the bytes of FORMAT.md §7.15's example", () => {
+  it("logged writes are the bytes of FORMAT.md §7.15's example", () => {
     const runs = [{ page: 1, start: 6, bytes: Buffer.from("abc") }];
     const bytes = encoded((writer) => {
-      encodeLoggedRuns(writer, 1 as never, runs);
+      encodeLoggedContent(writer, 1 as never, { previousCommit: 7, runs });
     });
-    expect(Buffer.from(bytes).toString("hex")).toBe("01000000" + "0100000000000000" + "060000" + "030000" + "616263");
+    expect(Buffer.from(bytes).toString("hex")).toBe(
+      "01000000" + "0700000000000000" + "0100000000000000" + "060000" + "030000" + "616263",
+    );
   });
 
   it("a logged run that is empty or leaves its page is refused", () => {
-    const header = "01000000" + "0000000000000000";
+    const header = "01000000" + "0000000000000000" + "0000000000000000";
     for (const run of ["000000000000", "0000040100006f", "ffff030200006f6f"])
-      expect(() => decodeLoggedRuns(INO, Buffer.from(header + run, "hex"))).toThrow(/impossible run/);
+      expect(() => decodeLoggedContent(INO, Buffer.from(header + run, "hex"))).toThrow(/impossible run/);
   });
 
   test.prop([anyEpoch, anyChunkRecord])("a chunk record decodes to what was encoded", (epoch, record) => {

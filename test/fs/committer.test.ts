@@ -45,6 +45,7 @@ class Bench {
         return { commit: () => this.write() };
       },
       snapshots: { isRequested: false },
+      volume: { commit: 0 },
     } as unknown as MetadataStore;
     const chunks = {
       isDirty: false,

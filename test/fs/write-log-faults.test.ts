@@ -2,6 +2,7 @@
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { TcfsError } from "../../src/errors.ts";
 import { type InodeNumber, type Name, ROOT_INODE } from "../../src/ids.ts";
+import type { LoggedWrites } from "../../src/format/records.ts";
 import { LevelMetadataStore } from "../../src/metadata/level-metadata-store.ts";
 import { TestVault, clockWithoutTimers } from "./fixtures/test-vault.ts";
 
@@ -84,6 +85,68 @@ describe("a record that is damaged below logged writes", () => {
     expect(vault.failures).toEqual([]);
     await vault.crash();
     expect(await contentOf(vault, second)).toBe("two");
+  });
+});
+
+/** What opening a vault finds of the log from now on. */
+function alterLog(alter: (writes: readonly LoggedWrites[]) => readonly LoggedWrites[]): void {
+  const prototype = LevelMetadataStore.prototype as unknown as { loggedWrites: () => Promise<LoggedWrites[]> };
+  const original = prototype.loggedWrites;
+  vi.spyOn(prototype, "loggedWrites").mockImplementation(async function (this: unknown) {
+    return [...alter(await original.call(this as LevelMetadataStore))];
+  });
+}
+
+describe("a record of logged writes", () => {
+  it.each([0, 1, 2])("that is missing (the %d.) is told: older bytes are not shown", async (lost) => {
+    await using vault = await TestVault.create({ hasTimers: false });
+    const ino = await make(vault, first, "....");
+    await vault.volume.syncAll();
+    for (const [at, byte] of ["1", "2", "3"].entries()) {
+      await write(vault, ino, at, byte);
+      await fsync(vault);
+    }
+    alterLog((writes) => writes.filter((_, index) => index !== lost));
+    await vault.crash();
+    await expect(contentOf(vault, first)).rejects.toMatchObject({ code: "TCFS_CORRUPT" });
+    await vault.volume.syncAll();
+    vi.restoreAllMocks();
+    await vault.crash();
+    expect(await contentOf(vault, first)).toBe("123.");
+  });
+
+  it("that was deleted and is found again is not laid over newer bytes", async () => {
+    await using vault = await TestVault.create({ hasTimers: false });
+    const ino = await make(vault, first, "old");
+    await fsync(vault);
+    const deleted = await vault.metadata.loggedWrites();
+    await write(vault, ino, 0, "new");
+    await vault.volume.syncAll();
+    await write(vault, ino, 2, "W!");
+    await fsync(vault);
+    expect(deleted).toHaveLength(1);
+    alterLog((writes) => [...deleted, ...writes]);
+    await vault.crash();
+    expect(await contentOf(vault, first)).toBe("neW!");
+  });
+
+  it("that cannot be read does not matter once its file was emptied", async () => {
+    await using vault = await TestVault.create({ hasTimers: false });
+    const ino = await make(vault, first, "one");
+    await vault.volume.syncAll();
+    await write(vault, ino, 1, "NE");
+    await fsync(vault);
+    alterLog((writes) => writes.map((record) => ({ ...record, content: undefined })));
+    await vault.crash();
+    await expect(contentOf(vault, first)).rejects.toMatchObject({ code: "TCFS_CORRUPT" });
+    await vault.volume.operations.setAttributes(ino, { lengthBytes: 0n }, caller);
+    await write(vault, ino, 0, "again");
+    await fsync(vault);
+    vi.restoreAllMocks();
+    await vault.crash();
+    expect(await contentOf(vault, first)).toBe("again");
+    expect(vault.volume.statistics().allocatedBytes).toBe(5);
+    expect(await vault.metadata.loggedWrites()).toEqual([]);
   });
 });
 

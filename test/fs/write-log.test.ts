@@ -99,9 +99,9 @@ describe("an fsync of little data", () => {
     await using vault = await TestVault.create({ clock: clockWithoutTimers });
     const ino = await make(vault, first, "one");
     await fsync(vault);
-    expect(vault.metadata.getInode(ino)?.hasLoggedWrites).toBe(true);
+    expect(vault.metadata.getInode(ino)?.loggedCommit).toBe(vault.metadata.volume.commit);
     await vault.volume.syncAll();
-    expect(vault.metadata.getInode(ino)?.hasLoggedWrites).toBe(false);
+    expect(vault.metadata.getInode(ino)?.loggedCommit).toBe(0);
     expect(await vault.metadata.loggedWrites()).toEqual([]);
     expect(await storedChunks(vault)).toBe(1);
     await vault.crash();
@@ -183,7 +183,7 @@ describe("a log that is damaged", () => {
     await write(vault, ino, 0, "ONE");
     const other = await make(vault, second, "two");
     await fsync(vault);
-    alterLog((writes) => writes.map((write) => (write.ino === ino ? { ...write, runs: undefined } : write)));
+    alterLog((writes) => writes.map((write) => (write.ino === ino ? { ...write, content: undefined } : write)));
     await vault.crash();
     await expect(contentOf(vault, first)).rejects.toMatchObject({ code: "TCFS_CORRUPT" });
     await expect(write(vault, ino, 0, "new")).rejects.toMatchObject({ code: "TCFS_CORRUPT" });
@@ -207,7 +207,7 @@ describe("a log that is damaged", () => {
     await vault.volume.snapshots.take("kept", "");
     await write(vault, ino, 0, "ONE");
     await fsync(vault);
-    alterLog((writes) => writes.map((write) => ({ ...write, runs: undefined })));
+    alterLog((writes) => writes.map((write) => ({ ...write, content: undefined })));
     await vault.crash();
     await vault.volume.snapshots.restore("kept");
     expect(await contentOf(vault, first)).toBe("one");

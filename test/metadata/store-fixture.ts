@@ -71,7 +71,7 @@ export function makeInode(ino: number, changes: Partial<InodeRecord> = {}): Inod
     entryCount: 0,
     parent: 0,
     hasXattrs: false,
-    hasLoggedWrites: false,
+    loggedCommit: 0,
     symlinkTarget: undefined,
     ...changes,
   };
