@@ -99,7 +99,7 @@ function alterLog(alter: (writes: readonly LoggedWrites[]) => readonly LoggedWri
 
 describe("a record of logged writes", () => {
   it.each([0, 1, 2])("that is missing (the %d.) is told: older bytes are not shown", async (lost) => {
-    await using vault = await TestVault.create({ hasTimers: false });
+    await using vault = await TestVault.create({ clock: clockWithoutTimers });
     const ino = await make(vault, first, "....");
     await vault.volume.syncAll();
     for (const [at, byte] of ["1", "2", "3"].entries()) {
@@ -116,7 +116,7 @@ describe("a record of logged writes", () => {
   });
 
   it("that was deleted and is found again is not laid over newer bytes", async () => {
-    await using vault = await TestVault.create({ hasTimers: false });
+    await using vault = await TestVault.create({ clock: clockWithoutTimers });
     const ino = await make(vault, first, "old");
     await fsync(vault);
     const deleted = await vault.metadata.loggedWrites();
@@ -131,7 +131,7 @@ describe("a record of logged writes", () => {
   });
 
   it("that cannot be read does not matter once its file was emptied", async () => {
-    await using vault = await TestVault.create({ hasTimers: false });
+    await using vault = await TestVault.create({ clock: clockWithoutTimers });
     const ino = await make(vault, first, "one");
     await vault.volume.syncAll();
     await write(vault, ino, 1, "NE");
