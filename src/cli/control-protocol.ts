@@ -3,6 +3,7 @@ import { z } from "zod";
 import { ERRNO_OF, TcfsError } from "../errors.ts";
 import type { TcfsErrorCode } from "../errors.ts";
 import { SNAPSHOT_REQUESTS } from "./snapshot-protocol.ts";
+import { VERSION_REQUESTS } from "./version-protocol.ts";
 
 /** Longest line that is read; a longer one ends the connection. */
 export const MAX_REQUEST_BYTES = 64 * 1024;
@@ -21,6 +22,7 @@ const requestSchema = z.discriminatedUnion("operation", [
   z.strictObject({ operation: z.literal("collect") }),
   z.strictObject({ operation: z.literal("unmount"), lazy: z.boolean() }),
   ...SNAPSHOT_REQUESTS,
+  ...VERSION_REQUESTS,
 ]);
 
 export type RemountRequest = z.infer<typeof remountSchema>;

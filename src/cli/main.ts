@@ -8,6 +8,7 @@ import { EXIT_CODE, describeFailure, exitCodeOf } from "./exit-codes.ts";
 import { keyCommands } from "./key-commands.ts";
 import { readSettings } from "./settings.ts";
 import { addSnapshotCommands } from "./snapshot-commands.ts";
+import { addVersionCommands } from "./version-commands.ts";
 
 const EPILOGUE =
   "The vault is --vault DIR, or $TCFS_VAULT, or $XDG_DATA_HOME/tcfs/default.\nExit codes and their meaning: docs/ERRORS.md.";
@@ -65,7 +66,7 @@ function commandLine(words: readonly string[], setExitCode: (code: number) => vo
     .command("gc", "give back the room of what nothing refers to any more", gcBuilder, async (parameters) =>
       (await import("./commands/gc.ts")).runGc(parameters, settings),
     );
-  return addSnapshotCommands(commands, settings, secrets)
+  return addVersionCommands(addSnapshotCommands(commands, settings, secrets), settings, secrets)
     .completion("completion", "print a script for shell completion: tcfs completion >> ~/.bashrc")
     .demandCommand(1, "say what to do: tcfs --help lists the commands")
     .recommendCommands()

@@ -83,6 +83,9 @@ export class OpenVault implements AsyncDisposable {
         accessTimes: options.accessTimes,
         snapshotsShown: options.snapshotsShown,
         owner: { uid: process.geteuid?.() ?? 0, gid: process.getegid?.() ?? 0 },
+        onRelief: (count) => {
+          logger.warn("the disk is nearly full: the oldest versions and deleted files were given up", { count });
+        },
         onCommit: outcomeReporter(logger, { failed: "a commit failed", healed: "commits succeed again" }),
         onPolicy: outcomeReporter(logger, {
           failed: "an automatic snapshot failed, and is tried again",

@@ -19,6 +19,7 @@ import { OpenVault } from "./open-vault.ts";
 import { writePidFile } from "./pid-file.ts";
 import { answerSnapshotRequest } from "./snapshot-requests.ts";
 import type { DaemonFigures, VaultFigures } from "./status.ts";
+import { answerVersionRequest } from "./version-requests.ts";
 
 /** Looking on for so long before sleeping: measured, 1.3 to 2 times the creates and renames; costs nothing when idle. */
 const SPIN_MICROSECONDS = 50;
@@ -177,6 +178,13 @@ class ServedMount {
         await this.#closed;
         if (this.#failure !== undefined) throw this.#failure;
         return undefined;
+      case "listVersions":
+      case "restoreVersion":
+      case "listTrash":
+      case "restoreTrash":
+      case "emptyTrash":
+      case "versionPolicy":
+        return answerVersionRequest(this.#vault.volume.versions, request);
       default:
         return answerSnapshotRequest(this.#vault.volume.snapshots, request);
     }

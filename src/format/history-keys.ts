@@ -56,8 +56,8 @@ export function historyOf({ first, end }: KeyRange): KeyRange {
 }
 
 /**
- * Every extent page, live and of history, in one range, so that one view of the database shows each of them however
- * they move. History of dentries lies in between: {@link liveKeyOf} tells.
+ * Every extent page, live, of versions and of history, in one range, so that one view of the database shows each of
+ * them however they move. History of dentries lies in between: {@link liveKeyOf} tells.
  */
 export const ALL_EXTENT_PAGES: KeyRange = {
   first: Uint8Array.of(RECORD_KIND.extents),

@@ -20,6 +20,11 @@ export const RECORD_KIND = {
   rollback: 0x52,
   loggedWrites: 0x57,
   policy: 0x41,
+  /** Between extents and history, as its pages: {@link ALL_EXTENT_PAGES} of history-keys.ts. */
+  version: 0x46,
+  versionPage: 0x47,
+  versionChain: 0x5a,
+  versionPolicy: 0x4b,
 } as const;
 
 export type RecordKind = keyof typeof RECORD_KIND;
@@ -41,7 +46,7 @@ export interface KeyRange {
 }
 
 /** Key of a record of which there is one. */
-export function singleKey(kind: "volume" | "chunkTotals" | "rollback" | "policy"): Uint8Array {
+export function singleKey(kind: "volume" | "chunkTotals" | "rollback" | "policy" | "versionPolicy"): Uint8Array {
   return Uint8Array.of(RECORD_KIND[kind]);
 }
 

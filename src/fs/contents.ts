@@ -16,6 +16,7 @@ import { type FileData, visitExtents } from "./file-data.ts";
 import { type FileTable, requireWrites } from "./file-table.ts";
 import { MAX_FILE_BYTES, MAX_SCANNED_PAGES, STEP_PAGES } from "./limits.ts";
 import type { Pause } from "./steps.ts";
+import { HeldCopy, type SharedSource, type StoredSource, copyOfHeld } from "./shared-source.ts";
 import { StreamSealer } from "./stream-sealer.ts";
 
 const PAGE_BITS = BigInt(Math.log2(EXTENT_PAGE_BYTES));
@@ -75,23 +76,6 @@ interface ChunkPiece {
   readonly id: ChunkId;
   readonly offset: number;
   lengthBytes: number;
-}
-
-/** A run's source that needs no copying to be shared. */
-type StoredSource = Exclude<RunSource, DataSource>;
-type SharedSource = StoredSource | HeldCopy;
-
-/** Bytes that were only in memory, copied before anything is written: writing may use their memory anew. */
-class HeldCopy {
-  readonly bytes: Uint8Array;
-
-  constructor(source: DataSource, offset: number, lengthBytes: number) {
-    this.bytes = copyOf(source.bytes.subarray(offset, offset + lengthBytes));
-  }
-}
-
-function copyOfHeld(source: RunSource, offset: number, lengthBytes: number): SharedSource {
-  return source instanceof DataSource ? new HeldCopy(source, offset, lengthBytes) : source;
 }
 
 /** What is used of the metadata: a snapshot's view has it too. */
@@ -392,6 +376,17 @@ export class Contents {
       target.live.replace(page, start, end, piece.source, isPlaced ? piece.sourceOffset + done : 0);
       this.#occupy(to, (piece.source === HOLE ? 0 : end - start) - occupied);
     });
+  }
+
+  /** Give a page of a new file, which has nothing there, the stored extents of another. The caller puts the inode. */
+  adopt(to: InodeRecord, page: number, extents: ExtentPage): void {
+    const file = this.#files.open(to);
+    for (const { start, lengthBytes, chunk, chunkOffset } of extents) {
+      const isZero = isZeroChunk(chunk);
+      if (!isZero) this.#chunks.retain(chunk);
+      file.live.replace(page, start, start + lengthBytes, isZero ? ZERO : chunk, isZero ? 0 : chunkOffset);
+      this.#occupy(to, lengthBytes);
+    }
   }
 
   /** Whether a range holds bytes that are only in memory: a commit gives them chunks to share. */

@@ -90,13 +90,16 @@ export class FileTable {
     this.log.replay(writes, metadata, (inode) => this.#files.get(inode.ino) ?? this.#add(inode));
   }
 
-  /** An inode is gone: its changes are dropped, its stored pages go with the next commit. */
-  delete(ino: InodeNumber, endPage: number): void {
+  /**
+   * An inode is gone: its changes are dropped, its stored pages go with the next commit.
+   * @param endPage - First page that its contents do not reach; undefined: its pages stay, versions share them.
+   */
+  delete(ino: InodeNumber, endPage: number | undefined): void {
     const file = this.#files.get(ino);
     const isStored = file === undefined || file.mayBeStored || file.frozen !== undefined;
-    let lastPage = endPage;
+    let lastPage = endPage ?? 0;
     if (file !== undefined) {
-      lastPage = Math.max(endPage, file.live.cutPages?.to ?? 0);
+      if (endPage !== undefined) lastPage = Math.max(endPage, file.live.cutPages?.to ?? 0);
       file.live.clear();
       file.stream = undefined;
     }

@@ -20,6 +20,8 @@ export class Inodes {
   readonly #files: FileTable;
   readonly #clock: Clock;
   readonly #references = new Map<InodeNumber, number>();
+  /** Going, but their data stays in use. */
+  readonly #kept = new Set<InodeNumber>();
 
   constructor(options: InodesOptions) {
     this.#metadata = options.metadata;
@@ -121,12 +123,17 @@ export class Inodes {
     this.#erase(inode);
   }
 
+  /** A version keeps what an inode holds that loses its last name: its data stays in use when it goes. */
+  noteKept(inode: InodeRecord): void {
+    this.#kept.add(inode.ino);
+  }
+
   #erase(inode: InodeRecord): void {
-    const { volume } = this.#metadata;
+    const { volume, versions } = this.#metadata;
     volume.inodeCount--;
     volume.allocatedBytes -= inode.allocatedBytes;
-    this.#files.noteReleased(inode.allocatedBytes);
-    this.#files.delete(inode.ino, endPageOf(inode.lengthBytes));
+    if (!this.#kept.delete(inode.ino)) this.#files.noteReleased(inode.allocatedBytes);
+    this.#files.delete(inode.ino, versions.sharesPages(inode.ino) ? undefined : endPageOf(inode.lengthBytes));
     this.#metadata.deleteInode(inode.ino);
   }
 }

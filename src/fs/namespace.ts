@@ -9,6 +9,7 @@ import type { Inodes } from "./inodes.ts";
 import { MAX_LINK_COUNT, MAX_NAME_BYTES, MAX_SYMLINK_BYTES } from "./limits.ts";
 import { S_IFCHR, S_IFDIR, S_IFLNK, S_IFMT, S_ISGID, isDirectoryMode, typeOf } from "./mode.ts";
 import type { Caller, NodeRequest, RenameFlags } from "./operations.ts";
+import type { VersionKeeper } from "./versions/version-keeper.ts";
 import type { Xattrs } from "./xattrs.ts";
 
 /** A place for a name. */
@@ -27,11 +28,13 @@ export class Namespace {
   readonly #metadata: MetadataStore;
   readonly #inodes: Inodes;
   readonly #xattrs: Xattrs;
+  readonly #versions: VersionKeeper;
 
-  constructor(metadata: MetadataStore, inodes: Inodes, xattrs: Xattrs) {
+  constructor(metadata: MetadataStore, inodes: Inodes, xattrs: Xattrs, versions: VersionKeeper) {
     this.#metadata = metadata;
     this.#inodes = inodes;
     this.#xattrs = xattrs;
+    this.#versions = versions;
   }
 
   /**
@@ -102,6 +105,7 @@ export class Namespace {
     const directory = this.#vacant(place);
     const inode = this.#child(directory, request, caller);
     this.#metadata.putInode(inode);
+    this.#versions.noteMade(inode);
     this.#enter(directory, place.name, inode);
     return inode;
   }
@@ -135,6 +139,7 @@ export class Namespace {
     const inode = this.#child(this.#inodes.livingDirectory(parent), request, caller);
     inode.linkCount = 0;
     this.#metadata.putInode(inode);
+    this.#versions.noteMade(inode);
     this.#metadata.addOrphan(inode.ino);
     return inode;
   }
@@ -151,12 +156,25 @@ export class Namespace {
     return inode;
   }
 
+  /** Give a nameless file a name; a file that has it loses it, as by a rename. */
+  adopt(ino: InodeNumber, place: Place): void {
+    const inode = this.#inodes.get(ino);
+    const directory = this.#inodes.livingDirectory(place.parent);
+    checkName(place.name);
+    const dentry = this.#metadata.getDentry(place.parent, place.name);
+    if (dentry !== undefined) this.#displace(inode, { ...place, directory, inode: this.#inodes.get(dentry.ino) });
+    this.#metadata.removeOrphan(ino);
+    inode.linkCount = 1;
+    this.#enter(directory, place.name, inode);
+    this.#inodes.touchChange(inode);
+  }
+
   unlink(place: Place): void {
     const directory = this.#inodes.directory(place.parent);
     const inode = this.#existing(place);
     if (isDirectoryMode(inode.mode)) throw new TcfsError("TCFS_IS_DIRECTORY", "unlink of a directory");
     this.#withdraw(directory, place.name, inode);
-    this.#unlinkInode(inode);
+    this.#unlinkInode(inode, place, "deleted");
   }
 
   removeDirectory(place: Place): void {
@@ -165,10 +183,11 @@ export class Namespace {
     if (!isDirectoryMode(inode.mode)) throw new TcfsError("TCFS_NOT_DIRECTORY", "rmdir of something else");
     if (inode.entryCount > 0) throw new TcfsError("TCFS_NOT_EMPTY", `directory ${inode.ino} is not empty`);
     this.#withdraw(directory, place.name, inode);
-    this.#unlinkInode(inode);
+    this.#unlinkInode(inode, place, "deleted");
   }
 
-  #unlinkInode(inode: InodeRecord): void {
+  #unlinkInode(inode: InodeRecord, place: Place, kind: "deleted" | "replaced"): void {
+    if (this.#versions.removed(inode, place, kind)) this.#inodes.noteKept(inode);
     inode.linkCount = isDirectoryMode(inode.mode) ? 0 : inode.linkCount - 1;
     this.#inodes.touchChange(inode);
     this.#inodes.dropIfUnlinked(inode);
@@ -222,7 +241,7 @@ export class Namespace {
     if (target.inode.entryCount > 0)
       throw new TcfsError("TCFS_NOT_EMPTY", `directory ${target.inode.ino} is not empty`);
     this.#withdraw(target.directory, target.name, target.inode);
-    this.#unlinkInode(target.inode);
+    this.#unlinkInode(target.inode, target, "replaced");
   }
 
   #exchange(a: Side, b: Side): void {

@@ -5,19 +5,16 @@ import { TcfsError, isTcfsError } from "../errors.ts";
 import type { InodeRecord } from "../format/records.ts";
 import type { InodeNumber, Name } from "../ids.ts";
 import { ROOT_INODE } from "../ids.ts";
-import type { MetadataStore } from "../metadata/metadata-store.ts";
 import { type MaybePromise, andThen } from "../maybe-promise.ts";
-import type { Clock, Timestamp } from "../platform/clock.ts";
+import type { Timestamp } from "../platform/clock.ts";
 import { type AccessTimes, isAccessNoted } from "./access-times.ts";
-import type { Committer } from "./committer.ts";
-import { type Contents, checkRange } from "./contents.ts";
+import { checkRange } from "./contents.ts";
 import { readEntries } from "./directory-reader.ts";
-import type { FileTable } from "./file-table.ts";
-import { type Inodes, attributesOf, requireRegular } from "./inodes.ts";
+import { attributesOf, requireRegular } from "./inodes.ts";
 import { untilInterrupted } from "./interrupt.ts";
 import { MAX_FILE_BYTES, MAX_SHARED_BYTES, MAX_WAITING_RECORDS } from "./limits.ts";
 import { S_IFDIR, S_IFMT, isDirectoryMode, isRegularMode, withoutSetId } from "./mode.ts";
-import type { Namespace } from "./namespace.ts";
+import type { Place } from "./namespace.ts";
 import type {
   AttributeChanges,
   Attributes,
@@ -31,9 +28,8 @@ import type {
   XattrFlags,
 } from "./operations.ts";
 import { ReadAhead } from "./read-ahead.ts";
-import type { SpaceGuard } from "./space-guard.ts";
 import { inSteps, pausesFor } from "./steps.ts";
-import type { Xattrs } from "./xattrs.ts";
+import type { VolumeParts } from "./volume-parts.ts";
 
 /** What one change of metadata may take on the disk, generously. */
 const CHANGE_BYTES = 4096;
@@ -42,20 +38,6 @@ const CHANGE_BYTES = 4096;
 const FALLOC_KEEP_SIZE = 0x01;
 const FALLOC_PUNCH_HOLE = 0x02;
 const FALLOC_ZERO_RANGE = 0x10;
-
-export interface VolumeParts {
-  readonly metadata: MetadataStore;
-  readonly clock: Clock;
-  readonly files: FileTable;
-  readonly inodes: Inodes;
-  readonly xattrs: Xattrs;
-  readonly namespace: Namespace;
-  readonly contents: Contents;
-  readonly committer: Committer;
-  readonly space: SpaceGuard;
-  readonly isReadOnly: boolean;
-  readonly accessTimes: AccessTimes;
-}
 
 export class VolumeOperations implements FileSystemOperations {
   readonly #parts: VolumeParts;
@@ -102,6 +84,18 @@ export class VolumeOperations implements FileSystemOperations {
     }) as T;
   }
 
+  /** The same for a change of what a file holds: first that is kept, if it is to be. */
+  #changeContents<T>(ino: InodeNumber, bytes: number, action: () => MaybePromise<T>): MaybePromise<T> {
+    this.#checkWritable();
+    return andThen(this.#parts.versions.supersede(ino), () => this.#change(bytes, action) as MaybePromise<T>);
+  }
+
+  /** The same for a change by which a name may lose what it names. */
+  #changeName(place: Place, bytes: number, action: () => void): MaybePromise<void> {
+    this.#checkWritable();
+    return andThen(this.#parts.versions.settle(place), () => this.#change(bytes, action));
+  }
+
   async #changeLater<T>(admission: Promise<void> | undefined, action: () => T): Promise<T> {
     const { committer, metadata } = this.#parts;
     await admission;
@@ -126,10 +120,11 @@ export class VolumeOperations implements FileSystemOperations {
   }
 
   forget(ino: InodeNumber, count: number): void {
-    const { inodes, committer } = this.#parts;
+    const { inodes, committer, versions } = this.#parts;
     this.#readAhead.forget(ino);
     try {
       if (inodes.forget(ino, count)) committer.noteChange();
+      if (!inodes.isReferenced(ino)) versions.forget(ino);
     } catch (error) {
       if (!isTcfsError(error)) throw error; // an unreadable record: the orphan stays for the next mount
     }
@@ -141,16 +136,19 @@ export class VolumeOperations implements FileSystemOperations {
 
   setAttributes(ino: InodeNumber, changes: AttributeChanges, caller: Caller): MaybePromise<Attributes> {
     const { inodes, contents, committer } = this.#parts;
-    return this.#change(changes.lengthBytes === undefined ? 0 : CHANGE_BYTES, () => {
+    if (changes.lengthBytes === undefined) {
+      return this.#change(0, () => this.#applyChanges(inodes.get(ino), changes));
+    }
+    const { lengthBytes } = changes;
+    return this.#changeContents(ino, CHANGE_BYTES, () => {
       const inode = inodes.get(ino);
-      if (changes.lengthBytes === undefined) return this.#applyChanges(inode, changes);
       if (isDirectoryMode(inode.mode)) throw new TcfsError("TCFS_IS_DIRECTORY", "truncate of a directory");
       if (!isRegularMode(inode.mode)) throw new TcfsError("TCFS_INVALID", "truncate of a special file");
-      if (changes.lengthBytes > MAX_FILE_BYTES) throw new TcfsError("TCFS_FILE_TOO_LARGE", "file too large");
-      const cut = contents.truncate(inode, changes.lengthBytes, pausesFor(caller, committer));
+      if (lengthBytes > MAX_FILE_BYTES) throw new TcfsError("TCFS_FILE_TOO_LARGE", "file too large");
+      const cut = contents.truncate(inode, lengthBytes, pausesFor(caller, committer));
       if (cut === undefined) return this.#applyChanges(inode, changes);
       return cut.then(() => this.#applyChanges(inodes.get(ino), changes));
-    }) as MaybePromise<Attributes>;
+    });
   }
 
   #applyChanges(inode: InodeRecord, changes: AttributeChanges): Attributes {
@@ -215,7 +213,7 @@ export class VolumeOperations implements FileSystemOperations {
   }
 
   unlink(parent: InodeNumber, name: Name): MaybePromise<void> {
-    return this.#change(0, () => {
+    return this.#changeName({ parent, name }, 0, () => {
       this.#parts.namespace.unlink({ parent, name });
     });
   }
@@ -232,7 +230,7 @@ export class VolumeOperations implements FileSystemOperations {
     flags: RenameFlags,
     caller: Caller,
   ): MaybePromise<void> {
-    return this.#change(CHANGE_BYTES, () => {
+    return this.#changeName(to, CHANGE_BYTES, () => {
       this.#parts.namespace.rename(from, to, flags, caller);
     });
   }
@@ -270,12 +268,14 @@ export class VolumeOperations implements FileSystemOperations {
     checkRange(offset, BigInt(data.length));
     const { committer, space } = this.#parts;
     this.#checkWritable();
+    const kept = this.#parts.versions.supersede(ino);
     const admission = space.admit(data.length);
-    if (admission === undefined && !committer.isOverfull && !options.sync) {
+    if (kept === undefined && admission === undefined && !committer.isOverfull && !options.sync) {
       this.#writeNow(ino, offset, data, options.clearSetId);
       return this.#noticed(data.length);
     }
-    return this.#writeLater(ino, offset, copyOf(data), options, admission, caller);
+    const admitted = kept === undefined ? admission : Promise.all([kept, admission]);
+    return this.#writeLater(ino, offset, copyOf(data), options, admitted, caller);
   }
 
   #writeNow(ino: InodeNumber, offset: bigint, data: Uint8Array, clearSetId: boolean): void {
@@ -293,7 +293,7 @@ export class VolumeOperations implements FileSystemOperations {
     offset: bigint,
     data: Uint8Array,
     options: { readonly clearSetId: boolean; readonly sync: boolean },
-    admission: Promise<void> | undefined,
+    admission: Promise<unknown> | undefined,
     caller: Caller,
   ): Promise<number> {
     const { committer } = this.#parts;
@@ -309,7 +309,8 @@ export class VolumeOperations implements FileSystemOperations {
   }
 
   flush(ino: InodeNumber): void {
-    const { committer, files } = this.#parts;
+    const { committer, files, versions } = this.#parts;
+    versions.noteClosed(ino);
     const error = committer.failure ?? committer.stall;
     if (error !== undefined && files.find(ino) !== undefined) throw error;
   }
@@ -334,7 +335,7 @@ export class VolumeOperations implements FileSystemOperations {
       throw new TcfsError("TCFS_STORE_FULL", "the range is larger than the free space");
     }
     const allocateStep = (start: bigint, stepBytes: bigint): MaybePromise<void> =>
-      this.#change(CHANGE_BYTES, () => {
+      this.#changeContents(ino, CHANGE_BYTES, () => {
         const { contents, inodes } = this.#parts;
         const inode = this.#regular(ino);
         const end = start + stepBytes;
@@ -381,7 +382,7 @@ export class VolumeOperations implements FileSystemOperations {
   }
 
   #punch(ino: InodeNumber, offset: bigint, lengthBytes: bigint, caller: Caller): MaybePromise<void> {
-    const punched = this.#change(0, () => {
+    const punched = this.#changeContents(ino, 0, () => {
       const { contents, inodes, committer } = this.#parts;
       const inode = this.#regular(ino);
       const within = min(offset + lengthBytes, inode.lengthBytes) - offset;
@@ -393,7 +394,7 @@ export class VolumeOperations implements FileSystemOperations {
       const pause = pausesFor(caller, committer);
       const punching = within > 0n ? contents.punch(inode, offset, within, pause) : undefined;
       return punching === undefined ? touch() : punching.then(touch);
-    }) as MaybePromise<void>;
+    });
     return this.#afterNotice(punched);
   }
 
@@ -413,7 +414,7 @@ export class VolumeOperations implements FileSystemOperations {
     if (wanted <= 0) return 0n;
     checkRange(to.offset, BigInt(wanted));
     if (contents.isHeld(this.#regular(from.ino), from.offset, wanted)) await committer.commit();
-    const shared = this.#change(CHANGE_BYTES, () => {
+    const shared = this.#changeContents(to.ino, CHANGE_BYTES, () => {
       const source = this.#regular(from.ino);
       const target = this.#regular(to.ino);
       const copied = Number(min(BigInt(wanted), source.lengthBytes - from.offset));

@@ -24,8 +24,15 @@ import { RoutedOperations, type SnapshotsShown } from "./snapshots/routed-operat
 import { SnapshotForest } from "./snapshots/snapshot-forest.ts";
 import { SnapshotManager } from "./snapshots/snapshot-manager.ts";
 import { SpaceGuard } from "./space-guard.ts";
-import { VolumeOperations, type VolumeParts } from "./volume-operations.ts";
+import { VersionCleaner } from "./versions/version-cleaner.ts";
+import { VersionKeeper } from "./versions/version-keeper.ts";
+import { VersionManager } from "./versions/version-manager.ts";
+import { VolumeOperations } from "./volume-operations.ts";
+import type { VolumeParts } from "./volume-parts.ts";
 import { Xattrs } from "./xattrs.ts";
+
+/** Between two times that versions are given up for lack of room: the room must be seen first. */
+const RELIEF_PAUSE_MS = 10_000;
 
 export interface VolumeOptions {
   readonly metadata: MetadataStore;
@@ -43,6 +50,8 @@ export interface VolumeOptions {
   readonly onCommit: (error: unknown) => void;
   /** The policy of automatic snapshots was kept: with an error, or with none. */
   readonly onPolicy: (error: unknown) => void;
+  /** So many versions and deleted files were given up for lack of room. */
+  readonly onRelief?: (count: number) => void;
 }
 
 export interface VolumeStatistics {
@@ -63,16 +72,21 @@ interface Background {
 export class Volume {
   readonly operations: FileSystemOperations;
   readonly snapshots: SnapshotManager;
+  readonly versions: VersionManager;
   readonly #live: VolumeOperations;
   readonly #forest: SnapshotForest;
   readonly #parts: VolumeParts;
+  readonly #options: VolumeOptions;
   readonly #background: Background;
+  readonly #cleaner: VersionCleaner;
+  #relief: Promise<void> | undefined;
   #isClosed = false;
 
   private constructor(parts: VolumeParts, background: Background, options: VolumeOptions) {
     const { metadata, chunks, snapshotsShown } = options;
     this.#parts = parts;
     this.#background = background;
+    this.#options = options;
     this.#live = new VolumeOperations(parts);
     this.#forest = new SnapshotForest({ metadata, chunks, statistics: () => this.#live.statistics() });
     const operations = new RoutedOperations(this.#live, this.#forest, snapshotsShown);
@@ -87,12 +101,20 @@ export class Volume {
       onFailure,
       onPolicy,
     });
+    const { clock } = options;
+    const inTurn = <T>(action: () => Promise<T>): Promise<T> => this.snapshots.inTurn(action);
+    this.#cleaner = new VersionCleaner({ parts, clock, inTurn, onFailure });
+    parts.versions.onKept = () => {
+      this.#cleaner.noteKept();
+    };
+    this.versions = new VersionManager({ parts, inTurn, cleaner: this.#cleaner });
   }
 
   /** The mount's kernel: told of what changed without its having asked for it. */
   set kernel(caches: KernelCaches) {
     this.#live.onModeChange = (ino) => caches.forgetAttributes(ino);
     this.snapshots.kernel = caches;
+    this.versions.kernel = caches;
   }
 
   /** When reads change a file's access time; may change while mounted. */
@@ -107,18 +129,19 @@ export class Volume {
 
   /** Open the volume; makes the root directory of a new one and clears what a crash left unlinked. */
   static async open(options: VolumeOptions): Promise<Volume> {
-    const { metadata, chunks, disk, clock, directory, isReadOnly } = options;
+    const { metadata, chunks, disk, clock, directory, isReadOnly, accessTimes } = options;
     const files = new FileTable(metadata);
     const inodes = new Inodes({ metadata, files, clock });
     const xattrs = new Xattrs(metadata, inodes);
-    const namespace = new Namespace(metadata, inodes, xattrs);
+    const versions = new VersionKeeper({ metadata, files, clock, commit: () => committer.commit() });
+    const namespace = new Namespace(metadata, inodes, xattrs, versions);
     const space = await SpaceGuard.open({
       disk,
       clock,
       directory,
       heldBytes: () => files.heldBytes,
       onFull: () => {
-        housekeeper.makeRoom();
+        volume.#makeRoom(true);
       },
     });
     const onSealed = (): void => {
@@ -131,12 +154,14 @@ export class Volume {
     const hasRoom = (): boolean =>
       space.isAmple && !committer.isOverfull && (committer.failure ?? committer.stall) === undefined;
     const defragmenter = new Defragmenter({ files, metadata, contents, clock, hasRoom, onChange });
+    let isOpen = false;
     const onOutcome = (error: unknown): void => {
       space.noteCommit();
       if (error === undefined) {
         housekeeper.consider();
         volume.snapshots.automatic.keeper.noteCommit();
       }
+      if (!space.isAmple && isOpen) volume.#makeRoom(false);
       options.onCommit(error);
     };
     const notePage: NotePage = (ino, page, extents) => {
@@ -148,18 +173,36 @@ export class Volume {
     };
     const onFailure = options.onCommit;
     const housekeeper = new Housekeeper({ files, chunks, space, clock, barrier, onFailure });
-    const { accessTimes } = options;
-    const parts = { metadata, clock, files, inodes, xattrs, namespace, contents, committer, space, isReadOnly };
-    const volume = new Volume({ ...parts, accessTimes }, { defragmenter, housekeeper }, options);
-    await volume.snapshots.resume();
-    files.replay(await metadata.loggedWrites(), metadata);
-    if (metadata.getInode(ROOT_INODE) === undefined) volume.#makeRoot(options.owner);
-    if (!isReadOnly) {
-      await volume.#clearOrphans();
-      await volume.#storeReplayed();
-      volume.snapshots.clearInBackground();
-    }
+    const parts = {
+      metadata,
+      clock,
+      files,
+      inodes,
+      xattrs,
+      versions,
+      namespace,
+      contents,
+      committer,
+      space,
+      isReadOnly,
+      accessTimes,
+    };
+    const volume = new Volume(parts, { defragmenter, housekeeper }, options);
+    isOpen = true;
+    await volume.#begin();
     return volume;
+  }
+
+  /** What a crash left to be done. */
+  async #begin(): Promise<void> {
+    const { metadata, files, isReadOnly } = this.#parts;
+    await this.snapshots.resume();
+    files.replay(await metadata.loggedWrites(), metadata);
+    if (metadata.getInode(ROOT_INODE) === undefined) this.#makeRoot(this.#options.owner);
+    if (isReadOnly) return;
+    await this.#clearOrphans();
+    await this.#storeReplayed();
+    this.snapshots.clearInBackground();
   }
 
   /** Without room it waits for that, in memory and in the log, and the volume is there meanwhile. */
@@ -195,6 +238,29 @@ export class Volume {
     }
   }
 
+  /** The disk is full, or nearly: the oldest versions and deleted files go, and what then is of no use to anybody. @param isRefused - Something was. */
+  #makeRoom(isRefused: boolean): void {
+    if (this.#relief !== undefined || this.#isClosed || this.#parts.isReadOnly) return;
+    const { housekeeper } = this.#background;
+    const relieve = async (): Promise<void> => {
+      const count = await this.#cleaner.relieve();
+      if (count === 0) {
+        if (isRefused) housekeeper.makeRoom();
+        return;
+      }
+      this.#options.onRelief?.(count);
+      await housekeeper.collect(new AbortController().signal);
+    };
+    this.#relief = relieve()
+      .catch((error: unknown) => {
+        if (!this.#isClosed) this.#options.onCommit(error);
+      })
+      .finally(() => {
+        const { clock } = this.#options;
+        clock.after(RELIEF_PAUSE_MS, () => (this.#relief = undefined));
+      });
+  }
+
   /** Make everything acknowledged so far durable. */
   async syncAll(): Promise<void> {
     if (!this.#parts.isReadOnly) await this.#parts.committer.commit();
@@ -221,6 +287,7 @@ export class Volume {
     this.#isClosed = true;
     this.#background.defragmenter.close();
     await this.snapshots.automatic.keeper.close();
+    await this.#cleaner.close();
     await this.snapshots.close();
     await this.#background.housekeeper.close();
     if (this.#parts.isReadOnly) return;

@@ -19,7 +19,7 @@ const FORMAT_NAME = "tcfs vault";
 /** Closed lists: a reader that does not know a feature refuses to open, or to write. */
 const KNOWN_INCOMPATIBLE: readonly string[] = [];
 /** A vault that this version writes has all of them. */
-export const READ_ONLY_COMPATIBLE_FEATURES: readonly string[] = ["snapshots", "snapshot-policy"];
+export const READ_ONLY_COMPATIBLE_FEATURES: readonly string[] = ["snapshots", "snapshot-policy", "versions"];
 const MIN_CHUNK_BYTES = 4096;
 
 /** The header's content, authenticated only once `mac` has been checked. */

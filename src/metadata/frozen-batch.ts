@@ -25,6 +25,7 @@ import type {
 } from "../format/records.ts";
 import type { ChunkId, ChunkIdKey, Epoch, InodeNumber, PackId } from "../ids.ts";
 import type { BatchHistory } from "./batch-history.ts";
+import type { BatchVersions } from "./batch-versions.ts";
 import type { JournaledDatabase } from "./journaled-database.ts";
 import type { Layer } from "./layer.ts";
 import { type MaybePromise, andThen, settled } from "../maybe-promise.ts";
@@ -52,6 +53,8 @@ export interface FrozenState {
   readonly operations: RecordChange[];
   /** Where there is a snapshot that may need what the batch overwrites. */
   readonly history: BatchHistory | undefined;
+  /** Where there are versions that share pages with their inodes. */
+  readonly versions: BatchVersions | undefined;
 }
 
 export class LevelFrozenBatch implements FrozenBatch {
@@ -67,14 +70,16 @@ export class LevelFrozenBatch implements FrozenBatch {
   readonly #owner: BatchOwner;
   readonly #epoch: Epoch;
   readonly #history: BatchHistory | undefined;
+  readonly #versions: BatchVersions | undefined;
   #state: "open" | "writing" | "done" = "open";
 
-  constructor({ layer, volume, epoch, operations, history }: FrozenState, owner: BatchOwner) {
+  constructor({ layer, volume, epoch, operations, history, versions }: FrozenState, owner: BatchOwner) {
     this.layer = layer;
     this.#volume = volume;
     this.#epoch = epoch;
     this.#operations = operations;
     this.#history = history;
+    this.#versions = versions;
     this.#owner = owner;
   }
 
@@ -169,15 +174,16 @@ export class LevelFrozenBatch implements FrozenBatch {
   }
 
   #write(history: readonly RecordChange[]): MaybePromise<void> {
-    return this.#owner.database.write(this.#volume.commit, this.#withVolume(history));
+    const kept = this.#versions?.of(this.#operations) ?? [];
+    return this.#owner.database.write(this.#volume.commit, this.#withVolume([...history, ...kept]));
   }
 
-  /** With what goes to history, and the volume record last. */
-  #withVolume(history: readonly RecordChange[]): RecordChange[] {
+  /** With what goes to history and to versions, and the volume record last. */
+  #withVolume(kept: readonly RecordChange[]): RecordChange[] {
     const { writer } = this.#owner;
     writer.drop();
     encodeVolume(writer, this.#volume);
-    return [...this.#operations, ...history, { key: singleKey("volume"), value: writer.take() }];
+    return [...this.#operations, ...kept, { key: singleKey("volume"), value: writer.take() }];
   }
 
   #chunkChanged(id: ChunkId, record: ChunkRecord | null): void {

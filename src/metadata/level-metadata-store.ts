@@ -28,6 +28,8 @@ import type {
   PackRecord,
   VolumeRecord,
 } from "../format/records.ts";
+import type { ChainLink } from "../format/version-codec.ts";
+import type { RecordChange } from "../format/journal-codec.ts";
 import type { ChunkId, ChunkIdKey, InodeNumber, Name } from "../ids.ts";
 import type { Clock } from "../platform/clock.ts";
 import type { Disk } from "../platform/disk.ts";
@@ -38,6 +40,7 @@ import { GenerationCache } from "./generation-cache.ts";
 import { JournaledDatabase } from "./journaled-database.ts";
 import { Layer, type Xattrs } from "./layer.ts";
 import { LevelSnapshots } from "./level-snapshots.ts";
+import { LevelVersions, loadChains } from "./level-versions.ts";
 import type { FrozenBatch, MetadataStore } from "./metadata-store.ts";
 import { NameHasher } from "./name-hasher.ts";
 import { RecordReader } from "./record-reader.ts";
@@ -82,6 +85,8 @@ const JOURNALED_BYTES = 256 * 1024;
 
 /** Records that one batch of a rollback, or one step of clearing a snapshot away, handles. */
 const STEP_RECORDS = 8192;
+/** Extent pages that one step of clearing versions away handles: some milliseconds. */
+const STEP_PAGES = 1024;
 
 /* How the caches share cacheBytes. */
 const INODE_SHARE = 0.45;
@@ -104,6 +109,7 @@ const NO_EXTENTS: ExtentPage = [];
 export class LevelMetadataStore implements MetadataStore, BatchOwner, AsyncDisposable {
   readonly volume: VolumeRecord;
   readonly snapshots: LevelSnapshots;
+  readonly versions: LevelVersions;
   /** For the batch alone. */
   readonly database: JournaledDatabase;
   readonly #clock: Clock;
@@ -152,13 +158,16 @@ export class LevelMetadataStore implements MetadataStore, BatchOwner, AsyncDispo
     };
     this.#directoryWalks = new DirectoryWalks(this.#walkContext, this.#directories);
     this.#extentWalks = new ExtentWalks(this.#walkContext);
+    const put = (operations: readonly RecordChange[]): void => {
+      for (const operation of operations) this.#live.plain.push(operation);
+    };
+    const stepRecords = options.stepRecords ?? STEP_RECORDS;
+    this.versions = new LevelVersions({ ...parts, onDamage, put, stepPages: Math.min(stepRecords, STEP_PAGES) });
     this.snapshots = new LevelSnapshots({
       ...parts,
       onDamage,
-      stepRecords: options.stepRecords ?? STEP_RECORDS,
-      put: (operations) => {
-        for (const operation of operations) this.#live.plain.push(operation);
-      },
+      stepRecords,
+      put,
       forgetRead: () => {
         for (const cache of [this.#inodes, this.#directories, this.#xattrs, this.#extents]) cache.clear();
       },
@@ -188,8 +197,10 @@ export class LevelMetadataStore implements MetadataStore, BatchOwner, AsyncDispo
     try {
       const reader = new RecordReader(database, engine.records, hasher);
       const volume = await openVolume(database, reader, { createIfMissing, clock });
-      const table = await SnapshotTable.load(database, reader, options.onDamage ?? (() => undefined));
-      return new LevelMetadataStore(options, { database, reader, hasher, volume, table });
+      const onDamage = options.onDamage ?? (() => undefined);
+      const table = await SnapshotTable.load(database, reader, onDamage);
+      const chains = await loadChains(database, reader, onDamage);
+      return new LevelMetadataStore(options, { database, reader, hasher, volume, table, chains });
     } catch (error) {
       await database.close();
       throw error;
@@ -307,6 +318,8 @@ export class LevelMetadataStore implements MetadataStore, BatchOwner, AsyncDispo
     for await (const entries of this.database.walk(ALL_EXTENT_PAGES)) {
       for (const entry of entries) {
         if (liveKeyOf(entry[0])[0] === RECORD_KIND.extents) yield this.#reader.storedExtentPage(entry);
+        else if (entry[0][0] === RECORD_KIND.versionPage) yield this.#reader.storedVersionPage(entry);
+        else if (entry[0][0] === RECORD_KIND.version) yield* this.#reader.storedVersion(entry).pages?.values() ?? [];
       }
     }
     requireIntact(this.database, ALL_EXTENT_PAGES);
@@ -354,10 +367,11 @@ export class LevelMetadataStore implements MetadataStore, BatchOwner, AsyncDispo
     const now = this.#clock.now();
     const { epoch } = this.volume;
     const operations = this.#live.encode(this.writer, epoch, this.#hasher);
+    const versions = this.versions.freeze();
     const { history, taken } = this.snapshots.freeze(now);
     operations.push(...taken);
     const volume = { ...this.volume, commit: this.volume.commit + 1, committedAt: now };
-    this.#frozen = new LevelFrozenBatch({ layer: this.#live, volume, epoch, operations, history }, this);
+    this.#frozen = new LevelFrozenBatch({ layer: this.#live, volume, epoch, operations, history, versions }, this);
     this.#live = new Layer();
     return this.#frozen;
   }
@@ -442,6 +456,7 @@ interface OpenParts {
   readonly hasher: NameHasher;
   readonly volume: VolumeRecord;
   readonly table: SnapshotTable;
+  readonly chains: Map<InodeNumber, readonly ChainLink[]>;
 }
 
 /** A number where both parts fit into 53 bits, which is quicker to make and to look up. */

@@ -19,6 +19,7 @@ import type {
 import type { ChunkId, InodeNumber, Name, PackId } from "../ids.ts";
 import type { MaybePromise } from "../maybe-promise.ts";
 import type { SnapshotStore } from "./snapshot-store.ts";
+import type { VersionStore } from "./version-store.ts";
 
 /** One batch: everything acknowledged between two freezes. At most one exists at a time. */
 export interface FrozenBatch {
@@ -73,7 +74,7 @@ export interface MetadataStore {
   getChunk(id: ChunkId): ChunkRecord | undefined;
   /** Walk all chunk records of the database (a snapshot of it), for collection. */
   chunks(): AsyncIterable<{ readonly id: ChunkId; readonly record: ChunkRecord }>;
-  /** Walk all extent pages of all files and epochs (a snapshot of the database), for collection. */
+  /** Walk all extent pages of all files, epochs and versions (a snapshot of the database), for collection. */
   allExtentPages(): AsyncIterable<ExtentPage>;
   packs(): AsyncIterable<PackRecord>;
   /** Undefined in a vault that never stored a chunk. */
@@ -85,6 +86,8 @@ export interface MetadataStore {
   loggedWrites(): Promise<LoggedWrites[]>;
 
   readonly snapshots: SnapshotStore;
+
+  readonly versions: VersionStore;
 
   /** The live volume record; change it and it is written with the next batch. */
   readonly volume: VolumeRecord;

@@ -34,6 +34,8 @@ import type {
 import { decodeLoggedContent } from "../format/write-codec.ts";
 import { decodePolicy, type PolicyRecord } from "../format/policy-codec.ts";
 import { decodeRollback, decodeSnapshot, type RollbackRecord, type SnapshotRecord } from "../format/snapshot-codec.ts";
+import { decodeVersion, decodeVersionPolicy, type VersionPolicy, type VersionRecord } from "../format/version-codec.ts";
+import { versionPageKey, versionPageOf, versionPlaceOf, type VersionNumber } from "../format/version-keys.ts";
 import type { ChunkId, InodeNumber, Name } from "../ids.ts";
 import type { StoredEntry } from "./database.ts";
 import { CachedDentry, NO_COOKIE } from "./directory-cache.ts";
@@ -162,6 +164,32 @@ export class RecordReader {
   storedSnapshot(entry: StoredEntry): SnapshotRecord {
     const epoch = epochOfSnapshotKey(entry[0]);
     return decodeSnapshot(epoch, this.#open(entry, `snapshot record ${epoch}`, 0));
+  }
+
+  versionPolicy(): VersionPolicy | undefined {
+    const plain = this.plain(singleKey("versionPolicy"), "version policy", 0);
+    return plain && decodeVersionPolicy(plain);
+  }
+
+  storedVersion(entry: StoredEntry): VersionRecord {
+    const place = versionPlaceOf(entry[0]);
+    return decodeVersion(place, this.#open(entry, "version", place.version));
+  }
+
+  versionPage(version: VersionNumber, page: number): ExtentPage | undefined {
+    const plain = this.plain(versionPageKey(version, page), "extent page of version", version);
+    return plain && decodeExtentPage(version as number as InodeNumber, page, plain);
+  }
+
+  storedVersionPage(entry: StoredEntry): ExtentPage {
+    const { version, page } = versionPageOf(entry[0]);
+    const plain = this.#open(entry, "extent page of version", version);
+    return decodeExtentPage(version as number as InodeNumber, page, plain);
+  }
+
+  /** Whether there is a record, readable or not. */
+  has(key: Uint8Array): boolean {
+    return this.#database.find(key) !== undefined;
   }
 
   /** @param ino - 0: the record has none. */

@@ -276,6 +276,7 @@ describe("a table", () => {
         const named = [
           expect.stringContaining(table.slice("meta/".length)),
           expect.stringContaining("automatic snapshots"),
+          expect.stringContaining("versions of files"),
         ];
         expect(reports.damage.map((error) => error.message)).toEqual(named);
         expect(() => store.getDentry(ROOT, name("nowhere"))).toThrow(expect.objectContaining({ code: "TCFS_CORRUPT" }));

@@ -3,7 +3,7 @@ import type { AutomaticSnapshot, PolicyClass, PolicyUnit } from "../../format/po
 import type { SnapshotRecord } from "../../format/snapshot-codec.ts";
 import type { Epoch } from "../../ids.ts";
 import type { SnapshotStore } from "../../metadata/snapshot-store.ts";
-import type { VolumeParts } from "../volume-operations.ts";
+import type { VolumeParts } from "../volume-parts.ts";
 import { isAnythingChanged } from "./diff.ts";
 import { isoTime } from "./iso-time.ts";
 import { PolicyKeeper, type PolicyTarget } from "./policy-keeper.ts";

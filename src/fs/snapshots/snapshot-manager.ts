@@ -8,7 +8,7 @@ import type { SnapshotRecord } from "../../format/snapshot-codec.ts";
 import { ROOT_INODE, type InodeNumber, type Name } from "../../ids.ts";
 import type { ChangedRecord, SnapshotStore, WantedSnapshot } from "../../metadata/snapshot-store.ts";
 import type { Defragmenter } from "../defragmenter.ts";
-import type { VolumeParts } from "../volume-operations.ts";
+import type { VolumeParts } from "../volume-parts.ts";
 import { AutomaticSnapshots } from "./automatic-snapshots.ts";
 import { diffTrees, type TreeChange } from "./diff.ts";
 import type { KernelCaches } from "./kernel-caches.ts";
@@ -79,9 +79,9 @@ export class SnapshotManager {
       parts,
       onPolicy,
       take: (automatic) =>
-        this.#inTurn(() => this.#take({ name: this.#freeName("auto"), comment: "", isSafety: false, automatic })),
-      drop: (choose) => this.#inTurn(() => this.#drop(choose())),
-      inTurn: (action) => this.#inTurn(action),
+        this.inTurn(() => this.#take({ name: this.#freeName("auto"), comment: "", isSafety: false, automatic })),
+      drop: (choose) => this.inTurn(() => this.#drop(choose())),
+      inTurn: (action) => this.inTurn(action),
       requireWritable: () => {
         this.#requireWritable();
       },
@@ -124,7 +124,7 @@ export class SnapshotManager {
    */
   take(name: string, comment: string): Promise<void> {
     this.#requireWritable();
-    return this.#inTurn(() => this.#take({ name, comment, isSafety: false }));
+    return this.inTurn(() => this.#take({ name, comment, isSafety: false }));
   }
 
   async #take(wanted: WantedSnapshot): Promise<void> {
@@ -146,7 +146,7 @@ export class SnapshotManager {
    */
   async forget(names: readonly string[], isDryRun: boolean): Promise<SnapshotFigures[]> {
     if (!isDryRun) this.#requireWritable();
-    return this.#inTurn(async () => {
+    return this.inTurn(async () => {
       const snapshots = [...new Set(names)].map((name) => this.find(name));
       const figures = await this.#figuresOf(snapshots);
       if (!isDryRun) await this.#drop(snapshots);
@@ -212,7 +212,7 @@ export class SnapshotManager {
    */
   restore(name: string): Promise<RestoreReport> {
     this.#requireWritable();
-    return this.#inTurn(() => this.#restore(this.find(name), "restore"));
+    return this.inTurn(() => this.#restore(this.find(name), "restore"));
   }
 
   /**
@@ -225,7 +225,7 @@ export class SnapshotManager {
    */
   restorePaths(name: string, paths: readonly string[], isDryRun: boolean): Promise<PathRestoreReport> {
     if (!isDryRun) this.#requireWritable();
-    return this.#inTurn(async () => {
+    return this.inTurn(async () => {
       const snapshot = this.find(name);
       const trees = outermost(paths.map(parseTreePath));
       const view = this.#store.view(snapshot);
@@ -244,7 +244,7 @@ export class SnapshotManager {
    */
   undo(): Promise<RestoreReport | PathRestoreReport> {
     this.#requireWritable();
-    return this.#inTurn<RestoreReport | PathRestoreReport>(() => {
+    return this.inTurn<RestoreReport | PathRestoreReport>(() => {
       const safety = this.#store.list().findLast((snapshot) => snapshot.isSafety);
       if (safety === undefined) throw new TcfsError("TCFS_NO_SNAPSHOT", "there is no restore to undo");
       const paths = pathsOfComment(safety.comment);
@@ -373,7 +373,8 @@ export class SnapshotManager {
     throw new TcfsError("TCFS_READ_ONLY", `the volume is open read-only${advice}`);
   }
 
-  #inTurn<T>(action: () => Promise<T>): Promise<T> {
+  /** Run one thing after another: nothing that changes records behind the filesystem's back runs beside a restore. */
+  inTurn<T>(action: () => Promise<T>): Promise<T> {
     const result = this.#last.then(action);
     this.#last = result.catch(() => undefined);
     return result;

@@ -7,7 +7,7 @@ import type { InodeNumber, Name } from "../../ids.ts";
 import type { Timestamp } from "../../platform/clock.ts";
 import { blankInode } from "../inodes.ts";
 import { isDirectoryMode } from "../mode.ts";
-import type { VolumeParts } from "../volume-operations.ts";
+import type { VolumeParts } from "../volume-parts.ts";
 import { DIRECTORY_TYPE } from "./tree-path.ts";
 import type { AttachedEntry, DetachedEntry, PlannedInode, Target, TreePlan } from "./tree-plan.ts";
 

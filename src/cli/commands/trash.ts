@@ -1,0 +1,60 @@
+/** `tcfs trash`: what was deleted, how it comes back, and how it goes for good. */
+import { TcfsError } from "../../errors.ts";
+import type { TrashFigures, TrashRestored } from "../../fs/versions/trash.ts";
+import { parseDuration } from "../durations.ts";
+import { findPath, pathIn } from "../find-path.ts";
+import type { MountedVaultArguments } from "../find-vault.ts";
+import { printable } from "../printable.ts";
+import type { Settings } from "../settings.ts";
+import { formatBytes } from "../status.ts";
+import type { VaultArguments } from "../vault-access.ts";
+import { askVersions } from "../version-requests.ts";
+
+export interface TrashArguments extends VaultArguments, MountedVaultArguments {
+  readonly restore?: string | undefined;
+  readonly to?: string | undefined;
+  readonly empty?: boolean | undefined;
+  readonly olderThan?: string | undefined;
+  readonly json?: boolean | undefined;
+}
+
+const EMPTY =
+  "the trash is empty (what is deleted within seconds of being made is not kept: tcfs versions --policy shows how many)\n";
+const LETTER_SUFFIX = { f: "", l: "@", d: "/" } as const;
+
+export async function runTrash(parameters: TrashArguments, settings: Settings): Promise<void> {
+  const { restore, to, empty = false, olderThan, json } = parameters;
+  if (empty && restore !== undefined) throw new TcfsError("TCFS_USAGE", "--restore or --empty, not both");
+  if (olderThan !== undefined && !empty) throw new TcfsError("TCFS_USAGE", "--older-than says what --empty gives up");
+  if (to !== undefined && restore === undefined) throw new TcfsError("TCFS_USAGE", "--to says where --restore goes");
+  const print = (value: unknown, text: string): void => {
+    process.stdout.write(json === true ? `${JSON.stringify(value, null, 2)}\n` : text);
+  };
+  if (restore !== undefined) {
+    const { vault, path } = await findPath(restore, parameters, settings);
+    const target = to === undefined ? {} : { to: await pathIn(vault, to) };
+    const restored = await askVersions(vault, { operation: "restoreTrash", path, ...target }, parameters, settings);
+    print(restored, formatRestored(restored));
+    return;
+  }
+  const { vault } = await findPath(".", parameters, settings);
+  if (empty) {
+    const olderThanSeconds = olderThan === undefined ? 0 : parseDuration(olderThan);
+    const gone = await askVersions(vault, { operation: "emptyTrash", olderThanSeconds }, parameters, settings);
+    print(gone, `${gone.files} files are gone for good: ${formatBytes(gone.bytes)}\n`);
+    return;
+  }
+  const trash = await askVersions(vault, { operation: "listTrash" }, parameters, settings);
+  print(trash, trash.length === 0 ? EMPTY : trash.map(formatDeleted).join(""));
+}
+
+/** `2026-11-22T07:30:05.123Z  1.2 KiB  projects/old/notes.txt` */
+function formatDeleted({ path, deletedAt, type, bytes }: TrashFigures): string {
+  const size = type === "f" ? formatBytes(bytes) : "";
+  return `${deletedAt}${size.padStart(12)}  ${printable(path)}${LETTER_SUFFIX[type]}\n`;
+}
+
+function formatRestored({ files, directories, skipped }: TrashRestored): string {
+  const left = skipped.map((path) => `left alone, something else is there: ${printable(path)}\n`);
+  return `${files} files and ${directories} directories are back\n${left.join("")}`;
+}

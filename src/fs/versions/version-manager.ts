@@ -1,0 +1,170 @@
+/** Versions of an open volume: listed and brought back by path. One change at a time, and none beside a restore of a snapshot. */
+import { TcfsError } from "../../errors.ts";
+import type { VersionKind, VersionPolicy, VersionRecord } from "../../format/version-codec.ts";
+import type { InodeNumber, Name } from "../../ids.ts";
+import type { MetadataStore } from "../../metadata/metadata-store.ts";
+import type { KernelCaches } from "../snapshots/kernel-caches.ts";
+import { NO_KERNEL } from "../snapshots/kernel-caches.ts";
+import type { VolumeParts } from "../volume-parts.ts";
+import { type LabelledVersion, findVersion, formatTime, labelVersions } from "./version-labels.ts";
+import { directoriesAt, isLiving, joinPath, splitPath } from "./version-paths.ts";
+import { Restorer } from "./restorer.ts";
+import { thinOut } from "./thinning.ts";
+import { Trash, type TrashFigures, type TrashRestored } from "./trash.ts";
+import { type VersionCleaner, isInTrash } from "./version-cleaner.ts";
+
+export interface VersionManagerOptions {
+  readonly parts: VolumeParts;
+  /** Nothing that it runs runs beside a rollback, or beside another. */
+  readonly inTurn: <T>(action: () => Promise<T>) => Promise<T>;
+  readonly cleaner: VersionCleaner;
+}
+
+/** What is told of a version. Times are ISO 8601, UTC. */
+export interface VersionFigures {
+  /** Names it: `PATH@time`. Since when the file held this. */
+  readonly time: string;
+  /** Until when. */
+  readonly until: string;
+  readonly kind: VersionKind;
+  readonly bytes: number;
+}
+
+export class VersionManager {
+  readonly #options: VersionManagerOptions;
+  readonly #restorer: Restorer;
+  readonly #trash: Trash;
+  kernel: KernelCaches = NO_KERNEL;
+
+  constructor(options: VersionManagerOptions) {
+    this.#options = options;
+    this.#restorer = new Restorer(options.parts, () => this.kernel);
+    this.#trash = new Trash(options.parts, this.#restorer);
+  }
+
+  get #metadata(): MetadataStore {
+    return this.#options.parts.metadata;
+  }
+
+  get policy(): VersionPolicy {
+    return this.#metadata.versions.policy;
+  }
+
+  /** @throws TcfsError `TCFS_READ_ONLY`, and what a commit throws. */
+  async setPolicy(policy: VersionPolicy): Promise<void> {
+    this.#requireWritable();
+    this.#metadata.versions.setPolicy(policy);
+    await this.#options.parts.committer.commit();
+    await this.#options.cleaner.clean();
+  }
+
+  /** Versions of what is or was at a path, oldest first. @throws TcfsError `TCFS_USAGE`, `TCFS_CORRUPT`, `TCFS_IO` */
+  async versionsOf(path: string): Promise<LabelledVersion[]> {
+    const names = splitPath(path);
+    const name = names.pop();
+    if (name === undefined) throw new TcfsError("TCFS_USAGE", "the root has no versions");
+    await this.commit();
+    const found: VersionRecord[] = [];
+    for (const directory of await directoriesAt(this.#metadata, names)) {
+      found.push(...(await this.versionsAt(directory, name)));
+    }
+    return labelVersions(this.#current(sorted(found)));
+  }
+
+  /** Without what the policy no longer keeps, though it may not be dropped yet. @param records - Oldest first. */
+  #current(records: readonly VersionRecord[]): VersionRecord[] {
+    const aging = records.filter((record) => !isInTrash(record));
+    const dropped = new Set(thinOut(aging, this.policy, this.#options.parts.clock.now().seconds));
+    return records.filter((record) => !dropped.has(record));
+  }
+
+  /** Versions of one name of a directory, living or removed, of what the last commit holds; in no order. */
+  async versionsAt(directory: InodeNumber, name: Name): Promise<VersionRecord[]> {
+    const { versions } = this.#metadata;
+    const ofName = (await versions.ofName(directory, name)).filter(({ kind }) => kind !== "directory");
+    const files = new Set(ofName.map(({ inode }) => inode.ino));
+    const present = isLiving(this.#metadata, directory) ? this.#metadata.getDentry(directory, name) : undefined;
+    if (present !== undefined) files.add(present.ino);
+    return [...ofName, ...(await versions.ofFiles(files))];
+  }
+
+  /** @param time - As {@link findVersion} takes it. @throws TcfsError `TCFS_NO_ENTRY` */
+  async versionAt(path: string, time: string): Promise<VersionRecord> {
+    const versions = await this.versionsOf(path);
+    const found = findVersion(versions, time);
+    if (found !== undefined) return found.record;
+    const hint = versions.length === 0 ? "it has none" : `the last one is ${versions.at(-1)?.label ?? ""}`;
+    throw new TcfsError("TCFS_NO_ENTRY", `there is no version “${time}” of ${path}: ${hint}`);
+  }
+
+  async list(path: string): Promise<VersionFigures[]> {
+    const versions = await this.versionsOf(path);
+    if (versions.length === 0) await this.#requirePath(path);
+    return versions.map(({ record, label }) => figuresOf(record, label));
+  }
+
+  /**
+   * Make a version the present content of its path, or of another; what is there becomes a version in turn.
+   * @throws TcfsError `TCFS_NO_ENTRY`, `TCFS_IS_DIRECTORY`, `TCFS_STORE_FULL` and what a commit throws.
+   */
+  restore(path: string, time: string, to: string | undefined): Promise<VersionFigures> {
+    this.#requireWritable();
+    return this.#options.inTurn(async () => {
+      const record = await this.versionAt(path, time);
+      await this.#restorer.restoreFile(record, splitPath(to ?? path), true);
+      await this.#options.parts.committer.commit();
+      return figuresOf(record, formatTime(record.inode.changeTime));
+    });
+  }
+
+  async listTrash(): Promise<TrashFigures[]> {
+    await this.commit();
+    return this.#trash.list();
+  }
+
+  /** As {@link Trash.restore}. */
+  restoreTrash(path: string, to: string | undefined): Promise<TrashRestored> {
+    this.#requireWritable();
+    return this.#options.inTurn(async () => {
+      await this.#options.parts.committer.commit();
+      return this.#trash.restore(path, to);
+    });
+  }
+
+  /** Give up what was deleted so long ago, or longer. */
+  async emptyTrash(olderThanSeconds: number): Promise<{ readonly files: number; readonly bytes: number }> {
+    this.#requireWritable();
+    await this.commit();
+    return this.#options.cleaner.emptyTrash(this.#options.parts.clock.now().seconds - olderThanSeconds);
+  }
+
+  /** What is read of versions is what the last commit holds. */
+  async commit(): Promise<void> {
+    const { isReadOnly, committer } = this.#options.parts;
+    if (!isReadOnly && committer.failure === undefined) await committer.commit();
+  }
+
+  /** @throws TcfsError `TCFS_NO_ENTRY` where there is nothing at a path. */
+  async #requirePath(path: string): Promise<void> {
+    const names = splitPath(path);
+    const name = names.pop() as Name;
+    for (const directory of await directoriesAt(this.#metadata, names)) {
+      if (isLiving(this.#metadata, directory) && this.#metadata.getDentry(directory, name) !== undefined) return;
+    }
+    throw new TcfsError("TCFS_NO_ENTRY", `${joinPath([...names, name])}: there is no such file, nor a version of one`);
+  }
+
+  #requireWritable(): void {
+    if (this.#options.parts.isReadOnly) throw new TcfsError("TCFS_READ_ONLY", "the volume is open read-only");
+  }
+}
+
+function sorted(records: VersionRecord[]): VersionRecord[] {
+  const unique = new Map(records.map((record) => [record.version, record]));
+  return [...unique.values()].sort((left, right) => left.version - right.version);
+}
+
+function figuresOf(record: VersionRecord, time: string): VersionFigures {
+  const { kind, inode, keptAt } = record;
+  return { time, until: formatTime(keptAt), kind, bytes: Number(inode.lengthBytes) };
+}
