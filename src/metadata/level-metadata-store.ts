@@ -341,8 +341,13 @@ export class LevelMetadataStore implements MetadataStore, BatchOwner, AsyncDispo
 
   async loggedWrites(): Promise<LoggedWrites[]> {
     const found: LoggedWrites[] = [];
-    for await (const entries of this.database.walk(allOfKind("loggedWrites"))) {
-      for (const entry of entries) found.push(this.#readLoggedWrites(entry));
+    try {
+      for await (const entries of this.database.walk(allOfKind("loggedWrites"))) {
+        for (const entry of entries) found.push(this.#readLoggedWrites(entry));
+      }
+    } catch (error) {
+      if (!isTcfsError(error, "TCFS_CORRUPT")) throw error;
+      this.#walkContext.onDamage(error); // the files that need what was not found say so
     }
     return found;
   }

@@ -3,6 +3,8 @@ import { afterEach, describe, expect, it, vi } from "vitest";
 import { TcfsError } from "../../src/errors.ts";
 import { type InodeNumber, type Name, ROOT_INODE } from "../../src/ids.ts";
 import type { LoggedWrites } from "../../src/format/records.ts";
+import { RECORD_KIND } from "../../src/format/record-keys.ts";
+import { JournaledDatabase } from "../../src/metadata/journaled-database.ts";
 import { LevelMetadataStore } from "../../src/metadata/level-metadata-store.ts";
 import { TestVault, clockWithoutTimers } from "./fixtures/test-vault.ts";
 
@@ -128,6 +130,25 @@ describe("a record of logged writes", () => {
     alterLog((writes) => [...deleted, ...writes]);
     await vault.crash();
     expect(await contentOf(vault, first)).toBe("neW!");
+  });
+
+  it("that cannot be listed costs the files that need it, and keeps nobody from mounting", async () => {
+    await using vault = await TestVault.create({ hasTimers: false });
+    await make(vault, first, "one");
+    await vault.volume.syncAll();
+    await make(vault, second, "two");
+    await fsync(vault);
+    const { walk } = JournaledDatabase.prototype; // eslint-disable-line @typescript-eslint/unbound-method -- called with its object
+    vi.spyOn(JournaledDatabase.prototype, "walk").mockImplementation(function (this: JournaledDatabase, range) {
+      if (range.first[0] === RECORD_KIND.loggedWrites) throw new TcfsError("TCFS_CORRUPT", "made to be damaged");
+      return walk.call(this, range);
+    });
+    await vault.crash();
+    expect(await contentOf(vault, first)).toBe("one");
+    await expect(contentOf(vault, second)).rejects.toMatchObject({ code: "TCFS_CORRUPT" });
+    vi.restoreAllMocks();
+    await vault.crash();
+    expect(await contentOf(vault, second)).toBe("two");
   });
 
   it("that cannot be read does not matter once its file was emptied", async () => {
