@@ -133,7 +133,7 @@ describe("a record of logged writes", () => {
   });
 
   it("that cannot be listed costs the files that need it, and keeps nobody from mounting", async () => {
-    await using vault = await TestVault.create({ hasTimers: false });
+    await using vault = await TestVault.create({ clock: clockWithoutTimers });
     await make(vault, first, "one");
     await vault.volume.syncAll();
     await make(vault, second, "two");
