@@ -8,6 +8,9 @@ import { VERSION_REQUESTS } from "./version-protocol.ts";
 /** Longest line that is read; a longer one ends the connection. */
 export const MAX_REQUEST_BYTES = 64 * 1024;
 
+/** Longest reply that a command reads: a list of very many changes. */
+export const MAX_REPLY_BYTES = 256 * 1024 * 1024;
+
 const remountSchema = z.strictObject({
   operation: z.literal("remount"),
   readOnly: z.boolean(),

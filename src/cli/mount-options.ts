@@ -90,7 +90,7 @@ const FLAGS: Readonly<Record<string, Change | ((options: MountOptions) => Change
 /** Said to mount(8) and not to us, or true of every tcfs mount anyway (lazytime: times may be stored later, or sooner). */
 const IGNORED = new Set([
   ...["defaults", "auto", "noauto", "user", "nouser", "users", "owner", "group", "nofail", "_netdev", "comment"],
-  ...["default_permissions", "norelatime", "lazytime", "nolazytime", "auto_unmount", "silent", "loud"],
+  ...["default_permissions", "norelatime", "lazytime", "nolazytime", "silent", "loud"],
   ...["big_writes", "subtype", "helper", "uhelper", "blksize", "blkdev"],
 ]);
 
@@ -101,6 +101,7 @@ const REFUSED: Readonly<Record<string, string>> = {
   umask: "every file has its own permissions: use chmod",
   fmask: "every file has its own permissions: use chmod",
   dmask: "every file has its own permissions: use chmod",
+  auto_unmount: "use tcfs umount; what a killed daemon leaves mounted goes with the next tcfs mount there",
   allow_root: "use allow_other: permissions are checked for everyone",
 };
 

@@ -163,6 +163,7 @@ async function openRooms(options: OpenVaultOptions, closers: Closer[]): Promise<
       engine,
       clock: systemClock,
       createIfMissing: options.isNew,
+      isReadOnly: options.isReadOnly,
       cacheBytes: METADATA_CACHE_BYTES,
       onDamage: (error) => {
         logger.error("a metadata record is damaged", { code: error.code, message: error.message });

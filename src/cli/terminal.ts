@@ -70,6 +70,7 @@ async function ask(question: string, isShown: boolean): Promise<Uint8Array> {
 function readLine(stream: ReadStream, echo: (text: string) => void): Promise<Uint8Array> {
   const line = new Uint8Array(MAX_ANSWER_BYTES);
   let length = 0;
+  let isTooLong = false;
   return new Promise((resolve, reject) => {
     const cancel = (): void => {
       line.fill(0);
@@ -77,7 +78,10 @@ function readLine(stream: ReadStream, echo: (text: string) => void): Promise<Uin
     };
     const take = (byte: number): boolean => {
       if (byte === KEY.RETURN || byte === KEY.LINE_FEED) {
-        resolve(line.slice(0, length));
+        const tooLong = new TcfsError("TCFS_USAGE", `an answer has at most ${String(MAX_ANSWER_BYTES)} bytes`);
+        if (isTooLong)
+          reject(tooLong); // cut short it would be another passphrase
+        else resolve(line.slice(0, length));
         line.fill(0);
         return true;
       }
@@ -86,8 +90,9 @@ function readLine(stream: ReadStream, echo: (text: string) => void): Promise<Uin
         return true;
       }
       if (byte === KEY.BACKSPACE || byte === KEY.DELETE) length = characterStart(line, length);
-      else if (byte === KEY.CONTROL_U) length = 0;
+      else if (byte === KEY.CONTROL_U) [length, isTooLong] = [0, false];
       else if (length < MAX_ANSWER_BYTES) line[length++] = byte;
+      else isTooLong = true;
       return false;
     };
     stream.on("data", (data: Buffer) => {

@@ -34,6 +34,8 @@ export interface JournaledDatabaseOptions extends DatabaseOptions {
   /** Of the journal's files. */
   readonly journalDirectory: string;
   readonly clock: Clock;
+  /** Nothing is written: what the database lacks stays in memory and in the journal. */
+  readonly isReadOnly: boolean;
   /** A commit with more goes past the journal: it is worth a batch of its own. */
   readonly journaledBytes: number;
   /**
@@ -49,6 +51,7 @@ export class JournaledDatabase {
   readonly #journal: Journal;
   readonly #onLag: (error: unknown) => void;
   readonly #journaledBytes: number;
+  readonly #isReadOnly: boolean;
   readonly #pending = new PendingRecords();
   /** The newest commit of the pending records. */
   #pendingCommit = 0;
@@ -64,6 +67,7 @@ export class JournaledDatabase {
     this.#records = options.records;
     this.#onLag = options.onLag;
     this.#journaledBytes = options.journaledBytes;
+    this.#isReadOnly = options.isReadOnly;
   }
 
   /** @throws TcfsError `TCFS_VAULT_IN_USE`, `TCFS_CORRUPT`, `TCFS_STORE_FULL`, `TCFS_IO` */
@@ -120,6 +124,7 @@ export class JournaledDatabase {
    */
   write(commit: number, changes: readonly RecordChange[]): MaybePromise<void> {
     if (this.#isClosed) throw new TcfsError("TCFS_CLOSED", "the metadata database is closed");
+    if (this.#isReadOnly) throw new RangeError("a commit to a database that is open read-only");
     const written = this.#write(commit, changes);
     if (isPromise(written)) this.#writing = written.catch(() => undefined);
     return written;
@@ -170,14 +175,15 @@ export class JournaledDatabase {
 
   /** Every walk looks through all that is pending: before many of them, store what is much. */
   async lighten(): Promise<void> {
-    if (this.#pending.count > OVERLAID_RECORDS) await this.#follow().catch(() => undefined); // told to onLag
+    if (this.#pending.count <= OVERLAID_RECORDS || this.#isReadOnly) return;
+    await this.#follow().catch(() => undefined); // told to onLag
   }
 
   /** Bring the database up to date where that can be done, and let go. Idempotent; waits for a write in flight. */
   async close(): Promise<void> {
     this.#isClosed = true;
     await this.#writing;
-    await this.#catchUp().catch(() => undefined); // told to onLag; the journal holds it
+    if (!this.#isReadOnly) await this.#catchUp().catch(() => undefined); // told to onLag; the journal holds it
     await this.#journal.close();
     await this.#database.close();
   }

@@ -58,6 +58,8 @@ export interface LevelMetadataStoreOptions {
   /** Borrowed: closed by its owner, after the store. */
   readonly engine: Pick<SealingEngine, "records" | "namePrf">;
   readonly clock: Clock;
+  /** Nothing is committed, and LevelDB is not brought up to the journal. */
+  readonly isReadOnly?: boolean;
   /** Without it a missing or empty database is `TCFS_CORRUPT`. */
   readonly createIfMissing: boolean;
   /** Bound of all caches of decoded records together. */
@@ -188,6 +190,7 @@ export class LevelMetadataStore implements MetadataStore, BatchOwner, AsyncDispo
       disk: options.disk,
       records: engine.records,
       clock,
+      isReadOnly: options.isReadOnly ?? false,
       journaledBytes: options.journaledBytes ?? JOURNALED_BYTES,
       onLag: options.onLag ?? (() => undefined),
       openLevel: options.openLevel ?? openLevel,

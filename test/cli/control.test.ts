@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { mkdir, stat, writeFile } from "node:fs/promises";
-import { connect } from "node:net";
+import { connect, createServer } from "node:net";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { askDaemon } from "../../src/cli/control-client.ts";
@@ -25,6 +25,21 @@ function talk(path: string, text: string | Uint8Array): Promise<string> {
 }
 
 describe("the control socket", () => {
+  test("of somebody who never stops talking does not fill the command's memory", async () => {
+    await using directory = await temporaryDirectory("control");
+    const endless = createServer((socket) => {
+      const talkOn = (): void => {
+        while (socket.writable && socket.write("x".repeat(64 * 1024)));
+      };
+      socket.on("drain", talkOn).on("error", () => undefined);
+      talkOn();
+    });
+    await new Promise<void>((resolve) => endless.listen(join(directory.path, "control.sock"), resolve));
+    const asked = askDaemon(directory.path, { operation: "status" }, 1024 * 1024);
+    await expect(asked).rejects.toMatchObject({ code: "TCFS_IO" });
+    await new Promise((resolve) => endless.close(resolve));
+  });
+
   test("answers, is 0600, and is gone after its end", async () => {
     await using directory = await temporaryDirectory("control");
     const server = await serveControl(directory.path, echo);

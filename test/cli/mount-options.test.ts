@@ -66,7 +66,7 @@ describe("mount options", () => {
     expect(optionsInEffect(["rw"])).toEqual({ ...DEFAULT_MOUNT_OPTIONS, suid: true, dev: true, accessTimes: strict });
   });
 
-  test.each(["uid=1000", "gid=1000", "umask=022", "fmask=1", "dmask=1", "allow_root"])(
+  test.each(["uid=1000", "gid=1000", "umask=022", "fmask=1", "dmask=1", "allow_root", "auto_unmount"])(
     "refuse %s and say what to do instead",
     (option) => {
       expectUsage(() => parseMountOptions([option]), /is not supported: .*(use|chmod)/u);

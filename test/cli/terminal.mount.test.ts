@@ -48,6 +48,13 @@ describe("at a terminal", () => {
     await line.umount();
   });
 
+  test("a passphrase longer than is read is refused, not cut short", async () => {
+    await using line = await CommandLine.make();
+    const words = ["mount", line.mountPoint, "--vault", line.vault, "--pid-file", line.pidFile];
+    const screen = await talk(words, "USAGE", [["Passphrase:", `${"x".repeat(4097)}\r`]]);
+    expect(screen).toContain("at most 4096 bytes");
+  });
+
   test("a no, or silence, makes nothing", async () => {
     await using line = await CommandLine.make({ isBare: true });
     const words = ["mount", line.mountPoint, "--vault", line.vault];

@@ -142,6 +142,24 @@ describe("a commit", () => {
     expect(vault.level.batches).toBeGreaterThan(0);
   });
 
+  test("is read from the journal where nothing may be written, and nothing is", async () => {
+    const vault = await openVault();
+    for (let ino = 2; ino <= 5; ino++) await commitSmall(vault, ino);
+    const power = vault.power.powerCut();
+    const directory = await makeTemporaryDirectory();
+    cpSync(join(vault.directory, "meta"), join(directory, "meta"), { recursive: true });
+    const reader = await openVault({ power, directory, isReadOnly: true });
+    expect(reader.store.volume.commit).toBe(4);
+    expect(await reader.store.listDirectory(ROOT)).toHaveLength(4);
+    expect(() => reader.store.getInode(inode(5))).not.toThrow();
+    await reader.store.close();
+    expect(reader.level.batches).toBe(0);
+    const writer = await openVault({ power, directory });
+    expect(writer.store.volume.commit).toBe(4);
+    await writer.store.close();
+    expect(writer.level.batches).toBeGreaterThan(0);
+  });
+
   test("is left out when it was torn, and the one before it is there", async () => {
     const vault = await openVault();
     await commitSmall(vault, 2, 1);
