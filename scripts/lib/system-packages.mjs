@@ -31,7 +31,9 @@ export const TEST_NEEDS = [
   { name: "procps", commands: ["ps"] },
   { name: "rsync", commands: ["rsync"] },
   { name: "sqlite3", commands: ["sqlite3"] },
+  { name: "swtpm", commands: ["swtpm"] },
   { name: "tar", commands: ["tar"] },
+  { name: "tpm2-tools", commands: ["tpm2_unseal"] },
 ];
 
 /** To compare with other filesystems. @type {readonly Need[]} */

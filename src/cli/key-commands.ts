@@ -13,11 +13,20 @@ export interface SharedFlags {
   };
 }
 
+/** For commands that seal something in the TPM. */
+export const PCRS = {
+  type: "string",
+  requiresArg: true,
+  describe: "with --tpm: the PCRs to bind to, as BANK:LIST (default sha256:7: the state of secure boot)",
+} as const;
+
 interface SecretFlags {
   vault: string | undefined;
   "passphrase-file": string | undefined;
   "recovery-file": string | undefined;
   "key-file": string | undefined;
+  "pin-file": string | undefined;
+  tcti: string | undefined;
 }
 
 export function keyCommands(settings: Settings, { secrets, file }: SharedFlags): (command: Argv) => Argv {
@@ -43,6 +52,10 @@ export function keyCommands(settings: Settings, { secrets, file }: SharedFlags):
             .option("new-key-file", file("a key file: FILE is made (0600)"))
             .option("words", { type: "boolean", describe: "24 more recovery words, shown once" })
             .option("new-recovery-file", file("24 more recovery words, written to the new FILE (0600)"))
+            .option("tpm", { type: "boolean", describe: "this machine's TPM" })
+            .option("pin", { type: "boolean", describe: "with --tpm: and a PIN, asked for twice" })
+            .option("new-pin-file", file("with --tpm: and a PIN, from the first line of FILE"))
+            .option("pcrs", PCRS)
             .example("$0 key add --new-key-file /media/stick/tcfs.key", "then: tcfs mount ~/vault --key-file …"),
         async (parameters) => (await import("./commands/key-add.ts")).runKeyAdd(parameters, settings),
       )
@@ -62,6 +75,15 @@ export function keyCommands(settings: Settings, { secrets, file }: SharedFlags):
         async (parameters) => (await import("./commands/key.ts")).runKeyTest(parameters, settings),
       )
       .command(
+        "reseal [slot]",
+        "let the TPM open the vault in the machine's present state",
+        (command) =>
+          secrets(command)
+            .positional("slot", slot)
+            .example("$0 key reseal", "after an update of firmware or secure boot; asks for the passphrase"),
+        async (parameters) => (await import("./commands/key-reseal.ts")).runKeyReseal(parameters, settings),
+      )
+      .command(
         "passwd",
         "give the vault another passphrase: changes the lock, not the key",
         (command) =>
@@ -71,5 +93,5 @@ export function keyCommands(settings: Settings, { secrets, file }: SharedFlags):
             .example("$0 key passwd --recovery-file words", "the old one is lost: use the recovery words"),
         async (parameters) => (await import("./commands/key.ts")).runPasswd(parameters, settings),
       )
-      .demandCommand(1, "say what to do with the key: list, add, remove, test, passwd");
+      .demandCommand(1, "say what to do with the key: list, add, remove, test, reseal, passwd");
 }

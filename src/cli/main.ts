@@ -5,7 +5,7 @@ import yargs from "yargs";
 import type { Argv } from "yargs";
 import { TcfsError } from "../errors.ts";
 import { EXIT_CODE, describeFailure, exitCodeOf } from "./exit-codes.ts";
-import { keyCommands } from "./key-commands.ts";
+import { PCRS, keyCommands } from "./key-commands.ts";
 import { readSettings } from "./settings.ts";
 import { addSnapshotCommands } from "./snapshot-commands.ts";
 import { addVersionCommands } from "./version-commands.ts";
@@ -86,6 +86,10 @@ function commandLine(words: readonly string[], setExitCode: (code: number) => vo
 function initBuilder(command: Argv) {
   return secrets(command)
     .option("json", { type: "boolean", describe: "print the result, recovery words included, as JSON" })
+    .option("tpm", { type: "boolean", describe: "let this machine's TPM open the vault, besides the passphrase" })
+    .option("pin", { type: "boolean", describe: "with --tpm: and only with a PIN, which is asked for twice" })
+    .option("pcrs", PCRS)
+    .describe("pin-file", "with --tpm: take the new PIN from the first line of FILE")
     .describe("passphrase-file", "take the new passphrase from the first line of FILE")
     .describe("recovery-file", "write the 24 recovery words to the new FILE (0600) instead of printing them")
     .example("$0 init", "asks for a passphrase, makes the default vault, prints 24 recovery words")
@@ -135,6 +139,10 @@ function mountBuilder(command: Argv) {
       requiresArg: true,
       describe: "mount the snapshot of this name alone, read-only",
     })
+    .option("auto-reseal", {
+      type: "boolean",
+      describe: "if the machine's state has changed: once unlocked, let the TPM open the vault in the new one",
+    })
     .option("allow-other", { type: "boolean", describe: "let other users in, as far as permission bits allow" })
     .option("o", {
       type: "string",
@@ -154,7 +162,13 @@ function secrets<T>(command: Argv<T>) {
     .option("vault", file("the vault's directory"))
     .option("passphrase-file", file("take the passphrase from the first line of FILE, which must be yours and 0600"))
     .option("recovery-file", file("unlock with the 24 recovery words in FILE"))
-    .option("key-file", file("unlock with the key file FILE, which tcfs key add --new-key-file made"));
+    .option("key-file", file("unlock with the key file FILE, which tcfs key add --new-key-file made"))
+    .option("pin-file", file("the PIN of a TPM slot, from the first line of FILE"))
+    .option("tcti", {
+      type: "string",
+      requiresArg: true,
+      describe: "how to reach the TPM, as tpm2-tools take it (default device:/dev/tpmrm0)",
+    });
 }
 
 /** A flag with a path; given twice, the last one counts. */

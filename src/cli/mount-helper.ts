@@ -30,13 +30,13 @@ export async function runMountHelper(words: readonly string[], settings: Setting
   try {
     const { vault, mountPoint, optionLists, isFake, isVerbose } = parseHelperArguments(words);
     const options = parseMountOptions(optionLists);
-    const { passphraseFile, recoveryFile, keyFile } = options;
+    const { passphraseFile, recoveryFile, keyFile, onlyTpm } = options;
     if (options.isRemount) {
       if (!isFake) await runRemount(await canonicalMountPoint(mountPoint), optionLists);
       return MOUNT_EXIT.OK;
     }
-    if ((passphraseFile ?? recoveryFile ?? keyFile) === undefined)
-      throw new TcfsError("TCFS_USAGE", "an fstab line or mount -t tcfs needs the option passphrase_file=FILE");
+    if (!onlyTpm && (passphraseFile ?? recoveryFile ?? keyFile) === undefined)
+      throw new TcfsError("TCFS_USAGE", "an fstab line or mount -t tcfs needs the option passphrase_file=FILE, or tpm");
     if (isFake) return MOUNT_EXIT.OK;
     await runMount(
       { vault, mountpoint: mountPoint, options: [FIRST_OPTIONS, ...optionLists], isQuiet: !isVerbose },

@@ -30,6 +30,13 @@ export interface MountOptions {
   readonly passphraseFile: string | undefined;
   readonly recoveryFile: string | undefined;
   readonly keyFile: string | undefined;
+  readonly pinFile: string | undefined;
+  /** How to reach the TPM, if not as usual. */
+  readonly tcti: string | undefined;
+  /** Unlock by the TPM or not at all: ask nobody. */
+  readonly onlyTpm: boolean;
+  /** Reseal TPM slots that the machine's new state keeps shut, once another slot has opened the vault. */
+  readonly autoReseal: boolean;
   readonly pidFile: string | undefined;
 }
 
@@ -52,6 +59,10 @@ export const DEFAULT_MOUNT_OPTIONS: MountOptions = {
   passphraseFile: undefined,
   recoveryFile: undefined,
   keyFile: undefined,
+  pinFile: undefined,
+  tcti: undefined,
+  onlyTpm: false,
+  autoReseal: false,
   pidFile: undefined,
 };
 
@@ -85,6 +96,8 @@ const FLAGS: Readonly<Record<string, Change | ((options: MountOptions) => Change
   dirsync: { synchronous: "names" },
   sync: { synchronous: "everything" },
   remount: { isRemount: true },
+  tpm: { onlyTpm: true },
+  auto_reseal: { autoReseal: true },
 };
 
 /** Said to mount(8) and not to us, or true of every tcfs mount anyway (lazytime: times may be stored later, or sooner). */
@@ -115,6 +128,8 @@ const VALUES: Readonly<Record<string, (value: string) => Change>> = {
   fsname: (value) => ({ fsName: value }),
   passphrase_file: (value) => ({ passphraseFile: resolve(value) }),
   recovery_file: (value) => ({ recoveryFile: resolve(value) }),
+  pin_file: (value) => ({ pinFile: resolve(value) }),
+  tcti: (value) => ({ tcti: value }),
   key_file: (value) => ({ keyFile: resolve(value) }),
   pid_file: (value) => ({ pidFile: resolve(value) }),
   max_read: (value) => ({ maxReadBytes: readBytes(value) }),

@@ -8,6 +8,12 @@ export interface SecretSource {
   readonly passphraseFile: string | undefined;
   readonly recoveryFile: string | undefined;
   readonly keyFile?: string | undefined;
+  /** For a slot with a TPM and a PIN. */
+  readonly pinFile?: string | undefined;
+  /** How to reach the TPM, if not as usual. */
+  readonly tcti?: string | undefined;
+  /** False where nobody is to be asked, though there may be a terminal. */
+  readonly mayAsk?: boolean | undefined;
 }
 
 /** @returns Whether files hold the secret, so that nobody needs to be asked. */
@@ -49,15 +55,25 @@ export async function withSecret<T>(
  * @returns Owned by the caller, who wipes it.
  */
 export async function newPassphrase(file: string | undefined, settings: Settings, flag: string): Promise<Uint8Array> {
+  return newSecret(file, settings, flag, "passphrase");
+}
+
+/** As {@link newPassphrase}, for something that a person calls otherwise. */
+export async function newSecret(
+  file: string | undefined,
+  settings: Settings,
+  flag: string,
+  what: string,
+): Promise<Uint8Array> {
   if (file !== undefined) return readPassphrase(file, settings);
-  requireTerminal(flag);
-  const first = await askSecret("New passphrase: ");
+  requireTerminal(flag, what);
+  const first = await askSecret(`New ${what}: `);
   const second = await askSecret("The same again: ");
   const isSame = Buffer.from(first).equals(second);
   second.fill(0);
   if (isSame && first.length > 0) return first;
   first.fill(0);
-  throw new TcfsError("TCFS_USAGE", isSame ? "the passphrase is empty" : "the two passphrases are not the same");
+  throw new TcfsError("TCFS_USAGE", isSame ? `the ${what} is empty` : `the two are not the same ${what}`);
 }
 
 async function readSecret(source: SecretSource, settings: Settings): Promise<Secret> {
@@ -78,12 +94,12 @@ async function readSecret(source: SecretSource, settings: Settings): Promise<Sec
   return { kind: "passphrase", bytes: await askSecret("Passphrase: ") };
 }
 
-async function readPassphrase(file: string, settings: Settings): Promise<Uint8Array> {
+/** The first line of a file with a secret. */
+export async function readPassphrase(file: string, settings: Settings): Promise<Uint8Array> {
   const { readPassphraseFile } = await import("../keys/secret-file.ts");
   return readPassphraseFile(file, { owners: settings.secretOwners });
 }
 
-function requireTerminal(flag: string): void {
-  if (!hasTerminal())
-    throw new TcfsError("TCFS_USAGE", `there is no terminal to ask for the passphrase on: give ${flag}`);
+function requireTerminal(flag: string, what = "passphrase"): void {
+  if (!hasTerminal()) throw new TcfsError("TCFS_USAGE", `there is no terminal to ask for the ${what} on: give ${flag}`);
 }

@@ -7,9 +7,16 @@ export interface Settings {
   readonly defaultVault: string;
   /** User ids that may own passphrase and recovery files: the caller, and who called sudo. */
   readonly secretOwners: readonly number[];
+  /** How to reach the machine's TPM: see tpm2-tools, TCTI. */
+  readonly defaultTcti: string;
+  /** PATH, for the tools that are started. */
+  readonly toolPath: string;
   /** What a daemon inherits of the environment: no secrets, no NODE_OPTIONS. */
   readonly daemonEnvironment: Readonly<Record<string, string>>;
 }
+
+/** The kernel's resource manager. Without an explicit one the tools try a socket on localhost that anyone may answer. */
+const DEFAULT_TCTI = "device:/dev/tpmrm0";
 
 const INHERITED = ["PATH", "HOME", "LANG", "TZ", "TMPDIR"];
 
@@ -22,6 +29,8 @@ export function readSettings(environment: NodeJS.ProcessEnv = process.env): Sett
   return {
     defaultVault: vault !== undefined && vault !== "" ? resolve(vault) : join(data, "tcfs", "default"),
     secretOwners: secretOwners(environment["SUDO_UID"]),
+    defaultTcti: DEFAULT_TCTI,
+    toolPath: environment["PATH"] ?? "/usr/bin:/bin",
     daemonEnvironment: Object.fromEntries(
       INHERITED.flatMap((name) => (environment[name] === undefined ? [] : [[name, environment[name]]])),
     ),

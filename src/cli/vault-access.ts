@@ -2,6 +2,7 @@
 import { resolve } from "node:path";
 import { realpath } from "node:fs/promises";
 import type { SecretKey } from "../crypto/secret-key.ts";
+import { TcfsError } from "../errors.ts";
 import { readHeader } from "../keys/header-file.ts";
 import type { VaultHeader } from "../keys/header.ts";
 import { isoTime, unlockHeader } from "../keys/keyring.ts";
@@ -9,9 +10,11 @@ import type { KeySlot } from "../keys/slot-format.ts";
 import { recordSlotUse } from "../keys/slot-use.ts";
 import { systemClock } from "../platform/clock.ts";
 import { NodeDisk } from "../platform/node-disk.ts";
-import { withSecret } from "./secrets.ts";
+import { isNamed, withSecret } from "./secrets.ts";
 import type { SecretSource } from "./secrets.ts";
 import type { Settings } from "./settings.ts";
+import { hasTerminal } from "./terminal.ts";
+import { openByTpm, tell } from "./tpm-slots.ts";
 
 /** How a command says which vault, and what opens it. Paths as typed. */
 export interface VaultArguments {
@@ -19,6 +22,8 @@ export interface VaultArguments {
   readonly passphraseFile?: string | undefined;
   readonly recoveryFile?: string | undefined;
   readonly keyFile?: string | undefined;
+  readonly pinFile?: string | undefined;
+  readonly tcti?: string | undefined;
 }
 
 export interface UnlockedVault {
@@ -27,6 +32,8 @@ export interface UnlockedVault {
   readonly key: SecretKey;
   /** What opened it. */
   readonly slot: KeySlot;
+  /** Whether a TPM slot was passed over because the machine's state has changed. */
+  readonly isTpmStale: boolean;
 }
 
 /** @returns The vault directory, absolute and without symbolic links as far as it exists. */
@@ -36,11 +43,14 @@ export async function vaultDirectory(parameters: VaultArguments, settings: Setti
 }
 
 export function secretSource(parameters: VaultArguments): SecretSource {
-  const { passphraseFile, recoveryFile, keyFile } = parameters;
-  return { passphraseFile, recoveryFile, keyFile };
+  const { passphraseFile, recoveryFile, keyFile, pinFile, tcti } = parameters;
+  return { passphraseFile, recoveryFile, keyFile, pinFile, tcti };
 }
 
-/** @throws TcfsError `TCFS_NO_VAULT`, and whatever is wrong with the header or the secret. */
+/**
+ * Open a vault with the secret that was named; without one, with the TPM, and else with a passphrase that somebody types.
+ * @throws TcfsError `TCFS_NO_VAULT`, and whatever is wrong with the header, the TPM or the secret.
+ */
 export async function unlockVault(directory: string, source: SecretSource, settings: Settings): Promise<UnlockedVault> {
   const unlocked = await tryUnlock(directory, source, settings);
   const { header, slot } = unlocked;
@@ -52,5 +62,19 @@ export async function unlockVault(directory: string, source: SecretSource, setti
 /** As {@link unlockVault}, and leaves no note of it. */
 export async function tryUnlock(directory: string, source: SecretSource, settings: Settings): Promise<UnlockedVault> {
   const header = await readHeader(new NodeDisk(), directory);
-  return withSecret(source, settings, async (secret) => ({ header, ...(await unlockHeader(header, secret)) }));
+  let isTpmStale = false;
+  if (!isNamed(source)) {
+    const { opened, failure, isStale } = await openByTpm(header, source, settings);
+    if (opened !== undefined) return { header, ...opened, isTpmStale: isStale };
+    if (source.mayAsk === false || (failure !== undefined && !hasTerminal())) throw failure ?? noTpmSlot();
+    tell(failure);
+    isTpmStale = isStale;
+  }
+  return withSecret(source, settings, async (secret) => {
+    return { header, ...(await unlockHeader(header, secret)), isTpmStale };
+  });
+}
+
+function noTpmSlot(): TcfsError {
+  return new TcfsError("TCFS_USAGE", "the vault has no key slot in a TPM: tcfs key add --tpm makes one");
 }

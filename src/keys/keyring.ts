@@ -79,10 +79,15 @@ export interface OpenedHeader {
   readonly slot: KeySlot;
 }
 
+const TPM_MISMATCH =
+  "the vault's header was tampered with: what the TPM unsealed does not open the key slot that it was sealed for";
+
 const WRONG_SECRET: Readonly<Record<SlotKindName, string>> = {
   passphrase: "the passphrase is wrong",
   "recovery-words": "these are not this vault's recovery words",
   "key-file": "this is not a key file of this vault",
+  tpm2: TPM_MISMATCH,
+  "tpm2-pin": TPM_MISMATCH,
 };
 
 /**
@@ -94,7 +99,7 @@ export async function unlockHeader(header: VaultHeader, secret: Secret): Promise
   const material = secretMaterial(secret);
   try {
     for (const slot of header.slots) {
-      if (slot.kind !== secret.kind) continue;
+      if (!mayOpen(slot, secret)) continue;
       const key = await openSlot(slot, material, header.vaultId);
       if (key === undefined) continue;
       verifyHeader(header, key);
@@ -103,7 +108,14 @@ export async function unlockHeader(header: VaultHeader, secret: Secret): Promise
   } finally {
     material.fill(0);
   }
-  throw new TcfsError("TCFS_WRONG_KEY", WRONG_SECRET[secret.kind]);
+  // A TPM gives back what was sealed in it or nothing: if that does not open the slot, the slot is not what was made then.
+  const isFromTpm = secret.kind === "tpm2" || secret.kind === "tpm2-pin";
+  throw new TcfsError(isFromTpm ? "TCFS_BAD_HEADER" : "TCFS_WRONG_KEY", WRONG_SECRET[secret.kind]);
+}
+
+function mayOpen(slot: KeySlot, secret: Secret): boolean {
+  if (slot.kind !== secret.kind) return false;
+  return !("slotId" in secret) || toHex(secret.slotId) === toHex(slot.id);
 }
 
 /**

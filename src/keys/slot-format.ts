@@ -7,6 +7,8 @@ import { TcfsError } from "../errors.ts";
 import { hexField, timeField, toHex } from "./fields.ts";
 import { KDF_BOUNDS, checkKdfCost } from "./kdf.ts";
 import type { KdfCost } from "./kdf.ts";
+import { PCR_BANKS, PCR_BANK_BYTES, PCR_COUNT } from "./tpm/pcr-selection.ts";
+import type { PcrSelection } from "./tpm/pcr-selection.ts";
 
 export const MAX_SLOTS = 8;
 export const SLOT_ID_BYTES = 8;
@@ -29,16 +31,46 @@ interface SlotCommon {
 export type SlotKind =
   | { readonly kind: "passphrase"; readonly kdf: KdfCost }
   | { readonly kind: "recovery-words" }
-  | { readonly kind: "key-file" };
+  | { readonly kind: "key-file" }
+  | TpmSlotKind;
+
+export type TpmSlotKind =
+  | { readonly kind: "tpm2"; readonly tpm: TpmSealing }
+  | { readonly kind: "tpm2-pin"; readonly tpm: TpmSealing; readonly pin: TpmPin };
+
+/** A secret as a TPM sealed it (FORMAT.md §8.7). */
+export interface TpmSealing extends PcrSelection {
+  /** What each PCR was, in the order of `pcrs`: to say which one has changed. */
+  readonly pcrDigests: readonly Uint8Array[];
+  /** Name of the storage key that it is sealed under: whose TPM it was. */
+  readonly parentName: Uint8Array;
+  readonly public: Uint8Array;
+  readonly private: Uint8Array;
+}
+
+/** The TPM's object that stands for the PIN. */
+export interface TpmPin {
+  readonly kdf: KdfCost;
+  readonly salt: Uint8Array;
+  readonly public: Uint8Array;
+  readonly private: Uint8Array;
+}
 
 export type SlotKindName = SlotKind["kind"];
 export type KeySlot = SlotKind & SlotCommon;
+export type TpmSlot = TpmSlotKind & SlotCommon;
+
+export function isTpmSlot(slot: KeySlot): slot is TpmSlot {
+  return slot.kind === "tpm2" || slot.kind === "tpm2-pin";
+}
 
 /** What a person calls each kind. */
 export const SLOT_KIND_NAMES: Readonly<Record<SlotKindName, string>> = {
   passphrase: "passphrase",
   "recovery-words": "recovery words",
   "key-file": "key file",
+  tpm2: "TPM",
+  "tpm2-pin": "TPM and PIN",
 };
 
 const OPEN_ANYWHERE: ReadonlySet<SlotKindName> = new Set(["passphrase", "recovery-words", "key-file"]);
@@ -56,23 +88,57 @@ const kdfSchema = z
   .strictObject({ algorithm: z.literal(KDF_NAME), memoryKiB: z.int(), passes: z.int(), lanes: z.int() })
   .transform(({ memoryKiB, passes, lanes }): KdfCost => ({ memoryKiB, passes, lanes }));
 
+/** What a TPM's structures may have: those of tcfs have 50 to 300 bytes. */
+const tpmBlob = hexField(1, 1024);
+
+const tpmSchema = z
+  .strictObject({
+    pcrBank: z.enum(PCR_BANKS),
+    pcrs: z
+      .array(
+        z
+          .int()
+          .min(0)
+          .max(PCR_COUNT - 1),
+      )
+      .min(1)
+      .max(PCR_COUNT),
+    pcrDigests: z.array(hexField(32, 64)),
+    parentName: hexField(34, 66),
+    public: tpmBlob,
+    private: tpmBlob,
+  })
+  .refine(({ pcrs }) => pcrs.every((pcr, at) => at === 0 || pcr > (pcrs[at - 1] ?? 0)), "PCRs are out of order")
+  .refine(
+    ({ pcrBank, pcrs, pcrDigests }) =>
+      pcrDigests.length === pcrs.length && pcrDigests.every(({ length }) => length === PCR_BANK_BYTES[pcrBank]),
+    "PCR digests do not fit the PCRs",
+  );
+
+const pinSchema = z.strictObject({ kdf: kdfSchema, salt: hexField(16), public: tpmBlob, private: tpmBlob });
+
 export const slotSchema = z.discriminatedUnion("kind", [
   z.strictObject({ kind: z.literal("passphrase"), kdf: kdfSchema, ...slotCommon }),
   z.strictObject({ kind: z.literal("recovery-words"), ...slotCommon }),
   z.strictObject({ kind: z.literal("key-file"), ...slotCommon }),
+  z.strictObject({ kind: z.literal("tpm2"), tpm: tpmSchema, ...slotCommon }),
+  z.strictObject({ kind: z.literal("tpm2-pin"), tpm: tpmSchema, pin: pinSchema, ...slotCommon }),
 ]);
+
+const kdfProbeSchema = z.looseObject({ algorithm: z.string() });
 
 /** What is looked at before the schema, so that a newer kind or KDF is refused by its name and not by its shape. */
 export const slotProbeSchema = z.looseObject({
   kind: z.string(),
-  kdf: z.looseObject({ algorithm: z.string() }).optional(),
+  kdf: kdfProbeSchema.optional(),
+  pin: z.looseObject({ kdf: kdfProbeSchema }).optional(),
 });
 
 /** @returns What this version does not know about a slot, in words; undefined if it knows all. */
-export function unknownInSlot({ kind, kdf }: z.infer<typeof slotProbeSchema>): string | undefined {
+export function unknownInSlot({ kind, kdf, pin }: z.infer<typeof slotProbeSchema>): string | undefined {
   if (!Object.hasOwn(SLOT_KIND_NAMES, kind)) return `key slots of the kind “${kind}”`;
-  if (kdf !== undefined && kdf.algorithm !== KDF_NAME) return `the KDF “${kdf.algorithm}”`;
-  return undefined;
+  const algorithm = [kdf, pin?.kdf].find((known) => known !== undefined && known.algorithm !== KDF_NAME)?.algorithm;
+  return algorithm === undefined ? undefined : `the KDF “${algorithm}”`;
 }
 
 /** What a slot's wrapped key is bound to besides the vault: the slot's place and derivation (FORMAT.md §8.4). */
@@ -113,11 +179,43 @@ export function needsNoHardware({ kind }: SlotKind): boolean {
 }
 
 function kdfCostOf(slot: SlotKind): KdfCost | undefined {
-  return slot.kind === "passphrase" ? slot.kdf : undefined;
+  if (slot.kind === "passphrase") return slot.kdf;
+  return slot.kind === "tpm2-pin" ? slot.pin.kdf : undefined;
 }
 
 function kindMembers(slot: SlotKind): object {
-  return slot.kind === "passphrase" ? { kdf: kdfMembers(slot.kdf) } : {};
+  switch (slot.kind) {
+    case "passphrase":
+      return { kdf: kdfMembers(slot.kdf) };
+    case "recovery-words":
+    case "key-file":
+      return {};
+    case "tpm2":
+      return { tpm: tpmMembers(slot.tpm) };
+    case "tpm2-pin":
+      return { tpm: tpmMembers(slot.tpm), pin: pinMembers(slot.pin) };
+  }
+}
+
+function tpmMembers(tpm: TpmSealing): object {
+  const { pcrBank, pcrs } = tpm;
+  return {
+    pcrBank,
+    pcrs,
+    pcrDigests: tpm.pcrDigests.map(toHex),
+    parentName: toHex(tpm.parentName),
+    public: toHex(tpm.public),
+    private: toHex(tpm.private),
+  };
+}
+
+function pinMembers(pin: TpmPin): object {
+  return {
+    kdf: kdfMembers(pin.kdf),
+    salt: toHex(pin.salt),
+    public: toHex(pin.public),
+    private: toHex(pin.private),
+  };
 }
 
 function kdfMembers({ memoryKiB, passes, lanes }: KdfCost): object {

@@ -9,6 +9,7 @@ import { TcfsError } from "../errors.ts";
 import type { RandomSource } from "../platform/random.ts";
 import { deriveKek } from "./kdf.ts";
 import { parseKeyFile } from "./key-file.ts";
+import { normalizePassphrase } from "./normalize.ts";
 import { parseRecoveryWords } from "./recovery-words.ts";
 import { SLOT_ID_BYTES, slotBinding } from "./slot-format.ts";
 import type { KeySlot, SlotKind } from "./slot-format.ts";
@@ -19,7 +20,9 @@ export type Secret =
   /** The words as text: typed, or read from a file. */
   | { readonly kind: "recovery-words"; readonly bytes: Uint8Array }
   /** The whole file. */
-  | { readonly kind: "key-file"; readonly bytes: Uint8Array };
+  | { readonly kind: "key-file"; readonly bytes: Uint8Array }
+  /** What the TPM gave for this slot and no other: unsealFromTpm's result. */
+  | { readonly kind: "tpm2" | "tpm2-pin"; readonly slotId: Uint8Array; readonly bytes: Uint8Array };
 
 export interface SlotContext {
   readonly vaultId: Uint8Array;
@@ -34,6 +37,8 @@ const NONCE_BYTES = 24;
 const KEK_LABELS: Readonly<Record<Exclude<SlotKind["kind"], "passphrase">, string>> = {
   "recovery-words": "tcfs v1 recovery words",
   "key-file": "tcfs v1 key file",
+  tpm2: "tcfs v1 tpm2",
+  "tpm2-pin": "tcfs v1 tpm2 pin",
 };
 
 /**
@@ -101,17 +106,9 @@ export function secretMaterial(secret: Secret): Uint8Array {
       return parseRecoveryWords(new TextDecoder().decode(secret.bytes));
     case "key-file":
       return parseKeyFile(secret.bytes);
-  }
-}
-
-function normalizePassphrase(bytes: Uint8Array): Uint8Array {
-  // ASCII, the common case, never becomes a string: strings cannot be wiped.
-  if (bytes.every((byte) => byte < 0x80)) return Uint8Array.from(bytes);
-  try {
-    const text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
-    return new TextEncoder().encode(text.normalize("NFC"));
-  } catch {
-    return Uint8Array.from(bytes);
+    case "tpm2":
+    case "tpm2-pin":
+      return secret.bytes.slice();
   }
 }
 

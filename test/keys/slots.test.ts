@@ -1,4 +1,5 @@
 import { fc, test as property } from "@fast-check/vitest";
+import { createHash } from "node:crypto";
 import { beforeAll, describe, expect, test } from "vitest";
 import type { SecretKey } from "../../src/crypto/secret-key.ts";
 import { isTcfsError } from "../../src/errors.ts";
@@ -15,10 +16,13 @@ import {
   replaceSlot,
   unlockHeader,
 } from "../../src/keys/keyring.ts";
-import type { NewVault } from "../../src/keys/keyring.ts";
-import type { KeySlot } from "../../src/keys/slot-format.ts";
+import type { NewSlot, NewVault } from "../../src/keys/keyring.ts";
+import { FLOOR_KDF_COST } from "../../src/keys/kdf.ts";
+import type { KeySlot, TpmSealing } from "../../src/keys/slot-format.ts";
 import { readSlotUses, recordSlotUse } from "../../src/keys/slot-use.ts";
 import { MemoryDisk, PASSPHRASE, keyringOptions, makeVault, openedBy, utf8 } from "./fixtures.ts";
+
+type Json = Record<string, unknown>;
 
 const FILE_KEY = new Uint8Array(32).fill(0x5a);
 const KEY_FILE = { kind: { kind: "key-file" }, material: FILE_KEY } as const;
@@ -161,6 +165,54 @@ describe("a key slot from an attacker", () => {
     const { id, createdAt, salt, commitment, nonce, wrappedKey } = full.slots[2] as KeySlot;
     const renamed: KeySlot = { kind: "recovery-words", id, createdAt, salt, commitment, nonce, wrappedKey };
     expect(await codeOf(openFile(place(full, 2, renamed)))).toBe("TCFS_WRONG_KEY");
+  });
+});
+
+describe("a TPM's key slot", () => {
+  const bytes = (lengthBytes: number) => new Uint8Array(lengthBytes).fill(3);
+  const tpm: TpmSealing = {
+    pcrBank: "sha256",
+    pcrs: [0, 7],
+    pcrDigests: [bytes(32), bytes(32)],
+    parentName: bytes(34),
+    public: bytes(80),
+    private: bytes(160),
+  };
+  const pin = { kdf: FLOOR_KDF_COST, salt: bytes(16), public: bytes(50), private: bytes(160) };
+  const slot: NewSlot = { kind: { kind: "tpm2-pin", tpm, pin }, material: bytes(64) };
+
+  /** The header with a slot of a TPM in its last place, changed by somebody who made the checksum right again. */
+  async function altered(change: (slot: { tpm: Json; pin: { kdf: Json } }) => void): Promise<Uint8Array> {
+    const header = await addSlot(vault.header, vault.key, slot, keyringOptions("tpm"));
+    const { checksum: _, ...body } = JSON.parse(Buffer.from(formatHeader(header)).toString()) as Json & { slots: [] };
+    change(body.slots.at(-1) as unknown as Parameters<typeof change>[0]);
+    const checksum = createHash("sha256").update(JSON.stringify(body)).digest("hex");
+    return utf8(`${JSON.stringify({ ...body, checksum }, null, 2)}\n`);
+  }
+
+  test("keeps its bytes through the header's text, and needs a slot beside it that needs no hardware", async () => {
+    const header = await addSlot(vault.header, vault.key, slot, keyringOptions("tpm"));
+    expect(parseHeader(formatHeader(header))).toEqual(header);
+    expect(parseHeader(await altered(() => undefined))).toEqual(header);
+    const [first, second] = header.slots as [KeySlot, KeySlot];
+    const less = removeSlot(header, vault.key, first.id);
+    expect(await codeOf(() => removeSlot(less, vault.key, second.id))).toBe("TCFS_LAST_SLOT");
+  });
+
+  const refused: [string, Parameters<typeof altered>[0], string][] = [
+    ["no PCRs", ({ tpm }) => Object.assign(tpm, { pcrs: [], pcrDigests: [] }), "TCFS_BAD_HEADER"],
+    ["PCRs out of order", ({ tpm }) => (tpm["pcrs"] = [7, 0]), "TCFS_BAD_HEADER"],
+    ["a PCR that there is not", ({ tpm }) => (tpm["pcrs"] = [0, 24]), "TCFS_BAD_HEADER"],
+    ["a weak bank", ({ tpm }) => (tpm["pcrBank"] = "sha1"), "TCFS_BAD_HEADER"],
+    ["digests of another length", ({ tpm }) => (tpm["pcrBank"] = "sha512"), "TCFS_BAD_HEADER"],
+    ["a digest too few", ({ tpm }) => (tpm["pcrDigests"] = ["03".repeat(32)]), "TCFS_BAD_HEADER"],
+    ["a huge blob", ({ tpm }) => (tpm["public"] = "03".repeat(1025)), "TCFS_BAD_HEADER"],
+    ["another KDF for the PIN", ({ pin }) => (pin.kdf["algorithm"] = "md5"), "TCFS_UNKNOWN_FORMAT"],
+    ["a weak KDF for the PIN", ({ pin }) => (pin.kdf["memoryKiB"] = 8), "TCFS_KDF_BOUNDS"],
+  ];
+  test.each(refused)("with %s is refused", async (_name, change, code) => {
+    const content = await altered(change);
+    expect(await codeOf(() => parseHeader(content))).toBe(code);
   });
 });
 

@@ -7,8 +7,8 @@ import { RELATIVE_ACCESS_TIMES } from "../../fs/access-times.ts";
 import { hasHeader, writeNewHeader } from "../../keys/header-file.ts";
 import { toHex } from "../../keys/fields.ts";
 import { calibrateKdfCost } from "../../keys/kdf.ts";
-import { createHeader } from "../../keys/keyring.ts";
-import type { NewVault } from "../../keys/keyring.ts";
+import { addSlot, createHeader } from "../../keys/keyring.ts";
+import type { NewSlot, NewVault } from "../../keys/keyring.ts";
 import { writeSecretFile } from "../../keys/secret-file.ts";
 import { systemClock } from "../../platform/clock.ts";
 import type { Disk } from "../../platform/disk.ts";
@@ -18,12 +18,16 @@ import { OpenVault } from "../open-vault.ts";
 import { newPassphrase } from "../secrets.ts";
 import type { Settings } from "../settings.ts";
 import { SILENT_LOGGER } from "../silent-logger.ts";
-import { vaultDirectory } from "../vault-access.ts";
+import { newTpmSlot } from "../tpm-slots.ts";
+import { secretSource, vaultDirectory } from "../vault-access.ts";
 import type { VaultArguments } from "../vault-access.ts";
 import { formatWordTable } from "../word-table.ts";
 
 export interface InitArguments extends VaultArguments {
   readonly json?: boolean | undefined;
+  readonly tpm?: boolean | undefined;
+  readonly pin?: boolean | undefined;
+  readonly pcrs?: string | undefined;
 }
 
 export async function runInit(parameters: InitArguments, settings: Settings): Promise<void> {
@@ -40,6 +44,7 @@ export async function createVault(parameters: InitArguments, settings: Settings)
   const directory = await vaultDirectory(parameters, settings);
   const disk = new NodeDisk();
   await refuseOccupied(disk, directory);
+  const tpm = await tpmSlot(parameters, settings);
   const passphrase = await newPassphrase(parameters.passphraseFile, settings, "--passphrase-file FILE");
   let made: NewVault;
   try {
@@ -48,9 +53,26 @@ export async function createVault(parameters: InitArguments, settings: Settings)
   } finally {
     passphrase.fill(0);
   }
+  if (tpm !== undefined) {
+    const machine = { random: systemRandom, clock: systemClock };
+    const header = await addSlot(made.header, made.key, tpm, machine).finally(() => {
+      tpm.material.fill(0);
+    });
+    made = { ...made, header };
+  }
   await makeDurable(disk, directory, made, parameters.recoveryFile);
   report(directory, made, parameters);
   return made;
+}
+
+/** First of all: a machine without a TPM is found out before there is a vault. */
+async function tpmSlot(parameters: InitArguments, settings: Settings): Promise<NewSlot | undefined> {
+  const { pin, pinFile, pcrs } = parameters;
+  if (parameters.tpm === true)
+    return newTpmSlot({ pcrs, hasPin: pin === true, pinFile }, secretSource(parameters), settings);
+  if (pin === true || (pinFile ?? pcrs) !== undefined)
+    throw new TcfsError("TCFS_USAGE", "--pin, --pin-file and --pcrs go with --tpm");
+  return undefined;
 }
 
 async function refuseOccupied(disk: Disk, directory: string): Promise<void> {

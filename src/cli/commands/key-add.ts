@@ -11,13 +11,14 @@ import { formatRecoveryWords } from "../../keys/recovery-words.ts";
 import { writeSecretFile } from "../../keys/secret-file.ts";
 import { systemClock } from "../../platform/clock.ts";
 import { systemRandom } from "../../platform/random.ts";
+import { describeSlot } from "../describe-slot.ts";
 import { rewriteHeader } from "../rewrite-header.ts";
 import { newPassphrase } from "../secrets.ts";
 import type { Settings } from "../settings.ts";
 import { secretSource, unlockVault, vaultDirectory } from "../vault-access.ts";
 import type { VaultArguments } from "../vault-access.ts";
+import { newTpmSlot } from "../tpm-slots.ts";
 import { formatWordTable } from "../word-table.ts";
-import { describeSlot } from "./key.ts";
 
 export interface KeyAddArguments extends VaultArguments {
   readonly passphrase?: boolean | undefined;
@@ -25,6 +26,10 @@ export interface KeyAddArguments extends VaultArguments {
   readonly newKeyFile?: string | undefined;
   readonly words?: boolean | undefined;
   readonly newRecoveryFile?: string | undefined;
+  readonly tpm?: boolean | undefined;
+  readonly pin?: boolean | undefined;
+  readonly newPinFile?: string | undefined;
+  readonly pcrs?: string | undefined;
 }
 
 const SECRET_BYTES = 32;
@@ -68,9 +73,13 @@ function chooseKind(parameters: KeyAddArguments, settings: Settings): Add {
   if (newKeyFile !== undefined) chosen.push((header, key) => keyFileAddition(header, key, resolve(newKeyFile)));
   if (parameters.words === true || newRecoveryFile !== undefined)
     chosen.push((header, key) => wordsAddition(header, key, newRecoveryFile));
+  if (parameters.tpm === true) chosen.push((header, key) => tpmAddition(header, key, parameters, settings));
+  else if (parameters.pin === true || (parameters.newPinFile ?? parameters.pcrs) !== undefined)
+    throw new TcfsError("TCFS_USAGE", "--pin, --new-pin-file and --pcrs go with --tpm");
   const [add] = chosen;
   if (add !== undefined && chosen.length === 1) return add;
-  const kinds = "--passphrase, --new-passphrase-file FILE, --new-key-file FILE, --words, --new-recovery-file FILE";
+  const kinds =
+    "--passphrase, --new-passphrase-file FILE, --new-key-file FILE, --words, --new-recovery-file FILE, --tpm";
   throw new TcfsError("TCFS_USAGE", `say what to add, one thing at a time: ${kinds}`);
 }
 
@@ -99,6 +108,22 @@ async function keyFileAddition(header: VaultHeader, key: SecretKey, path: string
   } finally {
     material.fill(0);
     content.fill(0);
+  }
+}
+
+async function tpmAddition(
+  header: VaultHeader,
+  key: SecretKey,
+  parameters: KeyAddArguments,
+  settings: Settings,
+): Promise<Addition> {
+  const { newPinFile: pinFile, pcrs } = parameters;
+  const request = { pcrs, hasPin: parameters.pin === true, pinFile };
+  const slot = await newTpmSlot(request, secretSource(parameters), settings);
+  try {
+    return { header: await addSlot(header, key, slot, MACHINE), note: "", file: undefined };
+  } finally {
+    slot.material.fill(0);
   }
 }
 

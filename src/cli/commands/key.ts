@@ -4,12 +4,12 @@ import { readHeader } from "../../keys/header-file.ts";
 import { calibrateKdfCost } from "../../keys/kdf.ts";
 import { changePassphrase, findSlot, removeSlot } from "../../keys/keyring.ts";
 import { SLOT_KIND_NAMES } from "../../keys/slot-format.ts";
-import type { KeySlot } from "../../keys/slot-format.ts";
 import { readSlotUses } from "../../keys/slot-use.ts";
 import { TcfsError } from "../../errors.ts";
 import { systemClock } from "../../platform/clock.ts";
 import { NodeDisk } from "../../platform/node-disk.ts";
 import { systemRandom } from "../../platform/random.ts";
+import { describeSlot } from "../describe-slot.ts";
 import { rewriteHeader } from "../rewrite-header.ts";
 import { newPassphrase } from "../secrets.ts";
 import type { Settings } from "../settings.ts";
@@ -27,11 +27,6 @@ export interface ListArguments extends VaultArguments {
 export interface SlotArguments extends VaultArguments {
   /** The beginning of a slot's id. */
   readonly slot: string;
-}
-
-/** A slot in words: its id and its kind. */
-export function describeSlot({ id, kind }: Pick<KeySlot, "id" | "kind">): string {
-  return `key slot ${toHex(id)} (${SLOT_KIND_NAMES[kind]})`;
 }
 
 /** Needs no secret, and so tells what the header claims. */

@@ -1,6 +1,7 @@
 /** `tcfs mount`: unlock the vault, start its daemon, return when the mount answers (or stay, in the foreground). */
 import type { ChildProcess } from "node:child_process";
 import { resolve } from "node:path";
+import type { SecretKey } from "../../crypto/secret-key.ts";
 import { TcfsError } from "../../errors.ts";
 import { hasHeader } from "../../keys/header-file.ts";
 import { NodeDisk } from "../../platform/node-disk.ts";
@@ -12,8 +13,9 @@ import { canonicalMountPoint, prepareMountPoint } from "../mount-point.ts";
 import { findMount, listDaemons } from "../mount-table.ts";
 import type { Settings } from "../settings.ts";
 import { askYes, hasTerminal } from "../terminal.ts";
+import { resealAfterUnlock } from "../tpm-slots.ts";
 import { unlockVault, vaultDirectory } from "../vault-access.ts";
-import type { UnlockedVault, VaultArguments } from "../vault-access.ts";
+import type { VaultArguments } from "../vault-access.ts";
 import { waitFor } from "../wait.ts";
 import { createVault } from "./init.ts";
 
@@ -25,6 +27,7 @@ export interface MountArguments extends VaultArguments {
   readonly allowOther?: boolean | undefined;
   /** Name of the snapshot to mount alone. */
   readonly snapshot?: string | undefined;
+  readonly autoReseal?: boolean | undefined;
   readonly options?: readonly string[] | undefined;
   /** Whether to say so when it is done. */
   readonly isQuiet?: boolean | undefined;
@@ -42,7 +45,7 @@ export async function runMount(parameters: MountArguments, settings: Settings): 
   const healed = await prepareMountPoint(mountPoint, vault, options.nonEmpty);
   if (healed) process.stderr.write(`tcfs: took away the stale mount of a daemon that is gone\n`);
   await refuseVaultInUse(vault);
-  const { key } = await unlockOrCreate(vault, options, settings);
+  const key = await unlockOrCreate(vault, options, settings);
   let daemon: ChildProcess;
   try {
     const request = { vault, mountPoint, options, isForeground: parameters.foreground === true };
@@ -63,6 +66,9 @@ function mountOptions(parameters: MountArguments): MountOptions {
     passphraseFile: parameters.passphraseFile,
     recoveryFile: parameters.recoveryFile,
     keyFile: parameters.keyFile,
+    pinFile: parameters.pinFile,
+    tcti: parameters.tcti,
+    autoReseal: parameters.autoReseal === true,
     snapshot: parameters.snapshot,
   };
   const options = parseMountOptions(parameters.options ?? [], fromFlags);
@@ -82,18 +88,20 @@ async function refuseVaultInUse(vault: string): Promise<void> {
   if (!isFree) throw new TcfsError("TCFS_VAULT_IN_USE", `the vault ${vault} is in use: its daemon is still flushing`);
 }
 
-async function unlockOrCreate(
-  vault: string,
-  { passphraseFile, recoveryFile, keyFile }: MountOptions,
-  settings: Settings,
-): Promise<Pick<UnlockedVault, "key">> {
+async function unlockOrCreate(vault: string, options: MountOptions, settings: Settings): Promise<SecretKey> {
+  const { passphraseFile, recoveryFile, keyFile, pinFile, tcti } = options;
   if (!(await hasHeader(new NodeDisk(), vault))) {
     if (!hasTerminal()) throw new TcfsError("TCFS_NO_VAULT", `there is no vault in ${vault}: make one with tcfs init`);
     if (!(await askYes(`There is no vault in ${vault}. Make one?`)))
       throw new TcfsError("TCFS_NO_VAULT", `there is no vault in ${vault}`);
-    return createVault({ vault, passphraseFile }, settings);
+    return (await createVault({ vault, passphraseFile }, settings)).key;
   }
-  return unlockVault(vault, { passphraseFile, recoveryFile, keyFile }, settings);
+  const mayAsk = options.onlyTpm ? false : undefined;
+  const source = { passphraseFile, recoveryFile, keyFile, pinFile, tcti, mayAsk };
+  const unlocked = await unlockVault(vault, source, settings);
+  if (!options.readOnly)
+    await resealAfterUnlock(vault, unlocked, { ...source, autoReseal: options.autoReseal }, settings);
+  return unlocked.key;
 }
 
 /** Pass signals on to the daemon and end as it does. */
