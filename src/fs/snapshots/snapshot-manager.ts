@@ -369,7 +369,10 @@ export class SnapshotManager {
 
   #requireWritable(): void {
     if (!this.#options.parts.isReadOnly) return;
-    const advice = this.#store.interruptedRollback === undefined ? "" : ", and a restore waits to be finished: mount it once for writing";
+    const advice =
+      this.#store.interruptedRollback === undefined
+        ? ""
+        : ", and a restore waits to be finished: mount it once for writing";
     throw new TcfsError("TCFS_READ_ONLY", `the volume is open read-only${advice}`);
   }
 
