@@ -6,6 +6,7 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Failure, ROOT, runMain, runShown } from "./lib/run.mjs";
+import { ensureSeaweed } from "./lib/seaweed.mjs";
 import { TEST_NEEDS } from "./lib/system-packages.mjs";
 import { setup } from "./setup.mjs";
 
@@ -43,11 +44,22 @@ await runMain(async () => {
 function isSetUp(isQuick) {
   try {
     setup(isQuick ? { isBuilt: false } : { alsoNeeded: TEST_NEEDS });
+    if (!isQuick) installSeaweed();
     return true;
   } catch (error) {
     if (!(error instanceof Failure)) throw error;
     console.error(`tcfs: ${error.message}`);
     return false;
+  }
+}
+
+/** Without it the tests of S3 are skipped, and say so. */
+function installSeaweed() {
+  try {
+    ensureSeaweed();
+  } catch (error) {
+    if (!(error instanceof Failure)) throw error;
+    console.log(`· no SeaweedFS: ${error.message}`);
   }
 }
 

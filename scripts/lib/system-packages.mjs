@@ -29,6 +29,7 @@ export const TEST_NEEDS = [
   { name: "git", commands: ["git"] },
   { name: "mount", commands: ["mount", "losetup"] },
   { name: "procps", commands: ["ps"] },
+  { name: "python3-pip", commands: ["pip3"] },
   { name: "rsync", commands: ["rsync"] },
   { name: "sqlite3", commands: ["sqlite3"] },
   { name: "swtpm", commands: ["swtpm"] },

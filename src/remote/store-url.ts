@@ -1,0 +1,92 @@
+/** A store's URL: `file:///directory`, or `s3://bucket/prefix?endpoint=URL&region=NAME`. It holds no secret. */
+import { isAbsolute, normalize } from "node:path";
+import { fileURLToPath, pathToFileURL } from "node:url";
+import { TcfsError } from "../errors.ts";
+
+export interface DirectoryPlace {
+  readonly kind: "directory";
+  /** Absolute. */
+  readonly path: string;
+}
+
+export interface S3Place {
+  readonly kind: "s3";
+  readonly bucket: string;
+  /** Without slashes at its ends; may be empty. */
+  readonly prefix: string;
+  /** Undefined: Amazon's own. */
+  readonly endpoint: string | undefined;
+  readonly region: string;
+}
+
+export type StorePlace = DirectoryPlace | S3Place;
+
+const DEFAULT_REGION = "us-east-1";
+const BUCKET = /^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/u;
+const PREFIX = /^(?:[A-Za-z0-9][A-Za-z0-9._-]*(?:\/[A-Za-z0-9][A-Za-z0-9._-]*)*)?$/u;
+const MAX_URL_CHARACTERS = 1024;
+
+/** @throws TcfsError `TCFS_USAGE` saying what is wrong with it. */
+export function parseStoreUrl(text: string): StorePlace {
+  let url: URL;
+  try {
+    url = new URL(text);
+  } catch {
+    throw refused(text, "it is no URL");
+  }
+  if (text.length > MAX_URL_CHARACTERS) throw refused("", "it is too long");
+  if (url.username !== "" || url.password !== "") throw refused("", "it must hold no credentials");
+  if (url.hash !== "") throw refused(text, "it has a fragment");
+  if (url.protocol === "file:") return parseDirectory(text, url);
+  if (url.protocol === "s3:") return parseS3(text, url);
+  throw refused(text, "it begins neither with file:/// nor with s3://");
+}
+
+/** @returns The one text of a place: parsing it gives the place again. */
+export function formatStoreUrl(place: StorePlace): string {
+  if (place.kind === "directory") return pathToFileURL(place.path).href;
+  const query = new URLSearchParams();
+  if (place.endpoint !== undefined) query.set("endpoint", place.endpoint);
+  if (place.region !== DEFAULT_REGION) query.set("region", place.region);
+  const path = place.prefix === "" ? "" : `/${place.prefix}`;
+  return `s3://${place.bucket}${path}${query.size === 0 ? "" : `?${query.toString()}`}`;
+}
+
+function parseDirectory(text: string, url: URL): DirectoryPlace {
+  if (url.host !== "" || url.search !== "") throw refused(text, "a directory is written file:///path");
+  let path: string;
+  try {
+    path = normalize(fileURLToPath(url));
+  } catch {
+    throw refused(text, "a directory is written file:///path");
+  }
+  if (!isAbsolute(path) || path === "/") throw refused(text, "it names no directory of its own");
+  return { kind: "directory", path: path.replace(/\/$/u, "") };
+}
+
+function parseS3(text: string, url: URL): S3Place {
+  const prefix = url.pathname.replace(/^\/+|\/+$/gu, "");
+  if (!BUCKET.test(url.hostname) || url.port !== "") throw refused(text, "the bucket's name is not one of S3");
+  if (!PREFIX.test(prefix)) throw refused(text, "its prefix may have letters, digits, dots, hyphens and underscores");
+  for (const name of url.searchParams.keys()) {
+    if (name !== "endpoint" && name !== "region") throw refused("", `it has the parameter “${name}”`);
+  }
+  const endpoint = url.searchParams.get("endpoint") ?? undefined;
+  const region = url.searchParams.get("region") ?? DEFAULT_REGION;
+  if (!/^[a-z0-9-]{1,64}$/u.test(region)) throw refused(text, "its region is not one");
+  return { kind: "s3", bucket: url.hostname, prefix, endpoint: endpoint && parseEndpoint(endpoint), region };
+}
+
+function parseEndpoint(text: string): string {
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  const isPlain = url?.username === "" && url.password === "" && url.search === "" && url.hash === "";
+  if (url === undefined || !isPlain || !["http:", "https:"].includes(url.protocol)) {
+    throw refused("", "its endpoint must be http://host:port or https://host:port");
+  }
+  return url.href.replace(/\/$/u, "");
+}
+
+/** @param text - Empty where it may hold something that is not to be shown. */
+function refused(text: string, why: string): TcfsError {
+  return new TcfsError("TCFS_USAGE", `${text === "" ? "the store's URL" : text} cannot be used: ${why}`);
+}

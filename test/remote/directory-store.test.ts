@@ -1,0 +1,70 @@
+import { randomBytes } from "node:crypto";
+import { mkdtemp, mkdir, readdir, rm, symlink, utimes, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { DirectoryStore } from "../../src/remote/directory-store.ts";
+import type { ObjectStore } from "../../src/remote/object-store.ts";
+import { FaultyStore, insisting } from "./faulty-store.ts";
+import { testObjectStore } from "./store-contract.ts";
+
+let root = "";
+beforeAll(async () => {
+  root = await mkdtemp(join(tmpdir(), "tcfs-store-"));
+});
+afterAll(() => rm(root, { recursive: true, force: true }));
+
+const openDirectory = (): Promise<DirectoryStore> => DirectoryStore.open(join(root, "objects"), { create: true });
+
+testObjectStore("directory", openDirectory);
+
+const seed = randomBytes(4).readUInt32LE();
+let faulty: ObjectStore | undefined;
+testObjectStore(`faulty(directory), seed ${String(seed)}`, async () => {
+  const chances = { slow: 0.2, failing: 0.1, throttled: 0.1, lost: 0.15, full: 0.05 };
+  faulty ??= insisting(new FaultyStore(await openDirectory(), { seed, chances, liesInListings: true }));
+  return faulty;
+});
+
+describe("directory", () => {
+  test("is missing where it is not made, and is not made unasked", async () => {
+    const path = join(root, "absent");
+    await expect(DirectoryStore.open(path, { create: false })).rejects.toMatchObject({ code: "TCFS_REMOTE_MISSING" });
+    const store = await DirectoryStore.open(path, { create: true });
+    await rm(path, { recursive: true });
+    await expect(store.head("a")).rejects.toMatchObject({ code: "TCFS_REMOTE_MISSING" });
+    await expect(store.put("a/b", Buffer.from("x"))).rejects.toMatchObject({ code: "TCFS_REMOTE_MISSING" });
+    expect(await readdir(root)).not.toContain("absent");
+  });
+
+  test("does not follow a symbolic link in an object's place", async () => {
+    const store = await openDirectory();
+    await store.put("links/there", Buffer.from("x"));
+    await writeFile(join(root, "outside"), "secret");
+    await symlink(join(root, "outside"), join(root, "objects/links/link"));
+    await expect(store.get("links/link", { maxBytes: 100 })).rejects.toMatchObject({ code: "TCFS_CORRUPT" });
+  });
+
+  test("takes away a lock that a crash left, not one that is held", async () => {
+    const store = await openDirectory();
+    const version = await store.put("locked", Buffer.from("1"));
+    const lock = join(root, "objects/.tcfs-work/lock");
+    await mkdir(join(root, "objects/.tcfs-work"), { recursive: true });
+    await writeFile(lock, "left by a crash");
+    const anHourAgo = new Date(Date.now() - 3_600_000);
+    await utimes(lock, anHourAgo, anHourAgo);
+    const second = await store.putIfMatch("locked", Buffer.from("2"), version);
+    await writeFile(lock, "held");
+    setTimeout(() => void rm(lock), 300);
+    const startedAt = performance.now();
+    await store.putIfMatch("locked", Buffer.from("3"), second);
+    expect(performance.now() - startedAt).toBeGreaterThan(200);
+  });
+
+  test("leaves no unfinished files", async () => {
+    const store = await openDirectory();
+    await store.put("done", Buffer.from("1"));
+    await store.putIfAbsent("done", Buffer.from("2")).catch(() => undefined);
+    expect(await readdir(join(root, "objects/.tcfs-work"))).toEqual([]);
+  });
+});

@@ -1,0 +1,31 @@
+/** A real SeaweedFS for tests, where its binary is installed; and its bucket. */
+import { CreateBucketCommand, S3Client } from "@aws-sdk/client-s3";
+import { hasSeaweed, startSeaweed } from "../../scripts/lib/seaweed.mjs";
+import { S3Store } from "../../src/remote/s3-store.ts";
+
+export type Seaweed = Awaited<ReturnType<typeof startSeaweed>>;
+
+/** Why tests with it are left out, if they are. */
+export const NO_SEAWEED = hasSeaweed() ? undefined : "SeaweedFS is not installed (npm test installs it where pip can)";
+if (NO_SEAWEED !== undefined) console.log(`skipped: ${NO_SEAWEED}`);
+
+const BUCKET = "vault";
+
+/** @param volumes - Room, in volumes of 64 MiB. */
+export async function startWithBucket(volumes?: number): Promise<Seaweed> {
+  const server = await startSeaweed(volumes === undefined ? {} : { volumes });
+  const client = new S3Client({
+    region: "us-east-1",
+    endpoint: server.endpoint,
+    forcePathStyle: true,
+    credentials: server.credentials,
+  });
+  await client.send(new CreateBucketCommand({ Bucket: BUCKET }));
+  client.destroy();
+  return server;
+}
+
+export function storeOf(server: Seaweed, prefix = "a"): S3Store {
+  const place = { kind: "s3", bucket: BUCKET, prefix, endpoint: server.endpoint, region: "us-east-1" } as const;
+  return new S3Store(place, server.credentials);
+}
