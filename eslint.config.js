@@ -17,9 +17,10 @@ const ROOMS = {
   chunkstore: ["crypto", "format", "remote", "metadata/metadata-store.ts"],
   metadata: ["crypto", "format"],
   cache: ["chunkstore", "metadata", "remote"],
+  replica: ["format", "crypto", "keys", "remote", "chunkstore", "metadata"],
   fs: ["format", "crypto", "keys", "remote", "chunkstore", "metadata", "cache"],
   fuse: ["fs"],
-  cli: ["format", "crypto", "keys", "remote", "chunkstore", "metadata", "cache", "fs", "fuse"],
+  cli: ["format", "crypto", "keys", "remote", "chunkstore", "metadata", "cache", "replica", "fs", "fuse"],
 };
 
 const zones = [

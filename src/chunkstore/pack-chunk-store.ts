@@ -23,6 +23,7 @@ import type { FrameCache } from "./frame-cache.ts";
 import { FrameReader } from "./frame-reader.ts";
 import { OpenPacks } from "./open-packs.ts";
 import { chunkIdKey } from "../format/record-keys.ts";
+import type { OwnPacks, RemotePacks } from "./pack-directory.ts";
 import { PackProofs } from "./pack-proofs.ts";
 import { PackReaders } from "./pack-readers.ts";
 import { TouchedChunks } from "./touched-chunks.ts";
@@ -61,6 +62,8 @@ export interface PackChunkStoreOptions {
   readonly packBytes: number;
   /** Packs that are written at the same time. */
   readonly openPacks: number;
+  /** Where packs are that are not here. */
+  readonly remote?: RemotePacks | undefined;
 }
 
 export class PackChunkStore implements ChunkStore, AsyncDisposable {
@@ -98,7 +101,12 @@ export class PackChunkStore implements ChunkStore, AsyncDisposable {
     this.#limits = { jobBytes, chunkCount: MAX_JOB_CHUNKS };
     const shared = { disk, directory, engine, vaultId, packKeys };
     this.#packs = new OpenPacks({ ...shared, random, packBytes, openPacks, maxJobs: MAX_SEAL_JOBS, jobBytes });
-    this.#readers = new PackReaders({ ...shared, clock: options.clock, maxOpen: MAX_OPEN_PACKS });
+    this.#readers = new PackReaders({
+      ...shared,
+      clock: options.clock,
+      maxOpen: MAX_OPEN_PACKS,
+      remote: options.remote,
+    });
     this.#cache = options.frameCache;
     this.#frames = new FrameReader(this.#readers, this.#cache);
     this.#proofs = new PackProofs(this.#readers);
@@ -120,6 +128,11 @@ export class PackChunkStore implements ChunkStore, AsyncDisposable {
   /** Writes nothing: a vault can be opened to be read. */
   static async open(options: PackChunkStoreOptions): Promise<PackChunkStore> {
     return new PackChunkStore(options, await ChunkLedger.open(options.metadata));
+  }
+
+  /** The packs of this session, for whoever takes them elsewhere. */
+  get ownPacks(): OwnPacks {
+    return this.#packs;
   }
 
   name(inputs: readonly ChunkInput[]): MaybePromise<NamedChunk[][]> {

@@ -1,6 +1,6 @@
 /**
  * Whether a pack is really there, before deduplication relies on it (DESIGN §9.7): its file opens, its key unwraps,
- * and it is long enough. Looked at once per pack and session; else one lost pack would make every later copy lost too.
+ * and it is long enough; or the store has it, and it is long enough there. Looked at once per pack and session; else one lost pack would make every later copy lost too.
  */
 import type { ChunkRecord } from "../format/records.ts";
 import type { PackId } from "../ids.ts";
@@ -34,6 +34,8 @@ export class PackProofs {
 
   async #lengthOf(pack: PackId): Promise<number> {
     try {
+      const remote = await this.#readers.remoteLength(pack);
+      if (remote !== undefined) return remote;
       const reader = await this.#readers.acquire(pack);
       try {
         return await reader.length();

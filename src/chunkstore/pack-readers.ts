@@ -4,13 +4,14 @@
  */
 import { FRAME_BYTES, type FrameRun, type PackCipher, type SealingEngine } from "../crypto/engine.ts";
 import type { PackKeyWrapper } from "../crypto/pack-key.ts";
-import { TcfsError, type TcfsErrorCode } from "../errors.ts";
+import { TcfsError, type TcfsErrorCode, isTcfsError } from "../errors.ts";
 import type { PackId } from "../ids.ts";
 import type { Clock } from "../platform/clock.ts";
 import { DevicePace } from "../platform/device-pace.ts";
 import type { Disk, DiskFile } from "../platform/disk.ts";
 import { FRAMES_PER_PACK } from "./frame-cache.ts";
 import { packPath } from "./open-packs.ts";
+import type { RemotePacks } from "./pack-directory.ts";
 import {
   MAX_FOOTER_BYTES,
   INDEX_FIRST_FRAME,
@@ -34,6 +35,7 @@ export interface PackReadersOptions {
   readonly vaultId: Uint8Array;
   readonly packKeys: PackKeyWrapper;
   readonly clock: Clock;
+  readonly remote?: RemotePacks | undefined;
   /** Descriptors kept open; more only while all of them are in use. */
   readonly maxOpen: number;
 }
@@ -185,10 +187,10 @@ export class PackReaders {
   }
 
   async #openPack(name: string, pack: PackId): Promise<void> {
-    const { disk, directory, engine, vaultId, packKeys } = this.#options;
+    const { engine, vaultId, packKeys } = this.#options;
     let file: DiskFile | undefined;
     try {
-      file = await disk.open(packPath(directory, pack));
+      file = await this.#openFile(pack);
       const header = new Uint8Array(PACK_HEADER_BYTES);
       const filled = await file.readInto(header, 0);
       const decoded = decodePackHeader(header.subarray(0, filled));
@@ -206,6 +208,30 @@ export class PackReaders {
       if (!(error instanceof TcfsError)) throw error;
       const why = error.code === "TCFS_NO_ENTRY" ? "it is missing" : error.message;
       throw new TcfsError(codeOfReader(error.code), `pack ${name}: ${why}`, { cause: error });
+    }
+  }
+
+  /** @returns How long a pack is that only the store has; undefined where it is here, or there is no store. @throws TcfsError */
+  async remoteLength(pack: PackId): Promise<number | undefined> {
+    const { disk, directory, remote } = this.#options;
+    if (remote === undefined) return undefined;
+    try {
+      await (await disk.open(packPath(directory, pack))).close();
+      return undefined;
+    } catch (error) {
+      if (!isTcfsError(error, "TCFS_NO_ENTRY")) throw error;
+      return (await remote.lengthOf(pack)) ?? 0;
+    }
+  }
+
+  async #openFile(pack: PackId): Promise<DiskFile> {
+    const { disk, directory, remote } = this.#options;
+    const path = packPath(directory, pack);
+    try {
+      return await disk.open(path);
+    } catch (error) {
+      if (!isTcfsError(error, "TCFS_NO_ENTRY") || remote === undefined || !(await remote.fetch(pack))) throw error;
+      return disk.open(path);
     }
   }
 

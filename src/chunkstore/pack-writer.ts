@@ -31,7 +31,7 @@ export interface ChunkToPack extends SealInput {
 }
 
 export interface PackWriterOptions {
-  readonly disk: Disk;
+  readonly disk: Pick<Disk, "syncDirectory">;
   readonly path: string;
   readonly file: DiskFile;
   readonly pack: PackId;
@@ -51,7 +51,7 @@ export interface PackReservation {
 export class PackWriter {
   readonly pack: PackId;
   readonly path: string;
-  readonly #disk: Disk;
+  readonly #disk: Pick<Disk, "syncDirectory">;
   readonly #file: DiskFile;
   readonly #cipher: PackCipher;
   readonly #packBytes: number;

@@ -22,6 +22,7 @@ const requestSchema = z.discriminatedUnion("operation", [
   remountSchema,
   z.strictObject({ operation: z.literal("status") }),
   z.strictObject({ operation: z.literal("sync") }),
+  z.strictObject({ operation: z.literal("wait"), timeoutMs: z.int().min(0).nullable() }),
   z.strictObject({ operation: z.literal("collect") }),
   z.strictObject({ operation: z.literal("unmount"), lazy: z.boolean() }),
   ...SNAPSHOT_REQUESTS,

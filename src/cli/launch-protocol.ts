@@ -2,6 +2,7 @@
  * What the command tells a daemon that it starts, over a socket pair that nobody else has: one JSON line, then the
  * vault key. The daemon answers with one JSON line. No secret is on argv, in the environment, or in a file.
  */
+import type { S3Credentials } from "../remote/s3-store.ts";
 import type { MountOptions } from "./mount-options.ts";
 
 /** The descriptor of the socket pair in the daemon. */
@@ -16,4 +17,6 @@ export interface LaunchRequest {
   readonly options: MountOptions;
   /** Log to standard error as well, and unmount when the command that started us ends. */
   readonly isForeground: boolean;
+  /** For the vault's store. */
+  readonly credentials?: S3Credentials | undefined;
 }

@@ -9,6 +9,7 @@ import { PCRS, keyCommands } from "./key-commands.ts";
 import { readSettings } from "./settings.ts";
 import { addSnapshotCommands } from "./snapshot-commands.ts";
 import { addVersionCommands } from "./version-commands.ts";
+import { addStoreCommands } from "./store-commands.ts";
 
 const EPILOGUE =
   "The vault is --vault DIR, or $TCFS_VAULT, or $XDG_DATA_HOME/tcfs/default.\nExit codes and their meaning: docs/ERRORS.md.";
@@ -66,7 +67,8 @@ function commandLine(words: readonly string[], setExitCode: (code: number) => vo
     .command("gc", "give back the room of what nothing refers to any more", gcBuilder, async (parameters) =>
       (await import("./commands/gc.ts")).runGc(parameters, settings),
     );
-  return addVersionCommands(addSnapshotCommands(commands, settings, secrets), settings, secrets)
+  const withSnapshots = addVersionCommands(addSnapshotCommands(commands, settings, secrets), settings, secrets);
+  return addStoreCommands(withSnapshots, settings, secrets)
     .completion("completion", "print a script for shell completion: tcfs completion >> ~/.bashrc")
     .demandCommand(1, "say what to do: tcfs --help lists the commands")
     .recommendCommands()
@@ -90,6 +92,11 @@ function initBuilder(command: Argv) {
     .option("pin", { type: "boolean", describe: "with --tpm: and only with a PIN, which is asked for twice" })
     .option("pcrs", PCRS)
     .describe("pin-file", "with --tpm: take the new PIN from the first line of FILE")
+    .option("store", {
+      type: "string",
+      requiresArg: true,
+      describe: "upload it to this empty store: file:///…, s3://…",
+    })
     .describe("passphrase-file", "take the new passphrase from the first line of FILE")
     .describe("recovery-file", "write the 24 recovery words to the new FILE (0600) instead of printing them")
     .example("$0 init", "asks for a passphrase, makes the default vault, prints 24 recovery words")
@@ -100,6 +107,7 @@ function umountBuilder(command: Argv) {
   return command
     .positional("mountpoint", { type: "string", demandOption: true, describe: "where the vault is mounted" })
     .option("lazy", { type: "boolean", alias: "l", describe: "detach now, end when nobody uses it any more" })
+    .option("wait", { type: "boolean", describe: "first wait until everything is in the store" })
     .example("$0 umount ~/vault", "if programs still use it, says which");
 }
 

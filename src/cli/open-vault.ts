@@ -19,6 +19,8 @@ import { systemClock } from "../platform/clock.ts";
 import { NodeDisk } from "../platform/node-disk.ts";
 import { systemRandom } from "../platform/random.ts";
 import { renewHeaderCopy, rewriteHeader } from "./rewrite-header.ts";
+import type { S3Credentials } from "../remote/s3-store.ts";
+import type { OpenReplicaOptions, Replica } from "./open-replica.ts";
 import { ratio } from "./status.ts";
 import type { VaultFigures } from "./status.ts";
 
@@ -45,6 +47,10 @@ export interface OpenVaultOptions {
   readonly accessTimes: AccessTimes;
   readonly snapshotsShown: SnapshotsShown;
   readonly logger: Logger;
+  /** Of its store, where it has one. */
+  readonly credentials?: S3Credentials | undefined;
+  /** Whether its store is to follow it while it is open. Packs come from the store either way. */
+  readonly isReplicated?: boolean;
 }
 
 export class OpenVault implements AsyncDisposable {
@@ -70,6 +76,11 @@ export class OpenVault implements AsyncDisposable {
     const closers: Closer[] = [];
     try {
       const rooms = await openRooms(options, closers);
+      const { replica, engine, metadata, chunks } = rooms;
+      if (options.isReplicated === true && !isReadOnly) {
+        const onOutcome = outcomeReporter(logger, { failed: "an upload failed", healed: "uploads succeed again" });
+        await replica?.follow({ engine, metadata, ownPacks: chunks.ownPacks, onOutcome });
+      }
       // The database is locked: nobody else writes the vault between this and what it announces.
       const named = isReadOnly ? header : nameFeatures(header, options.key);
       if (named !== header) await rewriteHeader(directory, header, named);
@@ -93,6 +104,7 @@ export class OpenVault implements AsyncDisposable {
         }),
       });
       closers.push(() => volume.close());
+      if (replica !== undefined) closers.push(() => replica.giveUpReads());
       if (!isReadOnly && !options.isNew) await renewHeaderCopy(directory);
       return new OpenVault(volume, rooms, closers);
     } catch (error) {
@@ -121,7 +133,20 @@ export class OpenVault implements AsyncDisposable {
       lastCommit: { number: commit, time: new Date(committedAt.seconds * 1000).toISOString() },
       engine: engine.kind,
       snapshotPolicy: this.volume.snapshots.automatic.figures(),
+      store: this.#rooms.replica?.status() ?? null,
     };
+  }
+
+  /**
+   * Everything acknowledged so far is on the disk and in the store when this resolves.
+   * @throws TcfsError `TCFS_USAGE` if the vault has no store; what {@link Replicator.wait} throws.
+   */
+  async waitForStore(signal: AbortSignal): Promise<void> {
+    const { replica, metadata } = this.#rooms;
+    if (replica === undefined)
+      throw new TcfsError("TCFS_USAGE", "this vault has no store: tcfs store set URL gives it one");
+    await this.volume.syncAll();
+    await replica.wait(metadata.volume.commit, signal);
   }
 
   /** Make everything durable and let go of it. Idempotent. @throws the first failure, once all is closed. */
@@ -141,6 +166,7 @@ interface Rooms {
   readonly engine: SealingEngine;
   readonly metadata: LevelMetadataStore;
   readonly chunks: PackChunkStore;
+  readonly replica: Replica | undefined;
 }
 
 type Closer = () => void | Promise<void>;
@@ -156,6 +182,7 @@ async function openRooms(options: OpenVaultOptions, closers: Closer[]): Promise<
     closers.push(() => {
       engine.close();
     });
+    const replica = await openReplica({ disk, directory, vaultId, subkeys, credentials: options.credentials });
     const metadata = await LevelMetadataStore.open({
       directory: join(directory, "meta"),
       journalDirectory: join(directory, "journal"),
@@ -165,6 +192,7 @@ async function openRooms(options: OpenVaultOptions, closers: Closer[]): Promise<
       createIfMissing: options.isNew,
       isReadOnly: options.isReadOnly,
       cacheBytes: METADATA_CACHE_BYTES,
+      onCommitted: replica && ((commit, changes) => replica.noteCommit(commit, changes)),
       onDamage: (error) => {
         logger.error("a metadata record is damaged", { code: error.code, message: error.message });
       },
@@ -189,12 +217,21 @@ async function openRooms(options: OpenVaultOptions, closers: Closer[]): Promise<
       frameCache: new LruFrameCache({ cacheBytes: CHUNK_CACHE_BYTES }),
       packBytes: PACK_BYTES,
       openPacks: OPEN_PACK_COUNT,
+      remote: replica?.packs,
     });
     closers.push(() => chunks.close());
-    return { disk, engine, metadata, chunks };
+    if (replica !== undefined) closers.push(() => replica.close());
+    return { disk, engine, metadata, chunks, replica };
   } finally {
     wipeSubkeys(subkeys);
   }
+}
+
+/** Loads nothing where the vault has no store. */
+async function openReplica(options: OpenReplicaOptions): Promise<Replica | undefined> {
+  if (!(await options.disk.list(options.directory)).includes("store.json")) return undefined;
+  const { Replica } = await import("./open-replica.ts");
+  return Replica.open(options);
 }
 
 /** In reverse order, all of them whatever fails. @throws the first failure. */

@@ -61,6 +61,8 @@ export async function serveMount(options: ServeOptions): Promise<void> {
     accessTimes: mount.accessTimes,
     snapshotsShown: mount.snapshots,
     logger: log,
+    credentials: options.credentials,
+    isReplicated: true,
   });
   key.wipe();
   await using _pidFile = await writePidFile(mount.pidFile);
@@ -169,6 +171,8 @@ class ServedMount {
         return this.#status();
       case "sync":
         return this.#vault.volume.syncAll();
+      case "wait":
+        return this.#wait(request.timeoutMs);
       case "collect":
         return this.#vault.volume.collect(this.#collection.signal);
       case "remount":
@@ -187,6 +191,21 @@ class ServedMount {
         return answerVersionRequest(this.#vault.volume.versions, request);
       default:
         return answerSnapshotRequest(this.#vault.volume.snapshots, request);
+    }
+  }
+
+  /** @throws TcfsError `TCFS_REMOTE_UNAVAILABLE` when time is up. */
+  async #wait(timeoutMs: number | null): Promise<void> {
+    const { signal } = this.#collection;
+    if (timeoutMs === null) return this.#vault.waitForStore(signal);
+    const timeout = AbortSignal.timeout(timeoutMs);
+    try {
+      await this.#vault.waitForStore(AbortSignal.any([signal, timeout]));
+    } catch (error) {
+      if (!timeout.aborted || !isTcfsError(error, "TCFS_CANCELLED")) throw error;
+      const why = this.#vault.figures().store?.lastError;
+      const message = `not everything is in the store yet${why === null || why === undefined ? "" : `: ${why}`}`;
+      throw new TcfsError("TCFS_REMOTE_UNAVAILABLE", message);
     }
   }
 

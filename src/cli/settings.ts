@@ -1,6 +1,7 @@
 /** The environment, read once and here alone: where the vault is unless said otherwise, who may own secret files. */
 import { homedir } from "node:os";
 import { join, resolve } from "node:path";
+import type { CredentialSource } from "./store-credentials.ts";
 
 export interface Settings {
   /** `TCFS_VAULT`, or `$XDG_DATA_HOME/tcfs/default`; absolute. */
@@ -13,11 +14,22 @@ export interface Settings {
   readonly toolPath: string;
   /** What a daemon inherits of the environment: no secrets, no NODE_OPTIONS. */
   readonly daemonEnvironment: Readonly<Record<string, string>>;
+  /** What it says of credentials for a store; read when one needs them. */
+  readonly credentialSource: CredentialSource;
 }
 
 /** The kernel's resource manager. Without an explicit one the tools try a socket on localhost that anyone may answer. */
 const DEFAULT_TCTI = "device:/dev/tpmrm0";
 
+/** What the AWS tools read. */
+const CREDENTIALS = [
+  "AWS_ACCESS_KEY_ID",
+  "AWS_SECRET_ACCESS_KEY",
+  "AWS_SESSION_TOKEN",
+  "AWS_SHARED_CREDENTIALS_FILE",
+  "AWS_PROFILE",
+  "HOME",
+];
 const INHERITED = ["PATH", "HOME", "LANG", "TZ", "TMPDIR"];
 
 export function readSettings(environment: NodeJS.ProcessEnv = process.env): Settings {
@@ -26,14 +38,20 @@ export function readSettings(environment: NodeJS.ProcessEnv = process.env): Sett
   // The XDG specification: a relative path is to be ignored.
   const data = dataHome?.startsWith("/") === true ? dataHome : join(home, ".local", "share");
   const vault = environment["TCFS_VAULT"];
+  const owners = secretOwners(environment["SUDO_UID"]);
   return {
+    credentialSource: { environment: Object.fromEntries(CREDENTIALS.map((name) => [name, environment[name]])), owners },
     defaultVault: vault !== undefined && vault !== "" ? resolve(vault) : join(data, "tcfs", "default"),
-    secretOwners: secretOwners(environment["SUDO_UID"]),
+    secretOwners: owners,
     defaultTcti: DEFAULT_TCTI,
     toolPath: environment["PATH"] ?? "/usr/bin:/bin",
-    daemonEnvironment: Object.fromEntries(
-      INHERITED.flatMap((name) => (environment[name] === undefined ? [] : [[name, environment[name]]])),
-    ),
+    daemonEnvironment: {
+      // The SDK would warn of a coming release in every log.
+      AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED: "true",
+      ...Object.fromEntries(
+        INHERITED.flatMap((name) => (environment[name] === undefined ? [] : [[name, environment[name]]])),
+      ),
+    },
   };
 }
 

@@ -1,6 +1,7 @@
 /** What `tcfs status` tells: figures as JSON with stable keys (README), and as lines for a person. */
 
 import type { PolicyFigures } from "../fs/snapshots/automatic-snapshots.ts";
+import type { ReplicaStatus } from "../replica/replicator.ts";
 
 /** What only an open vault knows. Bytes are exact; times are ISO 8601. */
 export interface VaultFigures {
@@ -26,6 +27,8 @@ export interface VaultFigures {
   readonly engine: "native" | "portable";
   /** Of automatic snapshots. */
   readonly snapshotPolicy: PolicyFigures;
+  /** Null where there is no store, or nothing follows the vault there now. */
+  readonly store: ReplicaStatus | null;
 }
 
 /** What only a running daemon knows. */
@@ -83,6 +86,7 @@ export function formatStatus(status: VaultStatus): string {
     rows.push(["cache", formatBytes(figures.cacheBytes)]);
     rows.push(["last commit", `${lastCommit.number}, ${lastCommit.time}`]);
     rows.push(["policy", formatPolicyFigures(figures.snapshotPolicy)]);
+    if (figures.store !== null) rows.push(...storeRows(figures.store));
   }
   return rows.map(([name, value]) => `${name.padEnd(16)}${value}`).join("\n");
 }
@@ -95,6 +99,21 @@ export function formatPolicyFigures(figures: PolicyFigures, nowMs = Date.now()):
   if (policy === null || nextDueAt === null) return automaticCount === 0 ? "none" : `none; ${count}`;
   const isDue = Date.parse(nextDueAt) <= nowMs;
   return `${policy}; ${count}, the next ${isDue ? "is due" : `at ${nextDueAt}`} if anything changes`;
+}
+
+function storeRows(store: ReplicaStatus): [string, string][] {
+  const { lastRoot, oldestSince, bytesPerSecond } = store;
+  const rows: [string, string][] = [["store", `${store.url} (${store.activity})`]];
+  const since = oldestSince === null ? "" : `, the oldest since ${oldestSince}`;
+  const isMoving = bytesPerSecond !== null && store.backlogBytes > 0;
+  const eta = isMoving ? `, about ${Math.ceil(store.backlogBytes / Math.max(1, bytesPerSecond))} s` : "";
+  rows.push(["not yet there", `${formatBytes(store.backlogBytes)} in ${store.backlogPacks} packs${since}${eta}`]);
+  rows.push([
+    "last root",
+    lastRoot === null ? "none yet" : `${lastRoot.number}, commit ${lastRoot.commit}, ${lastRoot.time}`,
+  ]);
+  if (store.lastError !== null) rows.push(["store error", store.lastError]);
+  return rows;
 }
 
 /** `1.4 GiB`. */
@@ -129,4 +148,5 @@ const UNKNOWN_FIGURES: Readonly<Record<keyof VaultFigures, null>> = {
   lastCommit: null,
   engine: null,
   snapshotPolicy: null,
+  store: null,
 };

@@ -4,6 +4,7 @@ import type { OpenVault, OpenVaultOptions } from "./open-vault.ts";
 import type { SecretSource } from "./secrets.ts";
 import type { Settings } from "./settings.ts";
 import { SILENT_LOGGER } from "./silent-logger.ts";
+import { credentialsFor } from "./store-credentials.ts";
 import { unlockVault } from "./vault-access.ts";
 
 /** @throws TcfsError `TCFS_VAULT_IN_USE` if a process has it open; whatever opening, `action` and closing throw. */
@@ -16,7 +17,8 @@ export async function withOpenVault<T>(
 ): Promise<T> {
   const { header, key } = await unlockVault(directory, source, settings);
   try {
-    await using vault = await open({ directory, header, key, isReadOnly });
+    const credentials = await credentialsFor(directory, settings);
+    await using vault = await open({ directory, header, key, isReadOnly, credentials });
     const result = await action(vault);
     await vault.close();
     return result;
@@ -27,7 +29,7 @@ export async function withOpenVault<T>(
 
 /** The rooms are loaded here and not before: a command that a daemon answers has no use for them. */
 async function open(
-  options: Pick<OpenVaultOptions, "directory" | "header" | "key" | "isReadOnly">,
+  options: Pick<OpenVaultOptions, "directory" | "header" | "key" | "isReadOnly" | "credentials">,
 ): Promise<OpenVault> {
   const { OpenVault } = await import("./open-vault.ts");
   return OpenVault.open({

@@ -7,11 +7,11 @@ import type { VaultSubkeys } from "./engine.ts";
 export const KEY_BYTES = 32;
 export const VAULT_ID_BYTES = 16;
 
-/** @returns Fresh keys of 32 bytes each, the caller's to wipe. `header` authenticates `vault.json`. */
+/** @returns Fresh keys of 32 bytes each, the caller's to wipe. `header` authenticates `vault.json`, `store` seals a store's root. */
 export function deriveSubkeys(
   vaultKey: Uint8Array,
   vaultId: Uint8Array,
-): VaultSubkeys & { readonly header: Uint8Array } {
+): VaultSubkeys & { readonly header: Uint8Array; readonly store: Uint8Array } {
   if (vaultKey.length !== KEY_BYTES) throw new RangeError(`a vault key has ${KEY_BYTES} bytes`);
   if (vaultId.length !== VAULT_ID_BYTES) throw new RangeError(`a vault id has ${VAULT_ID_BYTES} bytes`);
   const subkey = (label: string) =>
@@ -23,11 +23,12 @@ export function deriveSubkeys(
     names: subkey("names"),
     packs: subkey("packs"),
     header: subkey("header"),
+    store: subkey("store"),
   };
 }
 
 /** Overwrite all of them with zeros. */
 export function wipeSubkeys(subkeys: ReturnType<typeof deriveSubkeys>): void {
-  const { chunkId, gear, records, names, packs, header } = subkeys;
-  for (const subkey of [chunkId, gear, records, names, packs, header]) subkey.fill(0);
+  const { chunkId, gear, records, names, packs, header, store } = subkeys;
+  for (const subkey of [chunkId, gear, records, names, packs, header, store]) subkey.fill(0);
 }

@@ -45,6 +45,9 @@ export interface KeyRange {
   readonly end: Uint8Array;
 }
 
+/** Before and after every key. */
+export const EVERYTHING: KeyRange = { first: Uint8Array.of(0), end: Uint8Array.of(0xff) };
+
 /** Key of a record of which there is one. */
 export function singleKey(kind: "volume" | "chunkTotals" | "rollback" | "policy" | "versionPolicy"): Uint8Array {
   return Uint8Array.of(RECORD_KIND[kind]);

@@ -43,6 +43,8 @@ export interface JournaledDatabaseOptions extends DatabaseOptions {
    * error: it is up to date again.
    */
   readonly onLag: (error: unknown) => void;
+  /** Told of each durable commit, in order. Changes are lent for the call. */
+  readonly onStored?: ((commit: number, changes: readonly RecordChange[]) => void) | undefined;
 }
 
 export class JournaledDatabase {
@@ -50,6 +52,7 @@ export class JournaledDatabase {
   readonly #records: RecordCipher;
   readonly #journal: Journal;
   readonly #onLag: (error: unknown) => void;
+  readonly #onStored: JournaledDatabaseOptions["onStored"];
   readonly #journaledBytes: number;
   readonly #isReadOnly: boolean;
   readonly #pending = new PendingRecords();
@@ -66,6 +69,7 @@ export class JournaledDatabase {
     this.#journal = journal;
     this.#records = options.records;
     this.#onLag = options.onLag;
+    this.#onStored = options.onStored;
     this.#journaledBytes = options.journaledBytes;
     this.#isReadOnly = options.isReadOnly;
   }
@@ -125,7 +129,7 @@ export class JournaledDatabase {
   write(commit: number, changes: readonly RecordChange[]): MaybePromise<void> {
     if (this.#isClosed) throw new TcfsError("TCFS_CLOSED", "the metadata database is closed");
     if (this.#isReadOnly) throw new RangeError("a commit to a database that is open read-only");
-    const written = this.#write(commit, changes);
+    const written = andThen(this.#write(commit, changes), () => this.#onStored?.(commit, changes));
     if (isPromise(written)) this.#writing = written.catch(() => undefined);
     return written;
   }

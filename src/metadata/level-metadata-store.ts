@@ -4,7 +4,7 @@
  * everything that a cache may have dropped.
  */
 import { ByteWriter } from "../bytes.ts";
-import type { SealingEngine } from "../crypto/engine.ts";
+import type { PlainRecord, RecordCipher, SealingEngine } from "../crypto/engine.ts";
 import { TcfsError, isTcfsError } from "../errors.ts";
 import { ALL_EXTENT_PAGES, liveKeyOf } from "../format/history-keys.ts";
 import {
@@ -34,6 +34,7 @@ import type { ChunkId, ChunkIdKey, InodeNumber, Name } from "../ids.ts";
 import type { Clock } from "../platform/clock.ts";
 import type { Disk } from "../platform/disk.ts";
 import { openLevel, type OpenLevel, type StoredEntry } from "./database.ts";
+import { CHUNK_RECORD_BYTES, weighExtents, weighInode, weighXattrs } from "./cache-weights.ts";
 import { CachedDentry, DirectoryCache, NO_COOKIE } from "./directory-cache.ts";
 import { LevelFrozenBatch, type BatchOwner } from "./frozen-batch.ts";
 import { GenerationCache } from "./generation-cache.ts";
@@ -46,7 +47,15 @@ import { NameHasher } from "./name-hasher.ts";
 import { RecordReader } from "./record-reader.ts";
 import { SnapshotTable } from "./snapshot-table.ts";
 import { openVolume } from "./volume.ts";
-import { DirectoryWalks, ExtentWalks, listOrphans, requireIntact, visitIntact, type WalkContext } from "./walks.ts";
+import {
+  DirectoryWalks,
+  ExtentWalks,
+  listOrphans,
+  plainRecords,
+  requireIntact,
+  visitIntact,
+  type WalkContext,
+} from "./walks.ts";
 
 export interface LevelMetadataStoreOptions {
   /** Absolute path of the LevelDB directory. */
@@ -75,6 +84,8 @@ export interface LevelMetadataStoreOptions {
   readonly journaledBytes?: number;
   /** Told each time LevelDB could not be brought up to the journal, and with no error when it is there again. */
   readonly onLag?: (error: unknown) => void;
+  /** Told of each durable commit, in order. Changes are lent for the call. */
+  readonly onCommitted?: ((commit: number, changes: readonly RecordChange[]) => void) | undefined;
   /** Stands in for the package `level`: fault injection. */
   readonly openLevel?: OpenLevel;
   /** Stands in for {@link STEP_RECORDS}: many steps with few records. */
@@ -97,14 +108,6 @@ const EXTENT_SHARE = 0.15;
 const CHUNK_SHARE = 0.05;
 const XATTR_SHARE = 0.05;
 
-/* Estimated bytes of cached objects with their places in the maps (test/metadata measures them). */
-const ABSENT_BYTES = 80;
-export const INODE_BYTES = 350;
-const EXTENT_BYTES = 64;
-const DISTINCT_CHUNK_BYTES = 180;
-const CHUNK_RECORD_BYTES = 600;
-const XATTR_BYTES = 300;
-
 const NO_XATTRS: Xattrs = new Map();
 const NO_EXTENTS: ExtentPage = [];
 
@@ -117,6 +120,7 @@ export class LevelMetadataStore implements MetadataStore, BatchOwner, AsyncDispo
   readonly #clock: Clock;
   readonly #reader: RecordReader;
   readonly #hasher: NameHasher;
+  readonly #records: RecordCipher;
 
   /** Of the batch that is frozen: the next one writes over it. */
   readonly writer = new ByteWriter(BATCH_ARENA_BYTES);
@@ -139,6 +143,7 @@ export class LevelMetadataStore implements MetadataStore, BatchOwner, AsyncDispo
   private constructor(options: LevelMetadataStoreOptions, parts: OpenParts) {
     const { cacheBytes, onDamage = () => undefined } = options;
     this.#clock = options.clock;
+    this.#records = options.engine.records;
     this.volume = parts.volume;
     this.database = parts.database;
     this.#reader = parts.reader;
@@ -193,6 +198,7 @@ export class LevelMetadataStore implements MetadataStore, BatchOwner, AsyncDispo
       isReadOnly: options.isReadOnly ?? false,
       journaledBytes: options.journaledBytes ?? JOURNALED_BYTES,
       onLag: options.onLag ?? (() => undefined),
+      onStored: options.onCommitted,
       openLevel: options.openLevel ?? openLevel,
       onDamage: options.onDamage ?? (() => undefined),
       onTornLog: options.onTornLog ?? (() => undefined),
@@ -365,6 +371,14 @@ export class LevelMetadataStore implements MetadataStore, BatchOwner, AsyncDispo
     }
   }
 
+  /**
+   * Every record in plaintext, in the order of keys, as of this call: the view is taken in the same synchronous step.
+   * @throws TcfsError `TCFS_CORRUPT` at the first one that does not verify.
+   */
+  allRecords(): AsyncGenerator<readonly PlainRecord[]> {
+    return plainRecords(this.database, this.#records);
+  }
+
   get dirtyRecordCount(): number {
     return this.#live.recordCount + (this.snapshots.isRequested ? 1 : 0);
   }
@@ -470,25 +484,4 @@ interface OpenParts {
 /** A number where both parts fit into 53 bits, which is quicker to make and to look up. */
 function pageKey(ino: InodeNumber, page: number): number | string {
   return ino < 2 ** 31 && page < 2 ** 22 ? ino * 2 ** 22 + page : `${String(ino)}:${String(page)}`;
-}
-
-function weighInode(inode: InodeRecord | null): number {
-  return inode === null ? ABSENT_BYTES : INODE_BYTES + (inode.symlinkTarget?.length ?? 0);
-}
-
-function weighXattrs(xattrs: Xattrs): number {
-  let bytes = ABSENT_BYTES;
-  for (const value of xattrs.values()) bytes += XATTR_BYTES + value.length;
-  return bytes;
-}
-
-/** Neighbours that share a chunk share its id. */
-function weighExtents(extents: ExtentPage): number {
-  let bytes = ABSENT_BYTES;
-  let chunk: ChunkId | undefined;
-  for (const extent of extents) {
-    bytes += EXTENT_BYTES + (extent.chunk === chunk ? 0 : DISTINCT_CHUNK_BYTES);
-    chunk = extent.chunk;
-  }
-  return bytes;
 }

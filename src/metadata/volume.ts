@@ -1,13 +1,11 @@
 /** The volume record at opening: read, or made for a new store. */
 import { corrupt } from "../bytes.ts";
+import { EVERYTHING } from "../format/record-keys.ts";
 import type { VolumeRecord } from "../format/records.ts";
 import type { Epoch, InodeNumber } from "../ids.ts";
 import type { Clock } from "../platform/clock.ts";
 import type { JournaledDatabase } from "./journaled-database.ts";
 import type { RecordReader } from "./record-reader.ts";
-
-/** Before and after every key. */
-const EVERYTHING = { first: Uint8Array.of(0), end: Uint8Array.of(0xff) };
 
 const FIRST_EPOCH = 1 as Epoch;
 /** 1 is the root's. */

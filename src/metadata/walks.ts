@@ -4,7 +4,8 @@
  */
 import { corrupt } from "../bytes.ts";
 import { isTcfsError, type TcfsError } from "../errors.ts";
-import { allOfKind, dentriesOf, extentsOf, pageOfKey, type KeyRange } from "../format/record-keys.ts";
+import type { PlainRecord, RecordCipher } from "../crypto/engine.ts";
+import { EVERYTHING, allOfKind, dentriesOf, extentsOf, pageOfKey, type KeyRange } from "../format/record-keys.ts";
 import type { DirectoryEntryRecord, InodeRecord } from "../format/records.ts";
 import type { InodeNumber, Name } from "../ids.ts";
 import type { StoredEntry } from "./database.ts";
@@ -183,6 +184,20 @@ export async function listOrphans(context: WalkContext): Promise<InodeNumber[]> 
     }
   }
   return [...found].sort((left, right) => left - right);
+}
+
+/** Every record, opened. The view of the database is taken in this call. @throws TcfsError `TCFS_CORRUPT` at the first that does not open. */
+export function plainRecords(
+  database: JournaledDatabase,
+  records: RecordCipher,
+): AsyncGenerator<readonly PlainRecord[]> {
+  const walk = database.walk(EVERYTHING);
+  return (async function* opened() {
+    for await (const entries of walk) {
+      yield entries.map(([key, value, isPlain]) => ({ key, value: isPlain ? value : records.unseal(key, value) }));
+    }
+    requireIntact(database, EVERYTHING);
+  })();
 }
 
 /** @throws TcfsError `TCFS_CORRUPT` if a walk of the range may have left something out. */

@@ -15,6 +15,10 @@ describe("the default vault", () => {
 describe("the daemon's environment", () => {
   test("holds nothing but what it needs", () => {
     const environment = { PATH: "/bin", NODE_OPTIONS: "--inspect", TCFS_PASSWORD: "x", AWS_SECRET: "y", HOME: "/h" };
-    expect(readSettings(environment).daemonEnvironment).toEqual({ PATH: "/bin", HOME: "/h" });
+    expect(readSettings(environment).daemonEnvironment).toEqual({
+      PATH: "/bin",
+      HOME: "/h",
+      AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED: "true",
+    });
   });
 });

@@ -46,6 +46,7 @@ const mounted: VaultStatus = {
       surplusCount: 0,
       nextDueAt: "2100-01-01T00:00:00Z",
     },
+    store: null,
   },
 };
 

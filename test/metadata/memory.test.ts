@@ -3,7 +3,7 @@ import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { describe, expect, test } from "vitest";
 import { CachedDentry, DirectoryCache, ENTRY_BYTES, NO_COOKIE } from "../../src/metadata/directory-cache.ts";
-import { INODE_BYTES } from "../../src/metadata/level-metadata-store.ts";
+import { INODE_BYTES } from "../../src/metadata/cache-weights.ts";
 import { GenerationCache } from "../../src/metadata/generation-cache.ts";
 import type { InodeNumber } from "../../src/ids.ts";
 import type { InodeRecord } from "../../src/format/records.ts";

@@ -28,11 +28,29 @@ export interface InitArguments extends VaultArguments {
   readonly tpm?: boolean | undefined;
   readonly pin?: boolean | undefined;
   readonly pcrs?: string | undefined;
+  /** URL of a store that it is uploaded to. */
+  readonly store?: string | undefined;
 }
 
 export async function runInit(parameters: InitArguments, settings: Settings): Promise<void> {
-  const { key } = await createVault(parameters, settings);
-  key.wipe();
+  const { store: url } = parameters;
+  if (url === undefined) {
+    (await createVault(parameters, settings)).key.wipe();
+    return;
+  }
+  const { openNamedStore, requireEmptyStore, setStore } = await import("../store-setup.ts");
+  const store = await openNamedStore(url, settings, { create: true });
+  try {
+    await requireEmptyStore(store); // before there is a vault
+    const { header, key } = await createVault(parameters, settings);
+    try {
+      await setStore(store, { directory: await vaultDirectory(parameters, settings), header, key, url });
+    } finally {
+      key.wipe();
+    }
+  } finally {
+    await store.close();
+  }
 }
 
 /**
@@ -75,7 +93,8 @@ async function tpmSlot(parameters: InitArguments, settings: Settings): Promise<N
   return undefined;
 }
 
-async function refuseOccupied(disk: Disk, directory: string): Promise<void> {
+/** @throws TcfsError `TCFS_VAULT_EXISTS`, `TCFS_USAGE` if a vault cannot be made in the directory. */
+export async function refuseOccupied(disk: Disk, directory: string): Promise<void> {
   if (await hasHeader(disk, directory))
     throw new TcfsError("TCFS_VAULT_EXISTS", `there is a vault in ${directory} already`);
   if ((await disk.list(directory)).length > 0) {

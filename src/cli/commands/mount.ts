@@ -17,6 +17,7 @@ import { resealAfterUnlock } from "../tpm-slots.ts";
 import { unlockVault, vaultDirectory } from "../vault-access.ts";
 import type { VaultArguments } from "../vault-access.ts";
 import { waitFor } from "../wait.ts";
+import { credentialsFor } from "../store-credentials.ts";
 import { createVault } from "./init.ts";
 
 export interface MountArguments extends VaultArguments {
@@ -48,7 +49,8 @@ export async function runMount(parameters: MountArguments, settings: Settings): 
   const key = await unlockOrCreate(vault, options, settings);
   let daemon: ChildProcess;
   try {
-    const request = { vault, mountPoint, options, isForeground: parameters.foreground === true };
+    const credentials = await credentialsFor(vault, settings);
+    const request = { vault, mountPoint, options, isForeground: parameters.foreground === true, credentials };
     daemon = await launchDaemon(request, key, settings);
   } finally {
     key.wipe();

@@ -6,10 +6,13 @@ import { askDaemon } from "../control-client.ts";
 import { canonicalMountPoint, healStaleMount } from "../mount-point.ts";
 import { findMount, isDaemonAlive, listDaemons } from "../mount-table.ts";
 import { waitFor } from "../wait.ts";
+import { waitForStore } from "./wait.ts";
 
 export interface UmountArguments {
   readonly mountpoint: string;
   readonly lazy?: boolean | undefined;
+  /** For the store, before anything ends. */
+  readonly wait?: boolean | undefined;
 }
 
 /** After its answer the daemon has nothing left to do but end. */
@@ -27,6 +30,7 @@ export async function runUmount(parameters: UmountArguments): Promise<void> {
     await withoutDaemon(mountPoint);
     return;
   }
+  if (parameters.wait === true) await waitForStore(daemon.vault, undefined);
   if (findMount(mountPoint) !== undefined) await ask(daemon.vault, mountPoint, parameters.lazy === true);
   const hasEnded = await waitFor(END_TIMEOUT_MS, () => !isDaemonAlive(daemon.pid));
   if (!hasEnded) throw new TcfsError("TCFS_IO", `${mountPoint} is unmounted, but its daemon ${daemon.pid} goes on`);

@@ -1,0 +1,95 @@
+/** `tcfs store set|show|test`: where the vault's store is. */
+import { RELATIVE_ACCESS_TIMES } from "../../fs/access-times.ts";
+import { TcfsError } from "../../errors.ts";
+import { NodeDisk } from "../../platform/node-disk.ts";
+import { systemRandom } from "../../platform/random.ts";
+import { readState } from "../../replica/replica-state.ts";
+import { probeStore } from "../../replica/store-probe.ts";
+import { OpenVault } from "../open-vault.ts";
+import type { Settings } from "../settings.ts";
+import { SILENT_LOGGER } from "../silent-logger.ts";
+import { formatBytes } from "../status.ts";
+import { openNamedStore, setStore } from "../store-setup.ts";
+import { secretSource, unlockVault, vaultDirectory } from "../vault-access.ts";
+import type { VaultArguments } from "../vault-access.ts";
+
+export interface StoreSetArguments extends VaultArguments {
+  readonly url: string;
+}
+
+export interface StoreShowArguments {
+  readonly vault?: string | undefined;
+  readonly json?: boolean | undefined;
+}
+
+export interface StoreTestArguments {
+  readonly vault?: string | undefined;
+  readonly url?: string | undefined;
+}
+
+/** @throws TcfsError `TCFS_VAULT_IN_USE` while it is mounted. */
+export async function runStoreSet(parameters: StoreSetArguments, settings: Settings): Promise<void> {
+  const directory = await vaultDirectory(parameters, settings);
+  const { header, key } = await unlockVault(directory, secretSource(parameters), settings);
+  try {
+    // Open, so that no daemon has it: one that ran would not know of its store.
+    await using _vault = await OpenVault.open({
+      directory,
+      header,
+      key,
+      isReadOnly: true,
+      isNew: false,
+      accessTimes: RELATIVE_ACCESS_TIMES,
+      snapshotsShown: "none",
+      logger: SILENT_LOGGER,
+    });
+    const store = await openNamedStore(parameters.url, settings, { create: true });
+    try {
+      await probeStore(store, systemRandom);
+      await setStore(store, { directory, header, key, url: parameters.url });
+    } finally {
+      await store.close();
+    }
+    process.stdout.write(
+      `The vault's store is ${store.place}. It fills while the vault is mounted; tcfs wait waits for it.\n`,
+    );
+  } finally {
+    key.wipe();
+  }
+}
+
+export async function runStoreShow(parameters: StoreShowArguments, settings: Settings): Promise<void> {
+  const directory = await vaultDirectory(parameters, settings);
+  const state = await readState(new NodeDisk(), directory);
+  const { url = null, deviceId = null } = state ?? {};
+  const last = state?.pending ?? state?.last ?? null;
+  if (parameters.json === true) {
+    const root = last && { number: last.number, commit: last.commit, time: last.time };
+    process.stdout.write(`${JSON.stringify({ store: url, deviceId, lastRoot: root }, null, 2)}\n`);
+    return;
+  }
+  if (url === null) process.stdout.write("This vault has no store.\n");
+  else {
+    const root = last === null ? "none yet" : `${last.number}, commit ${last.commit}, ${last.time}`;
+    process.stdout.write(`store           ${url}\nlast root       ${root}\n`);
+  }
+}
+
+export async function runStoreTest(parameters: StoreTestArguments, settings: Settings): Promise<void> {
+  const url = parameters.url ?? (await urlOf(parameters, settings));
+  const store = await openNamedStore(url, settings, { create: false });
+  try {
+    const { putMs, getMs, lengthBytes } = await probeStore(store, systemRandom);
+    const speed = (ms: number): string => `${Math.round(ms)} ms`;
+    const told = `${formatBytes(lengthBytes)} written in ${speed(putMs)}, read in ${speed(getMs)}`;
+    process.stdout.write(`${store.place} keeps contents and conditions; ${told}.\n`);
+  } finally {
+    await store.close();
+  }
+}
+
+async function urlOf(parameters: StoreTestArguments, settings: Settings): Promise<string> {
+  const state = await readState(new NodeDisk(), await vaultDirectory(parameters, settings));
+  if (state === undefined) throw new TcfsError("TCFS_USAGE", "this vault has no store: say which with a URL");
+  return state.url;
+}

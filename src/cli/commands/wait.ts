@@ -1,0 +1,67 @@
+/** `tcfs wait`: until everything acknowledged so far is in the store, and its root names it. */
+import { realpath } from "node:fs/promises";
+import { resolve } from "node:path";
+import { TcfsError } from "../../errors.ts";
+import { askDaemon } from "../control-client.ts";
+import { listDaemons } from "../mount-table.ts";
+import type { DaemonStatus } from "../serve-mount.ts";
+import type { Settings } from "../settings.ts";
+import { formatBytes } from "../status.ts";
+import { vaultDirectory } from "../vault-access.ts";
+
+const PROGRESS_MS = 500;
+
+export interface WaitArguments {
+  readonly path?: string | undefined;
+  readonly vault?: string | undefined;
+  /** Seconds. */
+  readonly timeout?: number | undefined;
+}
+
+export async function runWait(parameters: WaitArguments, settings: Settings): Promise<void> {
+  await waitForStore(await vaultOf(parameters, settings), parameters.timeout);
+}
+
+/**
+ * @param timeoutSeconds - For ever if undefined.
+ * @throws TcfsError `TCFS_NOT_MOUNTED` if no daemon serves the vault; `TCFS_USAGE` if it has no store;
+ *   `TCFS_REMOTE_UNAVAILABLE` when time is up; `TCFS_REMOTE_DIVERGED`.
+ */
+export async function waitForStore(vault: string, timeoutSeconds: number | undefined): Promise<void> {
+  const timeoutMs = timeoutSeconds === undefined ? null : Math.round(timeoutSeconds * 1000);
+  const progress = process.stderr.isTTY ? setInterval(() => void showProgress(vault), PROGRESS_MS) : undefined;
+  try {
+    const reply = await askDaemon(vault, { operation: "wait", timeoutMs });
+    if (reply === undefined) {
+      throw new TcfsError(
+        "TCFS_NOT_MOUNTED",
+        `no daemon serves ${vault}: mount it, and it uploads what the store lacks`,
+      );
+    }
+  } finally {
+    if (progress !== undefined) {
+      clearInterval(progress);
+      process.stderr.write("\r\u001b[K");
+    }
+  }
+}
+
+/** A path within a mount means the whole vault: the store holds states, not files. */
+async function vaultOf({ path, vault }: WaitArguments, settings: Settings): Promise<string> {
+  if (path === undefined) return vaultDirectory({ vault }, settings);
+  const absolute = await realpath(path).catch(() => resolve(path));
+  const daemon = listDaemons()
+    .filter(({ mountPoint }) => absolute === mountPoint || absolute.startsWith(`${mountPoint}/`))
+    .sort((left, right) => right.mountPoint.length - left.mountPoint.length)[0];
+  if (daemon === undefined) throw new TcfsError("TCFS_NOT_MOUNTED", `${path} is in no mounted vault`);
+  return daemon.vault;
+}
+
+async function showProgress(vault: string): Promise<void> {
+  const reply = await askDaemon(vault, { operation: "status" }).catch(() => undefined);
+  const store = (reply?.result as DaemonStatus | undefined)?.figures.store;
+  if (store === null || store === undefined) return;
+  const speed = store.bytesPerSecond === null ? "" : `, ${formatBytes(store.bytesPerSecond)}/s`;
+  const trouble = store.lastError === null ? "" : ` (${store.lastError})`;
+  process.stderr.write(`\r\u001b[K${store.activity}: ${formatBytes(store.backlogBytes)} to go${speed}${trouble}`);
+}

@@ -1,0 +1,143 @@
+/** A vault's store, opened with the vault where it has one: packs come from it, commits go to it. Loaded only then. */
+import { join } from "node:path";
+import type { SealingEngine } from "../crypto/engine.ts";
+import { ObjectSealer } from "../crypto/object-seal.ts";
+import { PackKeyWrapper } from "../crypto/pack-key.ts";
+import { type OwnPacks, PackDirectory, type RemotePacks } from "../chunkstore/pack-directory.ts";
+import type { RecordChange } from "../format/journal-codec.ts";
+import { packKey } from "../format/record-keys.ts";
+import { readHeader } from "../keys/header-file.ts";
+import { formatHeader } from "../keys/header.ts";
+import type { LevelMetadataStore } from "../metadata/level-metadata-store.ts";
+import { systemClock } from "../platform/clock.ts";
+import type { Disk } from "../platform/disk.ts";
+import { systemRandom } from "../platform/random.ts";
+import type { ObjectStore } from "../remote/object-store.ts";
+import { openStore } from "../remote/open-store.ts";
+import type { S3Credentials } from "../remote/s3-store.ts";
+import { PackFetcher } from "../replica/pack-fetcher.ts";
+import { PackUploader } from "../replica/pack-uploader.ts";
+import { type ReplicaState, readState, verifyState } from "../replica/replica-state.ts";
+import { type ReplicaStatus, Replicator } from "../replica/replicator.ts";
+import { StoredPacks } from "../replica/stored-packs.ts";
+
+export interface OpenReplicaOptions {
+  readonly disk: Disk;
+  /** The vault's. */
+  readonly directory: string;
+  readonly vaultId: Uint8Array;
+  /** Lent for the call. */
+  readonly subkeys: { readonly store: Uint8Array; readonly packs: Uint8Array };
+  readonly credentials: S3Credentials | undefined;
+}
+
+/** What following the vault takes besides. */
+export interface FollowOptions {
+  readonly engine: SealingEngine;
+  readonly metadata: LevelMetadataStore;
+  readonly ownPacks: OwnPacks;
+  readonly onOutcome: (error: unknown) => void;
+}
+
+export class Replica {
+  readonly #options: OpenReplicaOptions;
+  readonly #state: ReplicaState;
+  readonly #sealer: ObjectSealer;
+  readonly #packKeys: PackKeyWrapper;
+  readonly #fetcher: PackFetcher;
+  #opening: Promise<ObjectStore> | undefined;
+  #stored: StoredPacks | undefined;
+  #replicator: Replicator | undefined;
+
+  private constructor(options: OpenReplicaOptions, state: ReplicaState, sealer: ObjectSealer) {
+    const { disk, directory, vaultId, subkeys } = options;
+    this.#options = options;
+    this.#state = state;
+    this.#sealer = sealer;
+    this.#packKeys = new PackKeyWrapper(subkeys.packs, vaultId, systemRandom);
+    this.#fetcher = new PackFetcher(() => this.#store(), disk, join(directory, "packs"));
+  }
+
+  /** @returns Undefined where the vault has no store. @throws TcfsError `TCFS_CORRUPT` if `store.json` is not this vault's. */
+  static async open(options: OpenReplicaOptions): Promise<Replica | undefined> {
+    const { disk, directory, vaultId, subkeys } = options;
+    const found = await readState(disk, directory);
+    if (found === undefined) return undefined;
+    const sealer = new ObjectSealer(subkeys.store, vaultId, systemRandom);
+    return new Replica(options, verifyState(found, sealer), sealer);
+  }
+
+  /** For the chunk store. */
+  get packs(): RemotePacks {
+    return this.#fetcher;
+  }
+
+  /** A commit is durable. @param changes - Lent. */
+  noteCommit(commit: number, changes: readonly RecordChange[]): void {
+    this.#replicator?.note(commit, changes);
+  }
+
+  /** Keep the store following the vault from now on; before anything changes in it. */
+  async follow({ engine, metadata, ownPacks, onOutcome }: FollowOptions): Promise<void> {
+    const { disk, directory, vaultId } = this.#options;
+    this.#stored = await StoredPacks.open(disk, directory);
+    const local = new PackDirectory(disk, join(directory, "packs"), ownPacks);
+    this.#replicator = new Replicator({
+      openStore: () => this.#store(),
+      disk,
+      directory,
+      state: this.#state,
+      commit: metadata.volume.commit,
+      allRecords: () => metadata.allRecords(),
+      readHeader: async () => {
+        const header = await readHeader(disk, directory);
+        return { content: formatHeader(header), revision: header.revision };
+      },
+      onOutcome,
+      sealer: this.#sealer,
+      clock: systemClock,
+      local,
+      uploader: new PackUploader({ local, stored: this.#stored }),
+      isPackNamed: ({ pack }) => metadata.database.find(packKey(pack)) !== undefined,
+      engine,
+      packKeys: this.#packKeys,
+      vaultId,
+      random: systemRandom,
+    });
+  }
+
+  /** Null while nothing is uploaded: a vault opened for reading. */
+  status(): ReplicaStatus | null {
+    return this.#replicator?.status() ?? null;
+  }
+
+  /** See {@link Replicator.wait}. */
+  async wait(commit: number, signal: AbortSignal): Promise<void> {
+    await this.#replicator?.wait(commit, signal);
+  }
+
+  /** No read waits for the network any more, nor does anything else; what is committed after this is still noted. */
+  giveUpReads(): Promise<void> {
+    return this.#fetcher.close();
+  }
+
+  /** Waits for no network. */
+  async close(): Promise<void> {
+    await Promise.all([this.#replicator?.close(), this.#fetcher.close()]);
+    await this.#stored?.[Symbol.asyncDispose]();
+    await (await this.#opening?.catch(() => undefined))?.close();
+    this.#sealer.wipe();
+    this.#packKeys.wipe();
+  }
+
+  /** Opened when it is first needed; what failed is tried again by whoever asks next. */
+  #store(): Promise<ObjectStore> {
+    this.#opening ??= openStore(this.#state.url, { credentials: this.#options.credentials, create: false }).catch(
+      (error: unknown) => {
+        this.#opening = undefined;
+        throw error;
+      },
+    );
+    return this.#opening;
+  }
+}

@@ -1,0 +1,89 @@
+/** Giving a vault a store: what must be true of the store first, and what is written then. */
+import type { SecretKey } from "../crypto/secret-key.ts";
+import { ObjectSealer } from "../crypto/object-seal.ts";
+import { deriveSubkeys, wipeSubkeys } from "../crypto/subkeys.ts";
+import { TcfsError, isTcfsError } from "../errors.ts";
+import { toHex } from "../keys/fields.ts";
+import { type VaultHeader, formatHeader, parseHeader } from "../keys/header.ts";
+import { NodeDisk } from "../platform/node-disk.ts";
+import { systemRandom } from "../platform/random.ts";
+import type { ObjectStore } from "../remote/object-store.ts";
+import { openStore } from "../remote/open-store.ts";
+import { formatStoreUrl, parseStoreUrl } from "../remote/store-url.ts";
+import { HEADER_NAME, MAX_HEADER_OBJECT_BYTES, ROOT_NAME } from "../replica/object-names.ts";
+import { readRoot } from "../replica/remote-root.ts";
+import { readState, verifyState, writeState } from "../replica/replica-state.ts";
+import { probeStore } from "../replica/store-probe.ts";
+import { StoredPacks } from "../replica/stored-packs.ts";
+import type { Settings } from "./settings.ts";
+import { readStoreCredentials } from "./store-credentials.ts";
+
+const DEVICE_ID_BYTES = 16;
+
+/** Open the store that a URL names, with the credentials that are to be had. The caller closes it. */
+export async function openNamedStore(
+  url: string,
+  { credentialSource }: Pick<Settings, "credentialSource">,
+  { create }: { readonly create: boolean },
+): Promise<ObjectStore> {
+  const place = parseStoreUrl(url);
+  const credentials = place.kind === "s3" ? await readStoreCredentials(credentialSource) : undefined;
+  return openStore(url, { credentials, create });
+}
+
+/** @throws TcfsError `TCFS_VAULT_EXISTS` unless the store is empty; what {@link probeStore} throws. */
+export async function requireEmptyStore(store: ObjectStore): Promise<void> {
+  await probeStore(store, systemRandom);
+  for (const name of [HEADER_NAME, ROOT_NAME]) {
+    if ((await store.head(name)) !== undefined) {
+      throw new TcfsError("TCFS_VAULT_EXISTS", `there is a vault in ${store.place} already: tcfs attach opens it here`);
+    }
+  }
+}
+
+export interface StoreToSet {
+  /** The vault's; nobody has it open, or who has holds its lock for this call. */
+  readonly directory: string;
+  readonly header: VaultHeader;
+  /** Lent until settled. */
+  readonly key: SecretKey;
+  readonly url: string;
+}
+
+/**
+ * Make `store` the vault's. The next mount uploads what is there; done again for the same store, it changes nothing.
+ * @throws TcfsError `TCFS_VAULT_EXISTS` if it holds another vault, `TCFS_REMOTE_DIVERGED` if it holds this one as
+ *   another directory uploaded it.
+ */
+export async function setStore(store: ObjectStore, { directory, header, key, url }: StoreToSet): Promise<void> {
+  const disk = new NodeDisk();
+  const subkeys = deriveSubkeys(key.expose(), header.vaultId);
+  const sealer = new ObjectSealer(subkeys.store, header.vaultId, systemRandom);
+  wipeSubkeys(subkeys);
+  try {
+    const text = formatStoreUrl(parseStoreUrl(url));
+    const state = await readState(disk, directory);
+    const known = state && verifyState(state, sealer);
+    await requireSameVault(store, header);
+    const root = await readRoot(store, sealer);
+    if (known?.url === text && (root === undefined) === (known.last === null)) return;
+    if (root !== undefined) {
+      const message = `${store.place} holds this vault already, from another directory: tcfs attach opens it in a new one`;
+      throw new TcfsError("TCFS_REMOTE_DIVERGED", message);
+    }
+    await store.putIfAbsent(HEADER_NAME, formatHeader(header)).catch((error: unknown) => {
+      if (!isTcfsError(error, "TCFS_REMOTE_CONFLICT")) throw error; // an older one of ours: the upload replaces it
+    });
+    await StoredPacks.forget(disk, directory);
+    const deviceId = toHex(systemRandom.bytes(DEVICE_ID_BYTES));
+    await writeState(disk, directory, { url: text, deviceId, last: null, pending: null }, sealer);
+  } finally {
+    sealer.wipe();
+  }
+}
+
+async function requireSameVault(store: ObjectStore, header: VaultHeader): Promise<void> {
+  const found = await store.get(HEADER_NAME, { maxBytes: MAX_HEADER_OBJECT_BYTES });
+  if (found === undefined || toHex(parseHeader(found.content).vaultId) === toHex(header.vaultId)) return;
+  throw new TcfsError("TCFS_VAULT_EXISTS", `${store.place} holds another vault: choose another bucket or prefix`);
+}

@@ -1,0 +1,91 @@
+/**
+ * A vault directory made from a store: header and records; packs come when they are read (FORMAT.md §11). The header is
+ * written last, by the caller: a directory that an attach left half made is no vault.
+ */
+import { join } from "node:path";
+import { corrupt } from "../bytes.ts";
+import type { ObjectSealer } from "../crypto/object-seal.ts";
+import { TcfsError } from "../errors.ts";
+import { RECORD_KIND, packIdOfKey } from "../format/record-keys.ts";
+import type { VolumeRecord } from "../format/records.ts";
+import type { Manifest, Root } from "../format/replica-codec.ts";
+import type { PackId } from "../ids.ts";
+import { RecordSink } from "../metadata/record-sink.ts";
+import type { Disk } from "../platform/disk.ts";
+import type { ObjectStore } from "../remote/object-store.ts";
+import { toHex } from "./object-names.ts";
+import { StreamReader, type StreamRooms } from "./record-stream.ts";
+import { readRoot, readSteps } from "./remote-root.ts";
+import { writeState } from "./replica-state.ts";
+import { noteOf } from "./step-writer.ts";
+import { StoredPacks } from "./stored-packs.ts";
+
+const DEVICE_ID_BYTES = 16;
+
+export interface AttachOptions extends StreamRooms {
+  readonly store: ObjectStore;
+  readonly url: string;
+  readonly disk: Disk;
+  /** The new vault's: empty. */
+  readonly directory: string;
+  readonly sealer: ObjectSealer;
+  readonly headerRevision: number;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface AttachReport {
+  readonly volume: VolumeRecord;
+  readonly root: Root;
+  readonly packCount: number;
+}
+
+/**
+ * @throws TcfsError `TCFS_NO_VAULT` if the store has no root; `TCFS_REMOTE_DIVERGED` for an older header than the root's;
+ *   `TCFS_CORRUPT`, `TCFS_UNKNOWN_FORMAT`, and what the store throws.
+ */
+export async function attachRecords(options: AttachOptions): Promise<AttachReport> {
+  const { store, sealer, disk, directory, engine, signal } = options;
+  const found = await readRoot(store, sealer, signal);
+  if (found === undefined) throw new TcfsError("TCFS_NO_VAULT", `${store.place} has no finished upload of a vault yet`);
+  const { root, hash } = found;
+  if (options.headerRevision < root.headerRevision) {
+    throw new TcfsError("TCFS_REMOTE_DIVERGED", "the store shows an older header than its root was written with");
+  }
+  const steps = await readSteps(store, sealer, root, signal);
+  const reader = new StreamReader(options, store, signal);
+  const packs = new Map<string, PackId>();
+  await using sink = await RecordSink.create({
+    directory: join(directory, "meta"),
+    journalDirectory: join(directory, "journal"),
+    disk,
+    records: engine.records,
+  });
+  for (const { stream } of steps) {
+    for await (const changes of reader.read(stream)) {
+      for (const { key, value } of changes) {
+        if (key[0] !== RECORD_KIND.pack) continue;
+        const pack = packIdOfKey(key);
+        if (value === undefined) packs.delete(toHex(pack));
+        else packs.set(toHex(pack), pack);
+      }
+      await sink.put(changes);
+    }
+  }
+  const volume = await sink.finish();
+  if (volume.commit !== root.commit)
+    throw corrupt("the store's root", `it names commit ${root.commit}, not ${volume.commit}`);
+  await StoredPacks.create(disk, directory, packs.values());
+  const deviceId = toHex(options.random.bytes(DEVICE_ID_BYTES));
+  const last = { ...noteOf(root, hash), streamBytes: streamBytes(steps.slice(1)) };
+  await writeState(disk, directory, { url: options.url, deviceId, last, pending: null }, sealer);
+  return { volume, root, packCount: packs.size };
+}
+
+function streamBytes(commits: readonly Manifest[]): number {
+  let sum = 0;
+  for (const { stream } of commits) {
+    if (stream.kind === "inline") sum += stream.content.length;
+    else for (const { lengthBytes } of stream.chunks) sum += lengthBytes;
+  }
+  return sum;
+}

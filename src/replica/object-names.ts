@@ -1,0 +1,38 @@
+/** Names of a store's objects (FORMAT.md §11.1). */
+import { createHash } from "node:crypto";
+import type { ManifestKind } from "../format/replica-codec.ts";
+import type { PackId } from "../ids.ts";
+
+export const HEADER_NAME = "header";
+export const ROOT_NAME = "root";
+
+/** Upper bounds of what is read. */
+export const MAX_HEADER_OBJECT_BYTES = 64 * 1024;
+export const MAX_ROOT_BYTES = 4096;
+export const MAX_MANIFEST_BYTES = 16 * 1024 * 1024;
+/** A pack has about 16 MiB; one job may have gone into it when it was all but full. */
+export const MAX_PACK_OBJECT_BYTES = 64 * 1024 * 1024;
+
+export function packObject(pack: PackId): string {
+  const name = Buffer.from(pack).toString("hex");
+  return `packs/${name.slice(0, 2)}/${name}`;
+}
+
+/** @param hash - SHA-256 of the object. */
+export function manifestObject(kind: ManifestKind, number: number, hash: Uint8Array): string {
+  return `${kind}s/${number}-${Buffer.from(hash.subarray(0, 8)).toString("hex")}`;
+}
+
+/** @returns The step in a manifest's name; undefined where it is none. */
+export function stepOfName(name: string): number | undefined {
+  const [, digits] = /^(?:commits|checkpoints)\/([1-9]\d{0,14})-[0-9a-f]{16}$/u.exec(name) ?? [];
+  return digits === undefined ? undefined : Number(digits);
+}
+
+export function sha256(content: Uint8Array): Uint8Array {
+  return createHash("sha256").update(content).digest();
+}
+
+export function toHex(bytes: Uint8Array): string {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("hex");
+}

@@ -1,0 +1,200 @@
+/** Record streams (FORMAT.md §11.3): changes cut by content into chunks, sealed into packs of the store; and read again. */
+import type { SealingEngine } from "../crypto/engine.ts";
+import type { PackKeyWrapper } from "../crypto/pack-key.ts";
+import { MemoryPack } from "../chunkstore/memory-pack.ts";
+import { PACK_HEADER_BYTES, decodePackHeader, sumBytes } from "../chunkstore/pack-format.ts";
+import { corrupt } from "../bytes.ts";
+import { type RecordChange, changesBytes, decodeChanges, encodeChanges } from "../format/journal-codec.ts";
+import { chunkIdKey } from "../format/record-keys.ts";
+import { MAX_INLINE_STREAM_BYTES, type RecordStream, type StreamChunk } from "../format/replica-codec.ts";
+import type { ChunkIdKey, PackId } from "../ids.ts";
+import type { RandomSource } from "../platform/random.ts";
+import type { ObjectStore } from "../remote/object-store.ts";
+import { packObject, toHex } from "./object-names.ts";
+
+/** Held back until it is cut: more than the longest chunk, so that every cut finds its place. */
+const CUT_BYTES = 8 * 1024 * 1024;
+const PACK_BYTES = 16 * 1024 * 1024;
+/** Longer than any change: a chunk record with its content, and its key. */
+const MAX_CHANGE_BYTES = 8 * 1024 * 1024;
+const DELETED = 0xffff_ffff;
+
+export interface StreamRooms {
+  readonly engine: SealingEngine;
+  readonly packKeys: PackKeyWrapper;
+  readonly vaultId: Uint8Array;
+  readonly random: RandomSource;
+}
+
+export class StreamWriter {
+  readonly #rooms: StreamRooms;
+  readonly #known: ReadonlyMap<ChunkIdKey, StreamChunk>;
+  readonly #putPack: (name: string, content: Uint8Array) => Promise<void>;
+  readonly #chunks: StreamChunk[] = [];
+  #pieces: Uint8Array[] = [];
+  #heldBytes = 0;
+  #pack: MemoryPack | undefined;
+  /** Of the whole stream so far. */
+  lengthBytes = 0;
+
+  /** @param known - Chunks that the store has. @param putPack - Stores a pack; awaited before the stream is given out. */
+  constructor(
+    rooms: StreamRooms,
+    known: ReadonlyMap<ChunkIdKey, StreamChunk>,
+    putPack: (name: string, content: Uint8Array) => Promise<void>,
+  ) {
+    this.#rooms = rooms;
+    this.#known = known;
+    this.#putPack = putPack;
+  }
+
+  /** @param changes - Lent until settled. */
+  async add(changes: readonly RecordChange[]): Promise<void> {
+    const { plain } = encodeChanges(changes, changesBytes(changes));
+    this.#pieces.push(plain);
+    this.#heldBytes += plain.length;
+    this.lengthBytes += plain.length;
+    if (this.#heldBytes >= CUT_BYTES) await this.#cut(false);
+  }
+
+  /** @returns The stream; all its packs are in the store. */
+  async finish(): Promise<RecordStream> {
+    if (this.#chunks.length === 0 && this.#heldBytes <= MAX_INLINE_STREAM_BYTES) {
+      return { kind: "inline", content: Buffer.concat(this.#pieces) };
+    }
+    await this.#cut(true);
+    await this.#finishPack();
+    return { kind: "chunks", chunks: this.#chunks };
+  }
+
+  async #cut(isFinal: boolean): Promise<void> {
+    const held = Buffer.concat(this.#pieces);
+    const [named = []] = await this.#rooms.engine.nameChunks([{ pieces: [held], isFinal }]);
+    let at = 0;
+    for (const { id, lengthBytes } of named) {
+      const piece = held.subarray(at, at + lengthBytes);
+      at += lengthBytes;
+      const known = this.#known.get(chunkIdKey(id));
+      this.#chunks.push(known ?? (await this.#store({ id, lengthBytes, pieces: [piece] })));
+    }
+    this.#pieces = [held.subarray(at)];
+    this.#heldBytes = held.length - at;
+  }
+
+  async #store(chunk: Parameters<MemoryPack["append"]>[0]): Promise<StreamChunk> {
+    this.#pack ??= new MemoryPack({ ...this.#rooms, packBytes: PACK_BYTES });
+    const { kind: _kind, ...place } = await this.#pack.append(chunk);
+    if (this.#pack.isFull) await this.#finishPack();
+    return { id: chunk.id, ...place };
+  }
+
+  async #finishPack(): Promise<void> {
+    const pack = this.#pack;
+    if (pack === undefined) return;
+    this.#pack = undefined;
+    await this.#putPack(packObject(pack.pack), await pack.finish());
+  }
+}
+
+/** Chunks fetched ahead of the one that is decoded. */
+const AHEAD = 4;
+
+export class StreamReader {
+  readonly #rooms: Pick<StreamRooms, "engine" | "packKeys" | "vaultId">;
+  readonly #store: ObjectStore;
+  readonly #signal: AbortSignal | undefined;
+  readonly #ciphers = new Map<string, Promise<ReturnType<SealingEngine["packCipher"]>>>();
+
+  constructor(rooms: Pick<StreamRooms, "engine" | "packKeys" | "vaultId">, store: ObjectStore, signal?: AbortSignal) {
+    this.#rooms = rooms;
+    this.#store = store;
+    this.#signal = signal;
+  }
+
+  /** The stream's changes, in order, a batch at a time. @throws TcfsError `TCFS_CORRUPT`, and what the store throws. */
+  async *read(stream: RecordStream): AsyncGenerator<readonly RecordChange[]> {
+    if (stream.kind === "inline") {
+      yield decodeChanges(stream.content);
+      return;
+    }
+    let rest: Uint8Array = new Uint8Array(0);
+    for await (const piece of this.#pieces(stream.chunks)) {
+      const held = rest.length === 0 ? piece : Buffer.concat([rest, piece]);
+      const end = completeBytes(held);
+      if (held.length - end > MAX_CHANGE_BYTES) throw corrupt("record stream", "a record of impossible length");
+      if (end > 0) yield decodeChanges(held.subarray(0, end));
+      rest = held.subarray(end);
+    }
+    if (rest.length > 0) throw corrupt("record stream", "it ends within a record");
+  }
+
+  async *#pieces(chunks: readonly StreamChunk[]): AsyncGenerator<Uint8Array> {
+    const fetching: Promise<Uint8Array>[] = [];
+    try {
+      for (const [index] of chunks.entries()) {
+        for (const next of chunks.slice(index + fetching.length, index + AHEAD)) {
+          const fetched = this.#chunk(next);
+          fetched.catch(() => undefined); // told when its turn comes
+          fetching.push(fetched);
+        }
+        const piece = await fetching.shift();
+        if (piece !== undefined) yield piece;
+      }
+    } finally {
+      await Promise.allSettled(fetching);
+    }
+  }
+
+  async #chunk({ pack, packOffset, firstFrame, lengthBytes, storedFrameBytes }: StreamChunk): Promise<Uint8Array> {
+    const cipher = await this.#cipher(pack);
+    const range = { offset: packOffset, lengthBytes: sumBytes(storedFrameBytes) };
+    const sealed = await this.#store.getRange(packObject(pack), range, this.#signal);
+    if (sealed === undefined) throw missing(pack);
+    const plain = new Uint8Array(lengthBytes);
+    await cipher.unseal({ firstFrame, storedFrameBytes, lengthBytes }, sealed, plain);
+    return plain;
+  }
+
+  #cipher(pack: PackId): Promise<ReturnType<SealingEngine["packCipher"]>> {
+    const name = toHex(pack);
+    let cipher = this.#ciphers.get(name);
+    if (cipher === undefined) {
+      cipher = this.#openPack(pack);
+      this.#ciphers.set(name, cipher);
+    }
+    return cipher;
+  }
+
+  async #openPack(pack: PackId): Promise<ReturnType<SealingEngine["packCipher"]>> {
+    const { engine, packKeys, vaultId } = this.#rooms;
+    const range = { offset: 0, lengthBytes: PACK_HEADER_BYTES };
+    const bytes = await this.#store.getRange(packObject(pack), range, this.#signal);
+    if (bytes === undefined) throw missing(pack);
+    const header = decodePackHeader(bytes);
+    if (toHex(header.pack) !== toHex(pack) || toHex(header.vaultId) !== toHex(vaultId)) {
+      throw corrupt(`pack ${toHex(pack)} of the store`, "its header names another");
+    }
+    const packKey = packKeys.unwrap(pack, header.wrappedKey);
+    const cipher = engine.packCipher(pack, packKey);
+    packKey.fill(0);
+    return cipher;
+  }
+}
+
+function missing(pack: PackId): Error {
+  return corrupt(`pack ${toHex(pack)}`, "it is not in the store");
+}
+
+/** @returns How much of `bytes` is whole changes. */
+function completeBytes(bytes: Uint8Array): number {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  let end = 0;
+  for (;;) {
+    const lengthAt = end + 1 + (bytes[end] ?? 0);
+    if (lengthAt + 4 > bytes.length) return end;
+    const lengthBytes = view.getUint32(lengthAt, true);
+    const next = lengthAt + 4 + (lengthBytes === DELETED ? 0 : lengthBytes);
+    if (next > bytes.length) return end;
+    end = next;
+  }
+}

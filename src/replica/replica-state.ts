@@ -1,0 +1,94 @@
+/** `store.json` (FORMAT.md §11.5): where the vault's store is, and the roots that this device knows to be its own. */
+import { timingSafeEqual } from "node:crypto";
+import { join } from "node:path";
+import { z } from "zod";
+import type { ObjectSealer } from "../crypto/object-seal.ts";
+import { TcfsError } from "../errors.ts";
+import type { Disk } from "../platform/disk.ts";
+
+const STATE_NAME = "store.json";
+const MAX_STATE_BYTES = 16 * 1024;
+
+const hex = (lengthBytes: number) => z.string().regex(new RegExp(`^[0-9a-f]{${lengthBytes * 2}}$`, "u"));
+const count = z.int().min(0);
+
+const noteSchema = z.strictObject({
+  number: count.min(1),
+  rootHash: hex(32),
+  headHash: hex(32),
+  checkpoint: count.min(1),
+  streamBytes: count,
+  commit: count,
+  headerRevision: count.max(0xffff_ffff),
+  time: z.iso.datetime({ precision: 3 }),
+});
+
+const stateSchema = z.strictObject({
+  format: z.literal("tcfs store"),
+  formatVersion: z.literal(1),
+  url: z.string().max(1024),
+  deviceId: hex(16),
+  last: noteSchema.nullable(),
+  pending: noteSchema.nullable(),
+  mac: hex(32),
+});
+
+/** A root, as this device wrote it or was about to. Hashes are hexadecimal. */
+export type RootNote = z.infer<typeof noteSchema>;
+
+export interface ReplicaState {
+  readonly url: string;
+  /** 16 bytes in hexadecimal: this copy of the vault, among those that write to the store. */
+  readonly deviceId: string;
+  /** The root that the store is known to have had last; null before the first. */
+  readonly last: RootNote | null;
+  /** One whose answer did not come yet. */
+  readonly pending: RootNote | null;
+}
+
+/**
+ * What the vault directory says of its store. Not authenticated: see {@link verifyState}.
+ * @returns Undefined where there is no store. @throws TcfsError `TCFS_CORRUPT`
+ */
+export async function readState(disk: Disk, directory: string): Promise<(ReplicaState & { mac: string }) | undefined> {
+  const content = await disk.readFile(join(directory, STATE_NAME));
+  if (content === undefined) return undefined;
+  try {
+    if (content.length > MAX_STATE_BYTES) throw new RangeError("too long");
+    return stateSchema.parse(JSON.parse(Buffer.from(content).toString("utf8")));
+  } catch (cause) {
+    throw new TcfsError("TCFS_CORRUPT", `${STATE_NAME} in the vault directory is damaged`, { cause });
+  }
+}
+
+/** @throws TcfsError `TCFS_CORRUPT` if it was not this vault's key that wrote it. */
+export function verifyState(state: ReplicaState & { mac: string }, sealer: ObjectSealer): ReplicaState {
+  const { mac, ...rest } = state;
+  if (!timingSafeEqual(Buffer.from(mac, "hex"), sealer.mac(JSON.stringify(bodyOf(rest))))) {
+    throw new TcfsError("TCFS_CORRUPT", `${STATE_NAME} in the vault directory was not written by this vault`);
+  }
+  return rest;
+}
+
+/** Durable when it resolves. */
+export async function writeState(
+  disk: Disk,
+  directory: string,
+  state: ReplicaState,
+  sealer: ObjectSealer,
+): Promise<void> {
+  const body = bodyOf(state);
+  const mac = Buffer.from(sealer.mac(JSON.stringify(body))).toString("hex");
+  await disk.replaceFile(join(directory, STATE_NAME), Buffer.from(`${JSON.stringify({ ...body, mac }, null, 2)}\n`));
+}
+
+function bodyOf({ url, deviceId, last, pending }: ReplicaState): object {
+  return { format: "tcfs store", formatVersion: 1, url, deviceId, last: noteOf(last), pending: noteOf(pending) };
+}
+
+/** In the order that FORMAT.md gives. */
+function noteOf(note: RootNote | null): RootNote | null {
+  if (note === null) return null;
+  const { number, rootHash, headHash, checkpoint, streamBytes, commit, headerRevision, time } = note;
+  return { number, rootHash, headHash, checkpoint, streamBytes, commit, headerRevision, time };
+}

@@ -1,0 +1,340 @@
+/**
+ * Keeps the store following the vault, in the background: what commits changed becomes a step of the store's history,
+ * once the vault falls quiet or enough time went by. Whatever fails is tried again later, from where it was; only a root
+ * that is not ours ends it, for good, and with a plain word.
+ */
+import { TcfsError, isTcfsError } from "../errors.ts";
+import type { PlainRecord } from "../crypto/engine.ts";
+import type { RecordChange } from "../format/journal-codec.ts";
+import { MAX_STEPS, type Root } from "../format/replica-codec.ts";
+import type { Timer } from "../platform/clock.ts";
+import type { Disk } from "../platform/disk.ts";
+import type { ObjectStore, ObjectVersion } from "../remote/object-store.ts";
+import { type CapturedChanges, ChangeLog } from "./change-log.ts";
+import { HEADER_NAME, stepOfName } from "./object-names.ts";
+import { PackGone } from "./pack-uploader.ts";
+import { readManifest, readRoot } from "./remote-root.ts";
+import { type ReplicaState, type RootNote, writeState } from "./replica-state.ts";
+import { StepWriter, type StepWriterOptions, type WrittenStep, inBatches, noteOf } from "./step-writer.ts";
+
+/** After the last commit; a vault in use goes on for {@link MAX_AGE_MS}. */
+const QUIET_MS = 5000;
+/** Nothing lingers longer before its upload begins. */
+const MAX_AGE_MS = 60_000;
+const FIRST_RETRY_MS = 1000;
+const LAST_RETRY_MS = 120_000;
+/** Then a checkpoint: whoever attaches reads all steps since the last one. */
+const STEPS_PER_CHECKPOINT = Math.min(64, MAX_STEPS);
+/** Or when the commits' streams have grown to so much. */
+const STREAM_BYTES_PER_CHECKPOINT = 64 * 1024 * 1024;
+
+export interface ReplicatorOptions extends Omit<StepWriterOptions, "deviceId"> {
+  readonly openStore: () => Promise<ObjectStore>;
+  readonly disk: Disk;
+  /** The vault's. */
+  readonly directory: string;
+  readonly state: ReplicaState;
+  /** The vault's last commit. */
+  readonly commit: number;
+  /** As of the call: {@link ChangeLog.capture}. */
+  readonly allRecords: () => AsyncIterable<readonly PlainRecord[]>;
+  /** The vault's header as it lies on the disk. */
+  readonly readHeader: () => Promise<{ readonly content: Uint8Array; readonly revision: number }>;
+  /** Told when uploads begin to fail or end for good, and with none when they succeed again. */
+  readonly onOutcome: (error: unknown) => void;
+}
+
+export interface ReplicaStatus {
+  readonly url: string;
+  readonly activity: "idle" | "waiting" | "uploading" | "failing" | "stopped";
+  /** Packs and records that the store's root does not name yet; null: not known before the next step. */
+  readonly backlogBytes: number;
+  readonly backlogPacks: number;
+  /** Since when the oldest of them waits; null: nothing does. */
+  readonly oldestSince: string | null;
+  readonly uploadedBytes: number;
+  readonly bytesPerSecond: number | null;
+  readonly lastRoot: { readonly number: number; readonly time: string; readonly commit: number } | null;
+  readonly lastError: string | null;
+}
+
+interface Waiter {
+  readonly commit: number;
+  readonly resolve: () => void;
+  readonly reject: (error: unknown) => void;
+}
+
+export class Replicator {
+  readonly #options: ReplicatorOptions;
+  readonly #log: ChangeLog;
+  readonly #steps: StepWriter;
+  readonly #closing = new AbortController();
+  readonly #waiters = new Set<Waiter>();
+  #state: ReplicaState;
+  /** Of the root that `state.last` tells of; undefined before it was looked at in this session. */
+  #version: ObjectVersion | undefined;
+  #isRootKnown = false;
+  /** In a step that is being written. */
+  #captured: CapturedChanges | undefined;
+  #timer: Timer | undefined;
+  #running: Promise<void> | undefined;
+  #retryMs = 0;
+  #oldestSinceMs: number | undefined;
+  #bytesPerSecond: number | null = null;
+  #lastError: TcfsError | undefined;
+  #stopped: TcfsError | undefined;
+
+  constructor(options: ReplicatorOptions) {
+    const { state, commit } = options;
+    this.#options = options;
+    this.#state = state;
+    this.#log = new ChangeLog(commit, state.last?.commit === commit);
+    this.#steps = new StepWriter({ ...options, deviceId: new Uint8Array(Buffer.from(state.deviceId, "hex")) });
+    if (!this.#log.isEmpty) this.#schedule();
+  }
+
+  /** A commit is durable on the disk. @param changes - Lent. */
+  note(commit: number, changes: readonly RecordChange[]): void {
+    this.#log.note(commit, changes);
+    if (this.#stopped === undefined) this.#schedule();
+  }
+
+  /**
+   * Resolves when the store's root names the vault's commit, or a later one, and the header that lies on the disk.
+   * @throws TcfsError `TCFS_REMOTE_DIVERGED` if uploads have ended, `TCFS_CANCELLED`, `TCFS_CLOSED`
+   */
+  wait(commit: number, signal: AbortSignal): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const waiter: Waiter = { commit, resolve, reject };
+      this.#waiters.add(waiter);
+      signal.addEventListener("abort", () => {
+        if (this.#waiters.delete(waiter)) reject(new TcfsError("TCFS_CANCELLED", "the wait was given up"));
+      });
+      if (this.#stopped !== undefined) this.#reject(this.#stopped);
+      else this.#start();
+    });
+  }
+
+  status(): ReplicaStatus {
+    const { progress } = this.#options.uploader;
+    const { last, url } = this.#state;
+    const isIdle = this.#log.isEmpty && this.#captured === undefined;
+    return {
+      url,
+      activity: this.#activity(isIdle),
+      backlogBytes: progress.backlogBytes + this.#log.heldBytes,
+      backlogPacks: progress.backlogPacks,
+      oldestSince: isIdle || this.#oldestSinceMs === undefined ? null : new Date(this.#oldestSinceMs).toISOString(),
+      uploadedBytes: progress.uploadedBytes,
+      bytesPerSecond: this.#bytesPerSecond,
+      lastRoot: last && { number: last.number, time: last.time, commit: last.commit },
+      lastError: (this.#stopped ?? this.#lastError)?.message ?? null,
+    };
+  }
+
+  /** Ends at once, whatever is under way: it goes on where it was with the next start. Idempotent. */
+  async close(): Promise<void> {
+    this.#timer?.cancel();
+    this.#closing.abort();
+    await this.#running;
+    this.#reject(new TcfsError("TCFS_CLOSED", "the vault is closed before everything was in the store"));
+  }
+
+  #activity(isIdle: boolean): ReplicaStatus["activity"] {
+    if (this.#stopped !== undefined) return "stopped";
+    if (this.#lastError !== undefined) return "failing";
+    if (this.#running !== undefined) return "uploading";
+    return isIdle ? "idle" : "waiting";
+  }
+
+  #schedule(): void {
+    const { clock } = this.#options;
+    this.#oldestSinceMs ??= Date.now();
+    if (this.#running !== undefined || this.#closing.signal.aborted) return;
+    if (this.#retryMs > 0 && this.#timer !== undefined) return;
+    const ageMs = Date.now() - this.#oldestSinceMs;
+    const delayMs = this.#retryMs > 0 ? this.#retryMs : Math.max(0, Math.min(QUIET_MS, MAX_AGE_MS - ageMs));
+    this.#timer?.cancel();
+    this.#timer = clock.after(delayMs, () => {
+      this.#start();
+    });
+  }
+
+  #start(): void {
+    if (this.#running !== undefined || this.#stopped !== undefined || this.#closing.signal.aborted) return;
+    this.#timer?.cancel();
+    this.#timer = undefined;
+    this.#running = this.#run().finally(() => {
+      this.#running = undefined;
+      if (this.#stopped !== undefined) return;
+      if (this.#lastError === undefined && this.#waiters.size > 0) this.#start();
+      else if (this.#lastError !== undefined || !this.#log.isEmpty) this.#schedule();
+    });
+  }
+
+  /** One step, if there is anything to tell. Never rejects. */
+  async #run(): Promise<void> {
+    const startedAt = Date.now();
+    const before = this.#options.uploader.progress.uploadedBytes;
+    try {
+      await this.#step(this.#closing.signal);
+      const bytes = this.#options.uploader.progress.uploadedBytes - before;
+      if (bytes > 0) this.#bytesPerSecond = Math.round((bytes * 1000) / Math.max(1, Date.now() - startedAt));
+      this.#retryMs = 0;
+      if (this.#lastError !== undefined) this.#options.onOutcome(undefined);
+      this.#lastError = undefined;
+      this.#oldestSinceMs = this.#log.isEmpty ? undefined : startedAt;
+      this.#settleWaiters();
+    } catch (error) {
+      this.#failed(error);
+    }
+  }
+
+  #failed(error: unknown): void {
+    if (this.#captured !== undefined) this.#log.giveBack(this.#captured);
+    this.#captured = undefined;
+    if (this.#closing.signal.aborted) return;
+    if (error instanceof PackGone) return; // the vault has moved on: the next step is of its newer state
+    const told = error instanceof TcfsError ? error : new TcfsError("TCFS_IO", "an upload failed", { cause: error });
+    const jitter = 0.75 + Math.random() / 2;
+    this.#retryMs = Math.min(LAST_RETRY_MS, Math.max(FIRST_RETRY_MS, this.#retryMs * 2)) * jitter;
+    this.#options.onOutcome(error);
+    if (told.code === "TCFS_REMOTE_DIVERGED") {
+      this.#stopped = told;
+      this.#reject(told);
+      return;
+    }
+    this.#isRootKnown = false; // the root may have been written all the same
+    this.#lastError = told;
+  }
+
+  async #step(signal: AbortSignal): Promise<void> {
+    const store = await this.#options.openStore();
+    if (!this.#isRootKnown) await this.#settleRoot(store, signal);
+    const header = await this.#options.readHeader();
+    const { last } = this.#state;
+    const isHeaderNew = last === null || last.headerRevision < header.revision;
+    if (this.#log.isEmpty && !isHeaderNew) return;
+    if (isHeaderNew) await store.put(HEADER_NAME, header.content, signal);
+    const { kind, captured, changes } = this.#capture(last);
+    this.#captured = captured;
+    const plan = { kind, commit: captured.commit, changes, previous: last, headerRevision: header.revision };
+    const step = await this.#steps.write(store, plan, signal);
+    await this.#publish(store, step, signal);
+    if (kind === "checkpoint" && last !== null) await this.#deleteBefore(store, last.checkpoint, signal);
+  }
+
+  #capture(last: RootNote | null): {
+    readonly kind: "commit" | "checkpoint";
+    readonly captured: CapturedChanges;
+    readonly changes: AsyncIterable<readonly RecordChange[]>;
+  } {
+    const captured = this.#log.capture();
+    const isDue =
+      last !== null &&
+      (last.number - last.checkpoint >= STEPS_PER_CHECKPOINT || last.streamBytes >= STREAM_BYTES_PER_CHECKPOINT);
+    if (last === null || captured.changes === undefined || isDue) {
+      return { kind: "checkpoint", captured, changes: this.#options.allRecords() };
+    }
+    return { kind: "commit", captured, changes: inBatches(captured.changes.values()) };
+  }
+
+  /** Note the root before it is written, so that it is known again if its answer is lost. */
+  async #publish(store: ObjectStore, step: WrittenStep, signal: AbortSignal): Promise<void> {
+    await this.#keep({ ...this.#state, pending: step.note });
+    try {
+      this.#version = await this.#steps.publish(store, step, this.#version, signal);
+    } catch (error) {
+      if (!isTcfsError(error, "TCFS_REMOTE_CONFLICT")) throw error;
+      await this.#settleRoot(store, signal); // tells whose it is
+      if (this.#state.last?.rootHash !== step.note.rootHash) throw error;
+    }
+    this.#captured = undefined;
+    this.#state = { ...this.#state, last: step.note, pending: null }; // written with the next root
+  }
+
+  /**
+   * Look at the store's root: it must be the one that we know, or the one whose answer we did not get.
+   * @throws TcfsError `TCFS_REMOTE_DIVERGED`
+   */
+  async #settleRoot(store: ObjectStore, signal: AbortSignal): Promise<void> {
+    const { last, pending, deviceId } = this.#state;
+    const found = await readRoot(store, this.#options.sealer, signal);
+    if (found !== undefined && found.hash === pending?.rootHash) {
+      await this.#keep({ ...this.#state, last: pending, pending: null });
+      this.#log.storeHas(pending.commit);
+    } else if (found?.hash !== last?.rootHash) {
+      throw diverged(found?.root, last, deviceId);
+    }
+    if (this.#log.commit < (this.#state.last?.commit ?? 0)) {
+      const message =
+        "the vault directory holds an older state than the store has from it: it is a copy or was restored";
+      throw new TcfsError("TCFS_REMOTE_DIVERGED", message);
+    }
+    this.#version = found?.version;
+    await this.#learnCheckpoint(store, signal);
+    this.#isRootKnown = true;
+  }
+
+  /** What the newest checkpoint has need not be brought again; where it cannot be read, it is. */
+  async #learnCheckpoint(store: ObjectStore, signal: AbortSignal): Promise<void> {
+    const { last } = this.#state;
+    if (last === null || last.number !== last.checkpoint) return;
+    const hash = new Uint8Array(Buffer.from(last.headHash, "hex"));
+    this.#steps.learn(
+      await readManifest(store, this.#options.sealer, { kind: "checkpoint", number: last.number, hash }, signal),
+    );
+  }
+
+  /** Steps that no root names any more, nor the one before. By a listing: what it leaves out stays for the next time. */
+  async #deleteBefore(store: ObjectStore, checkpoint: number, signal: AbortSignal): Promise<void> {
+    try {
+      for (const prefix of ["commits/", "checkpoints/"]) {
+        for await (const name of store.list(prefix, signal)) {
+          const step = stepOfName(name);
+          if (step !== undefined && step < checkpoint) await store.delete(name, signal);
+        }
+      }
+    } catch (error) {
+      if (!isTcfsError(error)) throw error; // of no harm: they take room
+    }
+  }
+
+  async #keep(state: ReplicaState): Promise<void> {
+    const { disk, directory, sealer } = this.#options;
+    await writeState(disk, directory, state, sealer);
+    this.#state = state;
+  }
+
+  #settleWaiters(): void {
+    const commit = this.#state.last?.commit ?? 0;
+    for (const waiter of this.#waiters) {
+      if (waiter.commit > commit) continue;
+      this.#waiters.delete(waiter);
+      waiter.resolve();
+    }
+  }
+
+  #reject(error: TcfsError): void {
+    for (const waiter of this.#waiters) waiter.reject(error);
+    this.#waiters.clear();
+  }
+}
+
+/** @returns Why nothing may be written over this root. */
+function diverged(root: Root | undefined, last: RootNote | null, deviceId: string): TcfsError {
+  const tell = (sentence: string): TcfsError =>
+    new TcfsError(
+      "TCFS_REMOTE_DIVERGED",
+      `${sentence}. Nothing is uploaded any more; what is in this vault stays in it`,
+    );
+  if (root === undefined) return tell("the store has lost its root, or is another one");
+  const { time } = noteOf(root, "");
+  if (last !== null && root.number < last.number) {
+    return tell(`the store shows an older state (step ${root.number} of ${time}) than it had (step ${last.number})`);
+  }
+  const isOurs = Buffer.from(root.deviceId).toString("hex") === deviceId;
+  if (isOurs)
+    return tell(`this vault directory is an older copy: the same device wrote step ${root.number} at ${time}`);
+  return tell(`another device wrote to the store: step ${root.number} at ${time}`);
+}

@@ -1,0 +1,162 @@
+/** One step of the store's history (FORMAT.md §11): packs, then the manifest, then the root, by compare-and-swap. */
+import type { ObjectSealer } from "../crypto/object-seal.ts";
+import { decodePack } from "../format/chunk-codec.ts";
+import type { RecordChange } from "../format/journal-codec.ts";
+import { RECORD_KIND, chunkIdKey, packIdOfKey } from "../format/record-keys.ts";
+import type { PackRecord } from "../format/records.ts";
+import {
+  type Manifest,
+  type ManifestKind,
+  type RecordStream,
+  type Root,
+  type StreamChunk,
+  encodeManifest,
+  encodeRoot,
+} from "../format/replica-codec.ts";
+import type { ChunkIdKey } from "../ids.ts";
+import type { Clock } from "../platform/clock.ts";
+import type { ObjectStore, ObjectVersion } from "../remote/object-store.ts";
+import { ROOT_NAME, manifestObject, sha256, toHex } from "./object-names.ts";
+import { PackGone, type PackUploader, asDamage } from "./pack-uploader.ts";
+import { type StreamRooms, StreamWriter } from "./record-stream.ts";
+import type { RootNote } from "./replica-state.ts";
+import type { PackDirectory } from "../chunkstore/pack-directory.ts";
+
+/** Changes that are encoded at once. */
+const BATCH_RECORDS = 1000;
+
+export interface StepWriterOptions extends StreamRooms {
+  readonly sealer: ObjectSealer;
+  readonly clock: Clock;
+  readonly local: PackDirectory;
+  readonly uploader: PackUploader;
+  /** 16 bytes. */
+  readonly deviceId: Uint8Array;
+  /** Whether the vault's newest state still names the pack. */
+  readonly isPackNamed: (pack: PackRecord) => boolean;
+}
+
+/** What a step is made of. */
+export interface StepPlan {
+  readonly kind: ManifestKind;
+  /** Of the vault whose state it is. */
+  readonly commit: number;
+  /** All records for a checkpoint, those that changed for a commit. */
+  readonly changes: AsyncIterable<readonly RecordChange[]>;
+  readonly previous: RootNote | null;
+  readonly headerRevision: number;
+}
+
+/** A step in the store but for its root. */
+export interface WrittenStep {
+  readonly rootObject: Uint8Array;
+  readonly note: RootNote;
+}
+
+export class StepWriter {
+  readonly #options: StepWriterOptions;
+  /** Of the newest checkpoint's stream, where it is known. */
+  #known: ReadonlyMap<ChunkIdKey, StreamChunk> = new Map();
+
+  constructor(options: StepWriterOptions) {
+    this.#options = options;
+  }
+
+  /** The chunks of a checkpoint that the store has: they need not be brought again. */
+  learn({ stream }: Manifest): void {
+    this.#known = chunksOf(stream);
+  }
+
+  /** Bring everything but the root. @throws TcfsError what the store throws, `TCFS_CORRUPT`; {@link PackGone}. */
+  async write(store: ObjectStore, plan: StepPlan, signal: AbortSignal): Promise<WrittenStep> {
+    const { sealer, deviceId, clock } = this.#options;
+    const packs = new Map<string, PackRecord>();
+    const stream = new StreamWriter(this.#options, this.#known, async (name, content) => {
+      await store.putIfAbsent(name, content, signal);
+    });
+    for await (const changes of plan.changes) {
+      for (const change of changes) notePack(packs, change);
+      await stream.add(changes);
+    }
+    const written = await stream.finish();
+    await this.#bringPacks(store, [...packs.values()], signal);
+    const number = (plan.previous?.number ?? 0) + 1;
+    const time = clock.now();
+    const previousHash =
+      plan.previous === null ? new Uint8Array(32) : new Uint8Array(Buffer.from(plan.previous.headHash, "hex"));
+    const manifest: Manifest = { number, deviceId, previousHash, time, commit: plan.commit, stream: written };
+    const object = sealer.seal(plan.kind, number, encodeManifest(manifest));
+    const headHash = sha256(object);
+    await store.putIfAbsent(manifestObject(plan.kind, number, headHash), object, signal);
+    if (plan.kind === "checkpoint") this.#known = chunksOf(written);
+    const isCheckpoint = plan.kind === "checkpoint";
+    const checkpoint = isCheckpoint ? number : (plan.previous?.checkpoint ?? number);
+    const { commit, headerRevision } = plan;
+    const root: Root = { number, headKind: plan.kind, headHash, checkpoint, deviceId, time, commit, headerRevision };
+    const rootObject = sealer.seal("root", 0, encodeRoot(root));
+    const streamBytes = isCheckpoint ? 0 : (plan.previous?.streamBytes ?? 0) + stream.lengthBytes;
+    return { rootObject, note: { ...noteOf(root, toHex(sha256(rootObject))), streamBytes } };
+  }
+
+  /** @throws TcfsError `TCFS_REMOTE_CONFLICT` if the root is not `version` (undefined: if there is one). */
+  publish(
+    store: ObjectStore,
+    { rootObject }: WrittenStep,
+    version: ObjectVersion | undefined,
+    signal: AbortSignal,
+  ): Promise<ObjectVersion> {
+    if (version === undefined) return store.putIfAbsent(ROOT_NAME, rootObject, signal);
+    return store.putIfMatch(ROOT_NAME, rootObject, version, signal);
+  }
+
+  async #bringPacks(store: ObjectStore, named: readonly PackRecord[], signal: AbortSignal): Promise<void> {
+    const { uploader, local, isPackNamed } = this.#options;
+    const missing = uploader.missing(named);
+    if (missing.some(({ pack }) => local.isOpen(pack))) await local.retire();
+    try {
+      await uploader.upload(store, missing, signal);
+    } catch (error) {
+      if (error instanceof PackGone && missing.every(isPackNamed)) throw asDamage(error);
+      throw error;
+    }
+  }
+}
+
+/** A root in the form that `store.json` keeps. Its `streamBytes` are not in it. */
+export function noteOf(root: Root, rootHash: string): RootNote {
+  return {
+    number: root.number,
+    rootHash,
+    headHash: toHex(root.headHash),
+    checkpoint: root.checkpoint,
+    streamBytes: 0,
+    commit: root.commit,
+    headerRevision: root.headerRevision,
+    time: new Date(root.time.seconds * 1000 + Math.floor(root.time.nanoseconds / 1e6)).toISOString(),
+  };
+}
+
+/** @returns Captured changes in batches. */
+export async function* inBatches(changes: Iterable<RecordChange>): AsyncGenerator<readonly RecordChange[]> {
+  let batch: RecordChange[] = [];
+  for (const change of changes) {
+    batch.push(change);
+    if (batch.length < BATCH_RECORDS) continue;
+    yield batch;
+    batch = [];
+    await Promise.resolve();
+  }
+  if (batch.length > 0) yield batch;
+}
+
+function notePack(packs: Map<string, PackRecord>, { key, value }: RecordChange): void {
+  if (key[0] !== RECORD_KIND.pack) return;
+  const pack = packIdOfKey(key);
+  if (value === undefined) packs.delete(toHex(pack));
+  else packs.set(toHex(pack), decodePack(pack, value));
+}
+
+function chunksOf(stream: RecordStream): Map<ChunkIdKey, StreamChunk> {
+  if (stream.kind === "inline") return new Map();
+  return new Map(stream.chunks.map((chunk) => [chunkIdKey(chunk.id), chunk]));
+}
