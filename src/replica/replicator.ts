@@ -250,7 +250,7 @@ export class Replicator {
       if (this.#state.last?.rootHash !== step.note.rootHash) throw error;
     }
     this.#captured = undefined;
-    this.#state = { ...this.#state, last: step.note, pending: null }; // written with the next root
+    await this.#keep({ ...this.#state, last: step.note, pending: null }); // so that an older root is known for one
   }
 
   /**

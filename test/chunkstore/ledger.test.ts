@@ -17,7 +17,7 @@ const packed: ChunkRecord = {
   storedFrameBytes: Uint32Array.of(120),
 };
 
-async function openLedger(): Promise<{ metadata: MemoryMetadata; ledger: ChunkLedger; commit(): void }> {
+async function openLedger(): Promise<{ metadata: MemoryMetadata; ledger: ChunkLedger; readonly commit: () => void }> {
   const metadata = new MemoryMetadata();
   const ledger = await ChunkLedger.open(metadata.asStore());
   const commit = (): void => {

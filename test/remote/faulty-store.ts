@@ -19,7 +19,7 @@ export interface FaultyStoreOptions {
 const MAX_LATENCY_MS = 3;
 
 /** @returns Numbers in [0, 1), the same for the same seed (mulberry32). */
-function seeded(seed: number): () => number {
+export function seeded(seed: number): () => number {
   let state = seed >>> 0;
   return () => {
     state = (state + 0x6d2b79f5) >>> 0;

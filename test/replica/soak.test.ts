@@ -1,0 +1,280 @@
+/**
+ * A vault that uploads to a store which fails as stores do, and dies at random instants: after each round an attach from
+ * the store alone gives a state that the vault had, never older than what was acknowledged as stored, with every chunk.
+ */
+import { createHash, randomBytes } from "node:crypto";
+import { join } from "node:path";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { copyLoan } from "../../src/borrowed-bytes.ts";
+import { LruFrameCache } from "../../src/cache/lru-frame-cache.ts";
+import { PackChunkStore } from "../../src/chunkstore/pack-chunk-store.ts";
+import { PackDirectory, type RemotePacks } from "../../src/chunkstore/pack-directory.ts";
+import { type ChunkingParameters, type SealingEngine } from "../../src/crypto/engine.ts";
+import { ObjectSealer } from "../../src/crypto/object-seal.ts";
+import { openEngine } from "../../src/crypto/open-engine.ts";
+import { PackKeyWrapper } from "../../src/crypto/pack-key.ts";
+import { packKey } from "../../src/format/record-keys.ts";
+import type { ChunkId, InodeNumber } from "../../src/ids.ts";
+import { LevelMetadataStore } from "../../src/metadata/level-metadata-store.ts";
+import { type Clock, systemClock } from "../../src/platform/clock.ts";
+import { NodeDisk } from "../../src/platform/node-disk.ts";
+import { systemRandom } from "../../src/platform/random.ts";
+import { DirectoryStore } from "../../src/remote/directory-store.ts";
+import type { ObjectStore } from "../../src/remote/object-store.ts";
+import { attachRecords } from "../../src/replica/attach.ts";
+import { PackFetcher } from "../../src/replica/pack-fetcher.ts";
+import { PackUploader } from "../../src/replica/pack-uploader.ts";
+import { readState, verifyState, writeState } from "../../src/replica/replica-state.ts";
+import { Replicator } from "../../src/replica/replicator.ts";
+import { StoredPacks } from "../../src/replica/stored-packs.ts";
+import { SUBKEYS } from "../chunkstore/test-vault.ts";
+import { VAULT_ID, noise } from "../crypto/fixtures.ts";
+import { FaultyStore, seeded } from "../remote/faulty-store.ts";
+import { type TemporaryDirectory, temporaryDirectory } from "../support/temporary-directory.ts";
+
+const CHUNKING: ChunkingParameters = { minBytes: 4096, averageBytes: 16_384, maxBytes: 65_536 };
+const STORE_SUBKEY = noise("store subkey", 32);
+const ROUNDS = 6;
+const disk = new NodeDisk();
+
+/** Waits a thousandth as long. */
+const hurriedClock: Clock = {
+  now: () => systemClock.now(),
+  monotonicMs: () => systemClock.monotonicMs(),
+  after: (delayMs, action) => systemClock.after(delayMs / 1000, action),
+};
+
+const newEngine = (): SealingEngine =>
+  openEngine({ vaultId: VAULT_ID, subkeys: SUBKEYS, chunking: CHUNKING, sessionId: systemRandom.bytes(8) });
+const sealer = new ObjectSealer(STORE_SUBKEY, VAULT_ID, systemRandom);
+const rooms = (engine: SealingEngine) => ({
+  engine,
+  packKeys: new PackKeyWrapper(SUBKEYS.packs, VAULT_ID, systemRandom),
+  vaultId: VAULT_ID,
+  random: systemRandom,
+});
+
+async function openMetadata(
+  directory: string,
+  engine: SealingEngine,
+  createIfMissing: boolean,
+  onCommitted?: Replicator["note"],
+): Promise<LevelMetadataStore> {
+  return LevelMetadataStore.open({
+    directory: join(directory, "meta"),
+    journalDirectory: join(directory, "journal"),
+    disk,
+    engine,
+    clock: systemClock,
+    createIfMissing,
+    cacheBytes: 1_000_000,
+    onCommitted,
+  });
+}
+
+function openChunks(directory: string, engine: SealingEngine, metadata: LevelMetadataStore, remote?: RemotePacks) {
+  return PackChunkStore.open({
+    directory,
+    disk,
+    engine,
+    metadata,
+    random: systemRandom,
+    clock: systemClock,
+    vaultId: VAULT_ID,
+    packsSubkey: SUBKEYS.packs,
+    frameCache: new LruFrameCache({ cacheBytes: 1_000_000 }),
+    packBytes: 200_000,
+    openPacks: 2,
+    remote,
+  });
+}
+
+/** @returns A hash of all records: equal states have the same. */
+async function stateOf(metadata: LevelMetadataStore): Promise<string> {
+  const hash = createHash("sha256");
+  for await (const records of metadata.allRecords()) {
+    for (const { key, value } of records)
+      hash
+        .update(`${String(key.length)}.${String(value.length)}.`)
+        .update(key)
+        .update(value);
+  }
+  return hash.digest("hex");
+}
+
+/** One opening of the vault with its replicator: what a daemon is. */
+class Session {
+  readonly metadata: LevelMetadataStore;
+  readonly chunks: PackChunkStore;
+  readonly replicator: Replicator;
+  readonly #engine: SealingEngine;
+  readonly #stored: StoredPacks;
+
+  private constructor(
+    parts: Pick<Session, "metadata" | "chunks" | "replicator">,
+    engine: SealingEngine,
+    stored: StoredPacks,
+  ) {
+    this.metadata = parts.metadata;
+    this.chunks = parts.chunks;
+    this.replicator = parts.replicator;
+    this.#engine = engine;
+    this.#stored = stored;
+  }
+
+  static async open(directory: string, store: ObjectStore): Promise<Session> {
+    const engine = newEngine();
+    const follower: { replicator?: Replicator } = {};
+    const metadata = await openMetadata(directory, engine, true, (commit, changes) =>
+      follower.replicator?.note(commit, changes),
+    );
+    const chunks = await openChunks(directory, engine, metadata);
+    const stored = await StoredPacks.open(disk, directory);
+    const local = new PackDirectory(disk, join(directory, "packs"), chunks.ownPacks);
+    const state = await readState(disk, directory);
+    const replicator = new Replicator({
+      ...rooms(engine),
+      openStore: () => Promise.resolve(store),
+      disk,
+      directory,
+      state: verifyState(state!, sealer),
+      commit: metadata.volume.commit,
+      allRecords: () => metadata.allRecords(),
+      readHeader: () => Promise.resolve({ content: Buffer.from("header"), revision: 1 }),
+      onOutcome: () => undefined,
+      sealer,
+      clock: hurriedClock,
+      local,
+      uploader: new PackUploader({ local, stored }),
+      isPackNamed: ({ pack }) => metadata.database.find(packKey(pack)) !== undefined,
+    });
+    follower.replicator = replicator;
+    return new Session({ metadata, chunks, replicator }, engine, stored);
+  }
+
+  async commit(extents: ReadonlyMap<number, ChunkId | undefined> = new Map()): Promise<void> {
+    const batch = this.metadata.freeze();
+    for (const [ino, chunk] of extents) {
+      const page = chunk === undefined ? [] : [{ start: 0, lengthBytes: 1, chunk, chunkOffset: 0 }];
+      batch.putExtentPage(ino as InodeNumber, 0, page);
+    }
+    await this.chunks.flushInto(batch);
+    await batch.commit();
+    this.chunks.committed();
+  }
+
+  async close(): Promise<void> {
+    await this.replicator.close();
+    await this.chunks.close();
+    await this.#stored[Symbol.asyncDispose]();
+    await this.metadata.close();
+    this.#engine.close();
+  }
+}
+
+let temporary: TemporaryDirectory;
+beforeAll(async () => {
+  temporary = await temporaryDirectory("soak");
+});
+afterAll(() => temporary[Symbol.asyncDispose]());
+
+/** What the vault is known to have been: states by commit, contents by chunk. */
+interface Known {
+  readonly states: Map<number, string>;
+  readonly contents: Map<string, Uint8Array>;
+  readonly files: Map<number, ChunkId>;
+  acknowledged: number;
+}
+
+async function change(session: Session, random: () => number, known: Known): Promise<void> {
+  const changed = new Map<number, ChunkId | undefined>();
+  for (let i = 0; i < 1 + random() * 4; i++) {
+    const ino = 1 + Math.floor(random() * 30);
+    if (random() < 0.2) {
+      changed.set(ino, undefined);
+      continue;
+    }
+    const content = noise(String(random()), 1 + Math.floor(random() * 30_000));
+    const place = random() < 0.3 ? "inline" : "pack";
+    const [stored] = await session.chunks.store([{ pieces: [content], isFinal: true }], place);
+    let at = 0;
+    for (const { id, lengthBytes } of stored ?? []) {
+      known.contents.set(Buffer.from(id).toString("hex"), content.slice(at, at + lengthBytes));
+      at += lengthBytes;
+      changed.set(ino, id);
+    }
+  }
+  await session.commit(changed);
+  known.states.set(session.metadata.volume.commit, await stateOf(session.metadata));
+}
+
+async function expectAttachable(store: ObjectStore, known: Known, name: string): Promise<void> {
+  const directory = join(temporary.path, name);
+  await disk.makeDirectory(directory);
+  const engine = newEngine();
+  const place = { store, url: "file:///x", disk, directory, sealer, headerRevision: 1 };
+  const { volume } = await attachRecords({ ...rooms(engine), ...place });
+  expect(volume.commit).toBeGreaterThanOrEqual(known.acknowledged);
+  const metadata = await openMetadata(directory, engine, false);
+  expect(await stateOf(metadata)).toBe(known.states.get(volume.commit));
+  const fetcher = new PackFetcher(() => Promise.resolve(store), disk, join(directory, "packs"));
+  const chunks = await openChunks(directory, engine, metadata, fetcher);
+  for await (const { id, record } of metadata.chunks()) {
+    const lengthBytes = record.kind === "inline" ? record.content.length : record.lengthBytes;
+    const content = copyLoan(await chunks.read(id, 0, lengthBytes));
+    expect(Buffer.compare(content, known.contents.get(Buffer.from(id).toString("hex")) ?? new Uint8Array(0))).toBe(0);
+  }
+  await chunks.close();
+  await fetcher.close();
+  await metadata.close();
+  engine.close();
+}
+
+const SEEDS = process.env["TCFS_SEEDS"]?.split(",").map(Number) ?? [
+  randomBytes(4).readUInt32LE(),
+  randomBytes(4).readUInt32LE(),
+];
+
+test.for(SEEDS)("comes back from the store alone, seed %i", { timeout: 120_000 }, async (seed) => {
+  const random = seeded(seed);
+  const directory = join(temporary.path, `vault-${String(seed)}`);
+  await disk.makeDirectory(join(directory, "packs"));
+  const clean = await DirectoryStore.open(join(temporary.path, `store-${String(seed)}`), { create: true });
+  await writeState(disk, directory, { url: "file:///x", deviceId: "0".repeat(32), last: null, pending: null }, sealer);
+  const known: Known = { states: new Map(), contents: new Map(), files: new Map(), acknowledged: 0 };
+  for (let round = 0; round < ROUNDS; round++) {
+    const chances = { failing: 0.03, throttled: 0.03, lost: 0.05, cut: 0.03, full: 0.02 };
+    const store = new FaultyStore(clean, { seed: seed + round, chances, liesInListings: true });
+    const dying = { after: random() < 0.5 ? 1 + Math.floor(random() * 25) : Infinity, isDead: false };
+    store.beforeChange = () => {
+      dying.after -= 1;
+      dying.isDead ||= dying.after < 0;
+      if (dying.isDead) throw new Error("the daemon was killed");
+    };
+    const session = await Session.open(directory, store);
+    for (let step = 0; step < 5; step++) {
+      await change(session, random, known);
+      if (random() < 0.2) {
+        await session.chunks.collect(() => session.commit(), new AbortController().signal);
+        known.states.set(session.metadata.volume.commit, await stateOf(session.metadata));
+      }
+      if (random() < 0.5) continue;
+      const { commit } = session.metadata.volume;
+      const giveUp = new AbortController();
+      const waiting = session.replicator.wait(commit, giveUp.signal);
+      const watch = setInterval(() => {
+        if (dying.isDead) giveUp.abort();
+      }, 5);
+      const isStored = await waiting.then(
+        () => true,
+        () => false,
+      );
+      clearInterval(watch);
+      if (!isStored) expect(dying.isDead).toBe(true);
+      if (isStored) known.acknowledged = commit;
+    }
+    await session.close();
+    if (known.acknowledged > 0) await expectAttachable(clean, known, `copy-${String(seed)}-${String(round)}`);
+  }
+  expect(known.acknowledged).toBeGreaterThan(0);
+});
