@@ -143,7 +143,8 @@ class Client {
     const tree = now.snapshots.get(name) as Tree;
     const unnamed = [now.tree];
     this.history.begin({ ...now, unnamed }, { ...now, tree, unnamed });
-    const { safety = "" } = await this.#ask(request); // an undo of paths has none where nothing differs; here are none
+    const { safety } = await this.#ask(request);
+    if (safety === undefined) throw new Error("no snapshot of the state before");
     const outcome = { tree, snapshots: new Map(now.snapshots).set(safety, now.tree), unnamed: [] };
     this.history.acknowledge(outcome, true);
   }
