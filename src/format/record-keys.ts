@@ -188,6 +188,16 @@ function idOfKey(key: Uint8Array, lengthBytes: number): Uint8Array {
   return new Uint8Array(key.subarray(1));
 }
 
+/** Asked of every record of a batch: a reader, with its view of the key, is made only to refuse one. */
 function numberAt(key: Uint8Array, offset: number): number {
-  return new ByteReader(key.subarray(offset), "record key").u64BigEndian();
+  const high = wordAt(key, offset);
+  if (key.length < offset + NUMBER_BYTES || high >= 2 ** 21) {
+    return new ByteReader(key.subarray(offset), "record key").u64BigEndian();
+  }
+  return high * 2 ** 32 + wordAt(key, offset + 4);
+}
+
+function wordAt(key: Uint8Array, offset: number): number {
+  const [a, b, c, d] = [key[offset] ?? 0, key[offset + 1] ?? 0, key[offset + 2] ?? 0, key[offset + 3] ?? 0];
+  return ((a << 24) | (b << 16) | (c << 8) | d) >>> 0;
 }

@@ -40,25 +40,34 @@ export interface ChangedRecordsOptions {
   readonly database: JournaledDatabase;
   readonly reader: RecordReader;
   readonly table: SnapshotTable;
+  /** Whoever reads also writes, records that have come, and nobody else does. */
+  readonly isStill?: boolean;
 }
 
 /** A state to ask for: a snapshot's. */
 export type Moment = Pick<SnapshotRecord, "epoch" | "nextInode">;
+
+/** When the older versions were read. */
+interface Since {
+  /** Of the newest snapshot then: what is moved to history later stands there or above. */
+  readonly newest: number;
+  /** Whether no record of any kind has changed. */
+  readonly isSame: () => boolean;
+}
 
 /** One record with its older versions. */
 export class RecordVersions {
   readonly key: Uint8Array;
   readonly #options: ChangedRecordsOptions;
   readonly #old: readonly StoredEntry[];
-  /** Of the newest snapshot when the older versions were read: what is moved to history later stands there or above. */
-  readonly #newest: number;
+  readonly #since: Since;
   #live: Uint8Array | TcfsError | null | undefined;
 
-  constructor(options: ChangedRecordsOptions, key: Uint8Array, old: readonly StoredEntry[], newest: number) {
+  constructor(options: ChangedRecordsOptions, key: Uint8Array, old: readonly StoredEntry[], since: Since) {
     this.#options = options;
     this.key = key;
     this.#old = old;
-    this.#newest = newest;
+    this.#since = since;
   }
 
   /** The record's plaintext in the last commit; borrowed. @throws TcfsError as {@link RecordReader.plain} does. */
@@ -93,8 +102,9 @@ export class RecordVersions {
   /** What a batch moved to history after the older versions were read. */
   #movedSince(epoch: Epoch): Uint8Array | undefined {
     const { reader, table } = this.#options;
+    if (this.#since.isSame()) return undefined;
     for (const superseded of table.supersedingEpochs(epoch)) {
-      if (superseded < this.#newest) continue;
+      if (superseded < this.#since.newest) continue;
       const old = reader.plain(historyKey(this.key, superseded), "older version of a record", 0);
       if (old !== undefined) return old;
     }
@@ -158,14 +168,16 @@ async function* newerKeys(database: JournaledDatabase, from: SnapshotRecord, to:
 }
 
 async function* withVersions(options: ChangedRecordsOptions, keys: Keys): AsyncGenerator<RecordVersions> {
-  const { database, table } = options;
+  const { database, table, isStill = false } = options;
+  const isUnchanged = database.watch();
   await using history = database.readSorted(ALL_HISTORY);
   const newest = table.newest === undefined ? 0 : supersedingEpoch(table.newest);
+  const since = { newest, isSame: () => isStill || isUnchanged() };
   for await (const batch of keys) {
     for (const key of batch) {
       const range = versionsOf(key);
       const old = history.within(range);
-      const versions = new RecordVersions(options, key, isPromise(old) ? await old : old, newest);
+      const versions = new RecordVersions(options, key, isPromise(old) ? await old : old, since);
       requireIntact(database, range);
       yield versions;
     }

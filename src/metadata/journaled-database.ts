@@ -12,7 +12,7 @@ import { TcfsError } from "../errors.ts";
 import { decodeVolume } from "../format/inode-codec.ts";
 import { type RecordChange, changesBytes, encodeChanges } from "../format/journal-codec.ts";
 import { type KeyRange, singleKey } from "../format/record-keys.ts";
-import { type MaybePromise, andThen, isPromise } from "../maybe-promise.ts";
+import { type MaybePromise, andThen, isPromise, settled } from "../maybe-promise.ts";
 import type { Clock } from "../platform/clock.ts";
 import type { Disk } from "../platform/disk.ts";
 import { Database, type DatabaseOptions, type ScanVisitor, type SealedChange, type StoredEntry } from "./database.ts";
@@ -62,6 +62,8 @@ export class JournaledDatabase {
   #isLagging = false;
   /** The write in flight, or the last one. Never rejects. */
   #writing: Promise<void> | undefined;
+  #writesBegun = 0;
+  #writesEnded = 0;
   #isClosed = false;
 
   private constructor(database: Database, journal: Journal, options: JournaledDatabaseOptions) {
@@ -129,9 +131,31 @@ export class JournaledDatabase {
   write(commit: number, changes: readonly RecordChange[]): MaybePromise<void> {
     if (this.#isClosed) throw new TcfsError("TCFS_CLOSED", "the metadata database is closed");
     if (this.#isReadOnly) throw new RangeError("a commit to a database that is open read-only");
-    const written = andThen(this.#write(commit, changes), () => this.#onStored?.(commit, changes));
+    this.#writesBegun++;
+    const ended = (): void => {
+      this.#writesEnded++;
+    };
+    const stored = (): void => {
+      ended();
+      this.#onStored?.(commit, changes);
+    };
+    const written = settled(
+      () => this.#write(commit, changes),
+      stored,
+      (error) => {
+        ended();
+        throw error;
+      },
+    );
     if (isPromise(written)) this.#writing = written.catch(() => undefined);
     return written;
+  }
+
+  /** @returns A function that says whether the records are still those of this moment. */
+  watch(): () => boolean {
+    const begun = this.#writesBegun;
+    const isAtRest = begun === this.#writesEnded;
+    return () => isAtRest && begun === this.#writesBegun;
   }
 
   #write(commit: number, changes: readonly RecordChange[]): MaybePromise<void> {

@@ -203,7 +203,8 @@ export class LevelSnapshots implements SnapshotStore {
       if (change !== undefined) onChange(change);
     };
     const { epoch } = volume;
-    const records = changedRecords(this.#options, target, undefined);
+    const { database, reader } = this.#options;
+    const records = changedRecords({ database, reader, table: this.#table, isStill: true }, target, undefined);
     put(await rollBackRecords({ records, target, safety, epoch, isResumed, batchRecords, put, barrier, onRecord }));
     volume.inodeCount = target.inodeCount;
     volume.allocatedBytes = target.allocatedBytes;
