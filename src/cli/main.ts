@@ -158,7 +158,7 @@ function mountBuilder(command: Argv) {
       nargs: 1,
       requiresArg: true,
       describe:
-        "mount options, comma-separated: ro, noatime, noexec, suid, dev, allow_other, nonempty, fsname=NAME, snapshots=listed|hidden|none",
+        "mount options, comma-separated: ro, noatime, noexec, suid, dev, allow_other, nonempty, fsname=NAME, snapshots=listed|hidden|none, versions=…",
     })
     .example("$0 mount ~/vault", "asks for the passphrase, returns when the mount is ready")
     .example("$0 mount /mnt/v --passphrase-file /etc/tcfs/pass -o noatime,allow_other", "asks nothing")

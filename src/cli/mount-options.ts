@@ -3,7 +3,7 @@ import { resolve } from "node:path";
 import { TcfsError } from "../errors.ts";
 import { type AccessTimes, RELATIVE_ACCESS_TIMES } from "../fs/access-times.ts";
 import type { Synchronous } from "../fuse/mount.ts";
-import type { SnapshotsShown } from "../fs/snapshots/routed-operations.ts";
+import type { VirtualShown } from "../fs/snapshots/routed-operations.ts";
 
 /** What one mount is asked to be. Paths are absolute. */
 export interface MountOptions {
@@ -22,7 +22,9 @@ export interface MountOptions {
   /** Change a mount that is there already. */
   readonly isRemount: boolean;
   /** How the directory `.snapshots` shows at the root. */
-  readonly snapshots: SnapshotsShown;
+  readonly snapshots: VirtualShown;
+  /** Likewise `.versions`. */
+  readonly versions: VirtualShown;
   /** The snapshot that is mounted alone, if one is. */
   readonly snapshot: string | undefined;
   /** The source that mount tables show; the vault directory if not given. */
@@ -54,6 +56,7 @@ export const DEFAULT_MOUNT_OPTIONS: MountOptions = {
   maxReadBytes: undefined,
   isRemount: false,
   snapshots: "hidden",
+  versions: "hidden",
   snapshot: undefined,
   fsName: undefined,
   passphraseFile: undefined,
@@ -133,7 +136,8 @@ const VALUES: Readonly<Record<string, (value: string) => Change>> = {
   key_file: (value) => ({ keyFile: resolve(value) }),
   pid_file: (value) => ({ pidFile: resolve(value) }),
   max_read: (value) => ({ maxReadBytes: readBytes(value) }),
-  snapshots: readSnapshotsShown,
+  snapshots: (value) => ({ snapshots: readShown("snapshots", value) }),
+  versions: (value) => ({ versions: readShown("versions", value) }),
   snapshot: (value) => ({ snapshot: value }),
 };
 
@@ -143,11 +147,9 @@ function readBytes(value: string): number {
   throw new TcfsError("TCFS_USAGE", `max_read=${value} is no number of bytes from ${String(SMALLEST_READ_BYTES)} on`);
 }
 
-function readSnapshotsShown(value: string): Change {
-  if (value !== "listed" && value !== "hidden" && value !== "none") {
-    throw new TcfsError("TCFS_USAGE", "the mount option “snapshots” is one of listed, hidden and none");
-  }
-  return { snapshots: value };
+function readShown(option: string, value: string): VirtualShown {
+  if (value === "listed" || value === "hidden" || value === "none") return value;
+  throw new TcfsError("TCFS_USAGE", `the mount option “${option}” is one of listed, hidden and none`);
 }
 
 /**

@@ -8,7 +8,7 @@ import type { SecretKey } from "../crypto/secret-key.ts";
 import { deriveSubkeys, wipeSubkeys } from "../crypto/subkeys.ts";
 import { TcfsError } from "../errors.ts";
 import type { AccessTimes } from "../fs/access-times.ts";
-import type { SnapshotsShown } from "../fs/snapshots/routed-operations.ts";
+import type { VirtualShown } from "../fs/snapshots/routed-operations.ts";
 import { Volume } from "../fs/volume.ts";
 import { assertWritable } from "../keys/header.ts";
 import type { VaultHeader } from "../keys/header.ts";
@@ -45,7 +45,8 @@ export interface OpenVaultOptions {
   /** Whether there is nothing but the header yet. */
   readonly isNew: boolean;
   readonly accessTimes: AccessTimes;
-  readonly snapshotsShown: SnapshotsShown;
+  readonly snapshotsShown: VirtualShown;
+  readonly versionsShown: VirtualShown;
   readonly logger: Logger;
   /** Of its store, where it has one. */
   readonly credentials?: S3Credentials | undefined;
@@ -93,6 +94,7 @@ export class OpenVault implements AsyncDisposable {
         isReadOnly,
         accessTimes: options.accessTimes,
         snapshotsShown: options.snapshotsShown,
+        versionsShown: options.versionsShown,
         owner: { uid: process.geteuid?.() ?? 0, gid: process.getegid?.() ?? 0 },
         onRelief: (count) => {
           logger.warn("the disk is nearly full: the oldest versions and deleted files were given up", { count });

@@ -60,6 +60,7 @@ export async function serveMount(options: ServeOptions): Promise<void> {
     isNew: false,
     accessTimes: mount.accessTimes,
     snapshotsShown: mount.snapshots,
+    versionsShown: mount.versions,
     logger: log,
     credentials: options.credentials,
     isReplicated: true,

@@ -37,6 +37,7 @@ async function open(
     isNew: false,
     accessTimes: RELATIVE_ACCESS_TIMES,
     snapshotsShown: "none",
+    versionsShown: "none",
     logger: SILENT_LOGGER,
   });
 }

@@ -6,6 +6,9 @@ import { RECORD_KIND, type KeyRange } from "./record-keys.ts";
 /** Names a version: an inode number that no inode has. */
 export type VersionNumber = number & { readonly __brand: "VersionNumber" };
 
+/** Version numbers are below; the mount tells them from others by the bits above. */
+export const VERSION_NUMBER_LIMIT = 2 ** 38;
+
 const NUMBER_BYTES = 8;
 const PRF_BYTES = 16;
 const OF_FILE_BYTES = 1 + 2 * NUMBER_BYTES;

@@ -190,3 +190,9 @@ export function attributesOf(inode: InodeRecord): Attributes {
     birthTime: inode.birthTime,
   };
 }
+
+/** The kernel lets any 64 bit number of seconds through; what no record holds is brought to the nearest that one does. */
+export function withinReach({ seconds, nanoseconds }: Timestamp): Timestamp {
+  const reachable = Math.min(Math.max(seconds, Number.MIN_SAFE_INTEGER), Number.MAX_SAFE_INTEGER);
+  return { seconds: reachable, nanoseconds };
+}

@@ -34,6 +34,8 @@ export interface Attributes {
   readonly modifyTime: Timestamp;
   readonly changeTime: Timestamp;
   readonly birthTime: Timestamp;
+  /** It changes without the kernel being told, which must ask each time. */
+  readonly isVolatile?: true;
 }
 
 /** A time to set: a given one or the present. */

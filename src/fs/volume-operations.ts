@@ -10,7 +10,7 @@ import type { Timestamp } from "../platform/clock.ts";
 import { type AccessTimes, isAccessNoted } from "./access-times.ts";
 import { checkRange } from "./contents.ts";
 import { readEntries } from "./directory-reader.ts";
-import { attributesOf, requireRegular } from "./inodes.ts";
+import { attributesOf, requireRegular, withinReach } from "./inodes.ts";
 import { untilInterrupted } from "./interrupt.ts";
 import { MAX_FILE_BYTES, MAX_SHARED_BYTES, MAX_WAITING_RECORDS } from "./limits.ts";
 import { S_IFDIR, S_IFMT, isDirectoryMode, isRegularMode, withoutSetId } from "./mode.ts";
@@ -29,6 +29,7 @@ import type {
 } from "./operations.ts";
 import { ReadAhead } from "./read-ahead.ts";
 import { inSteps, pausesFor } from "./steps.ts";
+import { VERSIONS_XATTR, checkVersionsXattr } from "./versions/version-keeper.ts";
 import type { VolumeParts } from "./volume-parts.ts";
 
 /** What one change of metadata may take on the disk, generously. */
@@ -454,11 +455,14 @@ export class VolumeOperations implements FileSystemOperations {
   }
 
   getXattr(ino: InodeNumber, name: Name): Uint8Array | undefined {
-    return this.#parts.xattrs.get(ino, name);
+    const { xattrs, versions, inodes } = this.#parts;
+    const value = xattrs.get(ino, name);
+    return value === undefined && name === VERSIONS_XATTR ? versions.shown(inodes.get(ino)) : value;
   }
 
   setXattr(ino: InodeNumber, name: Name, value: Uint8Array, flags: XattrFlags): MaybePromise<void> {
     const copy = copyOf(value);
+    if (name === VERSIONS_XATTR) checkVersionsXattr(copy);
     return this.#change(CHANGE_BYTES + value.length, () => {
       this.#parts.xattrs.set(ino, name, copy, flags);
     });
@@ -478,12 +482,6 @@ export class VolumeOperations implements FileSystemOperations {
     const { space, metadata } = this.#parts;
     return space.refresh().then(() => ({ space: space.space, inodeCount: metadata.volume.inodeCount }));
   }
-}
-
-/** The kernel lets any 64 bit number of seconds through; what no record holds is brought to the nearest that one does. */
-function withinReach({ seconds, nanoseconds }: Timestamp): Timestamp {
-  const reachable = Math.min(Math.max(seconds, Number.MIN_SAFE_INTEGER), Number.MAX_SAFE_INTEGER);
-  return { seconds: reachable, nanoseconds };
 }
 
 function min(a: bigint, b: bigint): bigint {

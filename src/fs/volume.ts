@@ -18,15 +18,17 @@ import { Housekeeper } from "./housekeeper.ts";
 import { Inodes, blankInode } from "./inodes.ts";
 import { S_IFDIR } from "./mode.ts";
 import { Namespace } from "./namespace.ts";
-import type { FileSystemOperations } from "./operations.ts";
+import type { MaybePromise } from "../maybe-promise.ts";
+import type { FileSystemOperations, FileSystemStatistics } from "./operations.ts";
 import type { KernelCaches } from "./snapshots/kernel-caches.ts";
-import { RoutedOperations, type SnapshotsShown } from "./snapshots/routed-operations.ts";
+import { RoutedOperations, type VirtualShown } from "./snapshots/routed-operations.ts";
 import { SnapshotForest } from "./snapshots/snapshot-forest.ts";
 import { SnapshotManager } from "./snapshots/snapshot-manager.ts";
 import { SpaceGuard } from "./space-guard.ts";
 import { VersionCleaner } from "./versions/version-cleaner.ts";
 import { VersionKeeper } from "./versions/version-keeper.ts";
 import { VersionManager } from "./versions/version-manager.ts";
+import { VersionTree } from "./versions/version-tree.ts";
 import { VolumeOperations } from "./volume-operations.ts";
 import type { VolumeParts } from "./volume-parts.ts";
 import { Xattrs } from "./xattrs.ts";
@@ -43,7 +45,8 @@ export interface VolumeOptions {
   readonly directory: string;
   readonly isReadOnly: boolean;
   readonly accessTimes: AccessTimes;
-  readonly snapshotsShown: SnapshotsShown;
+  readonly snapshotsShown: VirtualShown;
+  readonly versionsShown: VirtualShown;
   /** Who owns the root directory of a new volume. */
   readonly owner: { readonly uid: number; readonly gid: number };
   /** A commit ended: with an error, or with none. */
@@ -88,11 +91,20 @@ export class Volume {
     this.#background = background;
     this.#options = options;
     this.#live = new VolumeOperations(parts);
-    this.#forest = new SnapshotForest({ metadata, chunks, statistics: () => this.#live.statistics() });
-    const operations = new RoutedOperations(this.#live, this.#forest, snapshotsShown);
+    const statistics = (): MaybePromise<FileSystemStatistics> => this.#live.statistics();
+    this.#forest = new SnapshotForest({ metadata, chunks, statistics });
+    const { clock, versionsShown, onCommit: onFailure, onPolicy } = options;
+    const inTurn = <T>(action: () => Promise<T>): Promise<T> => this.snapshots.inTurn(action);
+    this.#cleaner = new VersionCleaner({ parts, clock, inTurn, onFailure });
+    parts.versions.onKept = () => {
+      this.#cleaner.noteKept();
+    };
+    this.versions = new VersionManager({ parts, inTurn, cleaner: this.#cleaner });
+    const versions = new VersionTree({ metadata, chunks, manager: this.versions, statistics });
+    const virtual = { forest: this.#forest, snapshotsShown, versions, versionsShown };
+    const operations = new RoutedOperations(this.#live, virtual);
     this.operations = operations;
     const { defragmenter } = background;
-    const { onCommit: onFailure, onPolicy } = options;
     this.snapshots = new SnapshotManager({
       parts,
       defragmenter,
@@ -101,13 +113,6 @@ export class Volume {
       onFailure,
       onPolicy,
     });
-    const { clock } = options;
-    const inTurn = <T>(action: () => Promise<T>): Promise<T> => this.snapshots.inTurn(action);
-    this.#cleaner = new VersionCleaner({ parts, clock, inTurn, onFailure });
-    parts.versions.onKept = () => {
-      this.#cleaner.noteKept();
-    };
-    this.versions = new VersionManager({ parts, inTurn, cleaner: this.#cleaner });
   }
 
   /** The mount's kernel: told of what changed without its having asked for it. */

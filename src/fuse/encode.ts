@@ -48,6 +48,9 @@ export interface CacheTimeouts {
   readonly attributeSeconds: number;
 }
 
+/** What changes unseen is asked for each time. */
+const NO_TIMEOUTS: CacheTimeouts = { entrySeconds: 0, attributeSeconds: 0 };
+
 /** fuse_attr, 88 bytes. */
 function encodeAttributes(reply: ReplyBuffer, offset: number, attributes: Attributes): void {
   reply.i53(offset, attributes.ino);
@@ -81,7 +84,8 @@ export function encodeAttributesReply(
   attributes: Attributes,
   timeouts: CacheTimeouts,
 ): number {
-  encodeSeconds(reply, timeouts.attributeSeconds, offset, offset + 8);
+  const { attributeSeconds } = attributes.isVolatile === true ? NO_TIMEOUTS : timeouts;
+  encodeSeconds(reply, attributeSeconds, offset, offset + 8);
   reply.u32(offset + 12, 0);
   encodeAttributes(reply, offset + 16, attributes);
   return ATTRIBUTES_REPLY_BYTES;
@@ -100,8 +104,9 @@ export function encodeEntry(
 ): number {
   reply.i53(offset, attributes?.ino ?? 0);
   reply.i53(offset + 8, 0);
-  encodeSeconds(reply, timeouts.entrySeconds, offset + 16, offset + 32);
-  encodeSeconds(reply, timeouts.attributeSeconds, offset + 24, offset + 36);
+  const { entrySeconds, attributeSeconds } = attributes?.isVolatile === true ? NO_TIMEOUTS : timeouts;
+  encodeSeconds(reply, entrySeconds, offset + 16, offset + 32);
+  encodeSeconds(reply, attributeSeconds, offset + 24, offset + 36);
   if (attributes === undefined) reply.fill(offset + 40, ENTRY_BYTES - 40);
   else encodeAttributes(reply, offset + 40, attributes);
   return ENTRY_BYTES;

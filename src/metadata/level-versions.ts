@@ -12,6 +12,7 @@ import {
   type VersionRecord,
 } from "../format/version-codec.ts";
 import {
+  VERSION_NUMBER_LIMIT,
   fileVersionKey,
   inodeOfChainKey,
   nameVersionKey,
@@ -36,8 +37,6 @@ import type { RecordReader } from "./record-reader.ts";
 import type { KeptState, VersionStore } from "./version-store.ts";
 import { requireIntact, visitIntact } from "./walks.ts";
 
-/** Version and inode numbers are below: the mount tells them apart by the bits above. */
-export const VERSION_NUMBER_LIMIT = 2 ** 38;
 /** Files whose versions are looked for one after another; those of more in one walk over all between them. */
 const SINGLE_LOOKUPS = 64;
 

@@ -48,6 +48,28 @@ describe("versions and trash in a mount", () => {
     expect((await versionsOf(at("texts", "notes"))).length).toBe(4);
   });
 
+  test(".versions shows what is kept, at once, and the bytes as they were", async () => {
+    await mkdir(at("shown"));
+    await writeFile(at("shown", "text"), "first");
+    const below = at(".versions", "shown");
+    expect(await readdir(below)).toEqual([]);
+    for (const text of ["second", "third"]) {
+      await writeFile(at("shown", "text"), text);
+      const names = (await versionsOf(at("shown", "text"))).map(({ time }) => `text@${time}`);
+      expect((await readdir(below)).sort()).toEqual(names.sort());
+    }
+    const contents = await Promise.all(
+      (await readdir(below)).sort().map((name) => readFile(join(below, name), "utf8")),
+    );
+    expect(contents).toEqual(["first", "second"]);
+    expect(await readdir(mount.mountPoint)).not.toContain(".versions");
+    const [name = ""] = await readdir(below);
+    await expect(writeFile(join(below, name), "x")).rejects.toMatchObject({ code: "EROFS" });
+    await expect(readFile(join(below, "text@1999"))).rejects.toMatchObject({ code: "ENOENT" });
+    await rm(at("shown"), { recursive: true });
+    expect((await readdir(below)).length).toBe(3);
+  });
+
   test("a file that was never there, a time that none has, and bad settings end with a sentence", async () => {
     const missing = await tcfs(["versions", at("nowhere", "none")]);
     expect(missing).toMatchObject({ code: 2, stdout: "" });

@@ -4,6 +4,7 @@ import { expect, test } from "vitest";
 import { copyLoan, lend } from "../../src/borrowed-bytes.ts";
 import type { FileSystemOperations } from "../../src/fs/operations.ts";
 import { RoutedOperations } from "../../src/fs/snapshots/routed-operations.ts";
+import type { VersionTree } from "../../src/fs/versions/version-tree.ts";
 import type { SnapshotForest } from "../../src/fs/snapshots/snapshot-forest.ts";
 import type { InodeNumber } from "../../src/ids.ts";
 
@@ -19,7 +20,12 @@ test("a read that waited gives what was there before a write that waited behind 
       return data.length;
     },
   } as unknown as FileSystemOperations;
-  const operations = new RoutedOperations(live, {} as unknown as SnapshotForest, "none");
+  const operations = new RoutedOperations(live, {
+    forest: {} as unknown as SnapshotForest,
+    snapshotsShown: "none",
+    versions: {} as unknown as VersionTree,
+    versionsShown: "none",
+  });
   let isHeld = true;
   const held = operations.whileHeld(async () => {
     while (isHeld) await setTimeout(1);

@@ -207,6 +207,10 @@ describe("the trash", () => {
     }
     expect((await driver.vault.volume.versions.listTrash()).map(({ path }) => path)).toEqual(["off/on/file"]);
     expect(await driver.vault.volume.versions.list("off/on/file")).toMatchObject([{ bytes: 5 }, { bytes: 6 }]);
+    const shown = (ino: InodeNumber) => driver.operations.getXattr(ino, "user.tcfs.versions" as Name);
+    expect(await shown(below)).toEqual(new Uint8Array(Buffer.from("off")));
+    expect(await shown(await driver.directory("beside"))).toBeUndefined();
+    await expect((async () => set(off, "maybe"))()).rejects.toMatchObject({ code: "TCFS_INVALID" });
     await driver.vault.volume.versions.setPolicy({ ...DEFAULT_VERSION_POLICY, minimumAgeSeconds: 0, isOff: true });
     await driver.save("later", "first");
     await driver.save("later", "second");
@@ -235,6 +239,79 @@ describe("the trash", () => {
     const left: unknown[] = [];
     for await (const records of driver.vault.metadata.versions.all()) left.push(...records);
     expect(left).toEqual([]);
+  });
+});
+
+describe("the directory .versions", () => {
+  const names = async (driver: Driver, ino: InodeNumber): Promise<string[]> => {
+    const found: string[] = [];
+    await driver.operations.readDirectory(ino, 0n, true, ({ name }) => found.push(name) > 0);
+    return found.filter((name) => !name.startsWith(".")).sort();
+  };
+  const open = async (driver: Driver, ...path: string[]): Promise<InodeNumber> => {
+    let ino = ROOT_INODE;
+    for (const name of [".versions", ...path]) {
+      const found = await driver.operations.lookup(ino, name as Name);
+      if (found === undefined) throw new Error(`no ${name}`);
+      ino = found.ino;
+    }
+    return ino;
+  };
+
+  test("shows the tree, removed directories too, with the versions of its files, which read as they were", async () => {
+    const driver = await Driver.open();
+    const a = await driver.directory("a");
+    await driver.directory("plain");
+    const long = pattern(5 * MIB, 1);
+    await driver.save("long", long, a);
+    await driver.write("long", MIB, Buffer.from("changed"), a);
+    await driver.close("long", a);
+    await driver.save("notes", "one", a);
+    await driver.save("notes", "two", a);
+    await driver.save("user@host", "here", a);
+    await driver.unlink("user@host", a);
+    const times = (await driver.vault.volume.versions.list("a/notes")).map(({ time }) => time);
+    const [longTime] = (await driver.vault.volume.versions.list("a/long")).map(({ time }) => time);
+    const [userTime] = (await driver.vault.volume.versions.list("a/user@host")).map(({ time }) => time);
+    const shown = [`long@${longTime ?? ""}`, `notes@${times[0] ?? ""}`, `user@host@${userTime ?? ""}`];
+    expect(await names(driver, await open(driver))).toEqual(["a", "plain"]);
+    expect(await names(driver, await open(driver, "a"))).toEqual(shown);
+    expect(String(await driver.read(shown[1] as string, await open(driver, "a")))).toBe("one");
+    expect((await driver.read(shown[0] as string, await open(driver, "a"))).equals(long)).toBe(true);
+    await driver.unlink("notes", a);
+    await driver.unlink("long", a);
+    await driver.removeDirectory("a");
+    expect(await names(driver, await open(driver))).toEqual(["a", "plain"]);
+    expect((await names(driver, await open(driver, "a"))).length).toBe(5);
+    expect(String(await driver.read(shown[1] as string, await open(driver, "a")))).toBe("one");
+    await driver.reopen("crash");
+    expect((await driver.read(shown[0] as string, await open(driver, "a"))).equals(long)).toBe(true);
+  });
+
+  test("cannot be changed, is not listed, and what is not there is not found", async () => {
+    const driver = await Driver.open();
+    await driver.save("notes", "one");
+    await driver.save("notes", "two");
+    const root = await open(driver);
+    const [name = ""] = await names(driver, root);
+    const file = await open(driver, name);
+    const write = async (): Promise<unknown> =>
+      driver.operations.write(file, 0n, Buffer.from("x"), { clearSetId: false, sync: false }, caller);
+    await expect(write()).rejects.toMatchObject({ code: "TCFS_READ_ONLY" });
+    const make = async (): Promise<unknown> => driver.directory("x", root);
+    await expect(make()).rejects.toMatchObject({ code: "TCFS_READ_ONLY" });
+    await expect(driver.directory(".versions")).rejects.toMatchObject({ code: "TCFS_EXISTS" });
+    for (const missing of ["notes", "notes@", "notes@1999", "@", "nothing@2026"]) {
+      await expect(open(driver, missing)).rejects.toMatchObject({ code: "TCFS_NO_ENTRY" });
+    }
+    const found: string[] = [];
+    await driver.operations.readDirectory(ROOT_INODE, 0n, true, (entry) => found.push(entry.name) > 0);
+    expect(found).not.toContain(".versions");
+    expect((await driver.operations.lookup(root, ".." as Name))?.ino).toBe(ROOT_INODE);
+    await driver.vault.volume.snapshots.take("s", "");
+    const snapshots = await driver.operations.lookup(ROOT_INODE, ".snapshots" as Name);
+    const snapshot = await driver.operations.lookup(snapshots?.ino as InodeNumber, "s" as Name);
+    expect(await driver.operations.lookup(snapshot?.ino as InodeNumber, ".versions" as Name)).toBeUndefined();
   });
 });
 

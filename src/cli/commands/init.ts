@@ -120,6 +120,7 @@ async function makeDurable(disk: Disk, directory: string, made: NewVault, recove
       isNew: true,
       accessTimes: RELATIVE_ACCESS_TIMES,
       snapshotsShown: "none",
+      versionsShown: "none",
       logger: SILENT_LOGGER,
     });
     await vault.close();

@@ -41,6 +41,7 @@ export async function runStoreSet(parameters: StoreSetArguments, settings: Setti
       isNew: false,
       accessTimes: RELATIVE_ACCESS_TIMES,
       snapshotsShown: "none",
+      versionsShown: "none",
       logger: SILENT_LOGGER,
     });
     const store = await openNamedStore(parameters.url, settings, { create: true });

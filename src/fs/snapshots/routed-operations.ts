@@ -19,14 +19,23 @@ import type {
   RenameFlags,
   XattrFlags,
 } from "../operations.ts";
-import { SNAPSHOTS_DIRECTORY, SNAPSHOTS_NAME } from "./numbers.ts";
+import type { VersionTree } from "../versions/version-tree.ts";
+import { SNAPSHOTS_DIRECTORY, SNAPSHOTS_NAME, VERSIONS_DIRECTORY, VERSIONS_NAME, isBelowVersions } from "./numbers.ts";
 import { refuse } from "./read-only-operations.ts";
 import type { SnapshotForest } from "./snapshot-forest.ts";
 
-/** How `.snapshots` shows at the root: `hidden` can be reached by name but is not listed. */
-export type SnapshotsShown = "listed" | "hidden" | "none";
+/** How a virtual directory shows at the root: `hidden` can be reached by name but is not listed. */
+export type VirtualShown = "listed" | "hidden" | "none";
 
-/** Follows all entries of the root. */
+/** What is at the root besides live entries. */
+export interface VirtualDirectories {
+  readonly forest: SnapshotForest;
+  readonly snapshotsShown: VirtualShown;
+  readonly versions: VersionTree;
+  readonly versionsShown: VirtualShown;
+}
+
+/** Follow all entries of the root. */
 const LAST_COOKIE = 2n ** 63n - 1n;
 const DT_DIR = 4;
 
@@ -38,17 +47,36 @@ interface Place {
 export class RoutedOperations implements FileSystemOperations {
   readonly #live: FileSystemOperations;
   readonly #forest: SnapshotForest;
-  readonly #shown: SnapshotsShown;
+  readonly #versions: VersionTree;
+  readonly #shown: ReadonlyMap<Name, VirtualShown>;
   /** Live requests that wait for something. */
   #waiting = 0;
   #onIdle: (() => void) | undefined;
   /** Opens when live requests may go on. */
   #gate: Promise<void> | undefined;
 
-  constructor(live: FileSystemOperations, forest: SnapshotForest, shown: SnapshotsShown) {
+  constructor(live: FileSystemOperations, virtual: VirtualDirectories) {
     this.#live = live;
-    this.#forest = forest;
-    this.#shown = shown;
+    this.#forest = virtual.forest;
+    this.#versions = virtual.versions;
+    this.#shown = new Map([
+      [SNAPSHOTS_NAME, virtual.snapshotsShown],
+      [VERSIONS_NAME, virtual.versionsShown],
+    ]);
+  }
+
+  /** What answers for a number that is no live one. */
+  #below(ino: InodeNumber): SnapshotForest | VersionTree {
+    return isBelowVersions(ino) ? this.#versions : this.#forest;
+  }
+
+  /** Whether this may be one of the virtual directories. */
+  #isShown(parent: InodeNumber, name: Name): boolean {
+    return parent === ROOT_INODE && (this.#shown.get(name) ?? "none") !== "none";
+  }
+
+  #virtual(name: Name): Attributes {
+    return name === VERSIONS_NAME ? this.#versions.attributes : this.#forest.attributes;
   }
 
   get unready(): Promise<void> | undefined {
@@ -98,25 +126,27 @@ export class RoutedOperations implements FileSystemOperations {
 
   lookup(parent: InodeNumber, name: Name): MaybePromise<Attributes | undefined> {
     if (parent < INODE_NUMBER_LIMIT) {
-      const isVirtual = name === SNAPSHOTS_NAME && parent === ROOT_INODE && this.#shown !== "none";
+      const isVirtual = this.#isShown(parent, name);
       return this.#run(() => {
         // A real entry of that name comes first: nothing that a user has is hidden.
         const found = this.#live.lookup(parent, name);
-        return isVirtual && found === undefined ? this.#forest.attributes : found;
+        return isVirtual && found === undefined ? this.#virtual(name) : found;
       });
     }
-    if (parent === SNAPSHOTS_DIRECTORY && name === "..") return this.#run(() => this.#live.lookup(ROOT_INODE, name));
-    return this.#forest.lookup(parent, name);
+    const isTop = parent === SNAPSHOTS_DIRECTORY || parent === VERSIONS_DIRECTORY;
+    if (isTop && name === "..") return this.#run(() => this.#live.lookup(ROOT_INODE, name));
+    return this.#below(parent).lookup(parent, name);
   }
 
   forget(ino: InodeNumber, count: number): void {
+    if (isBelowVersions(ino)) this.#versions.forget(ino, count);
     if (ino >= INODE_NUMBER_LIMIT) return;
     if (this.#gate === undefined) this.#live.forget(ino, count);
     else void this.#gate.then(() => this.forget(ino, count));
   }
 
   getAttributes(ino: InodeNumber): MaybePromise<Attributes> {
-    if (ino >= INODE_NUMBER_LIMIT) return this.#forest.getAttributes(ino);
+    if (ino >= INODE_NUMBER_LIMIT) return this.#below(ino).getAttributes(ino);
     return this.#gate === undefined ? this.#live.getAttributes(ino) : this.#run(() => this.#live.getAttributes(ino));
   }
 
@@ -125,7 +155,7 @@ export class RoutedOperations implements FileSystemOperations {
   }
 
   readSymlink(ino: InodeNumber): MaybePromise<Uint8Array> {
-    return ino >= INODE_NUMBER_LIMIT ? this.#forest.readSymlink(ino) : this.#run(() => this.#live.readSymlink(ino));
+    return ino >= INODE_NUMBER_LIMIT ? this.#below(ino).readSymlink(ino) : this.#run(() => this.#live.readSymlink(ino));
   }
 
   makeNode(parent: InodeNumber, name: Name, request: NodeRequest, caller: Caller): MaybePromise<Attributes> {
@@ -174,7 +204,7 @@ export class RoutedOperations implements FileSystemOperations {
   }
 
   read(ino: InodeNumber, offset: bigint, lengthBytes: number, caller: Caller): MaybePromise<BorrowedBytes> {
-    if (ino >= INODE_NUMBER_LIMIT) return this.#forest.read(ino, offset, lengthBytes);
+    if (ino >= INODE_NUMBER_LIMIT) return this.#below(ino).read(ino, offset, lengthBytes);
     if (this.#gate === undefined) return this.#run(() => this.#live.read(ino, offset, lengthBytes, caller));
     // Answered later than it is read: requests that waited with it may change the memory before that.
     return this.#run(() =>
@@ -210,7 +240,7 @@ export class RoutedOperations implements FileSystemOperations {
   }
 
   seek(ino: InodeNumber, offset: bigint, whence: "data" | "hole"): MaybePromise<bigint> {
-    if (ino >= INODE_NUMBER_LIMIT) return this.#forest.seek(ino, offset, whence);
+    if (ino >= INODE_NUMBER_LIMIT) return this.#below(ino).seek(ino, offset, whence);
     return this.#run(() => this.#live.seek(ino, offset, whence));
   }
 
@@ -231,36 +261,45 @@ export class RoutedOperations implements FileSystemOperations {
     withAttributes: boolean,
     take: (entry: DirectoryEntry, attributes: Attributes | undefined) => boolean,
   ): MaybePromise<void> {
-    if (ino >= INODE_NUMBER_LIMIT) return this.#forest.readDirectory(ino, cookie, withAttributes, take);
+    if (ino >= INODE_NUMBER_LIMIT) return this.#below(ino).readDirectory(ino, cookie, withAttributes, take);
     return this.#run(() => {
-      if (ino === ROOT_INODE && this.#shown === "listed") return this.#readRoot(cookie, withAttributes, take);
+      if (ino === ROOT_INODE && [...this.#shown.values()].includes("listed"))
+        return this.#readRoot(cookie, withAttributes, take);
       return this.#live.readDirectory(ino, cookie, withAttributes, take);
     });
   }
 
-  /** The root with `.snapshots` after all that is really there. */
+  /** The root with the virtual directories after all that is really there. */
   #readRoot(
     cookie: bigint,
     withAttributes: boolean,
     take: (entry: DirectoryEntry, attributes: Attributes | undefined) => boolean,
   ): MaybePromise<void> {
-    if (cookie >= LAST_COOKIE) return undefined;
+    const listed = [...this.#shown].filter(([, shown]) => shown === "listed").map(([name]) => name);
+    const cookieOf = (index: number): bigint => LAST_COOKIE - BigInt(listed.length - 1 - index);
     let isFull = false;
+    const finish = (): void => {
+      for (const [index, name] of listed.entries()) {
+        if (isFull || cookie >= cookieOf(index) || !this.#isVirtual({ parent: ROOT_INODE, name })) continue;
+        const attributes = this.#virtual(name);
+        const entry = { name, ino: attributes.ino, type: DT_DIR, cookie: cookieOf(index) };
+        isFull = !take(entry, withAttributes && attributes.isVolatile !== true ? attributes : undefined);
+      }
+    };
+    if (cookie >= cookieOf(0)) {
+      finish();
+      return undefined;
+    }
     const done = this.#live.readDirectory(ROOT_INODE, cookie, withAttributes, (entry, attributes) => {
       isFull = !take(entry, attributes);
       return !isFull;
     });
-    const finish = (): void => {
-      if (isFull || !this.#isVirtual({ parent: ROOT_INODE, name: SNAPSHOTS_NAME })) return;
-      const entry = { name: SNAPSHOTS_NAME, ino: SNAPSHOTS_DIRECTORY, type: DT_DIR, cookie: LAST_COOKIE };
-      take(entry, withAttributes ? this.#forest.attributes : undefined);
-    };
     return andThen(done, finish);
   }
 
   getXattr(ino: InodeNumber, name: Name): MaybePromise<Uint8Array | undefined> {
     return ino >= INODE_NUMBER_LIMIT
-      ? this.#forest.getXattr(ino, name)
+      ? this.#below(ino).getXattr(ino, name)
       : this.#run(() => this.#live.getXattr(ino, name));
   }
 
@@ -270,7 +309,7 @@ export class RoutedOperations implements FileSystemOperations {
   }
 
   listXattrs(ino: InodeNumber, caller: Caller): MaybePromise<readonly Name[]> {
-    if (ino >= INODE_NUMBER_LIMIT) return this.#forest.listXattrs(ino, caller);
+    if (ino >= INODE_NUMBER_LIMIT) return this.#below(ino).listXattrs(ino, caller);
     return this.#run(() => this.#live.listXattrs(ino, caller));
   }
 
@@ -288,18 +327,18 @@ export class RoutedOperations implements FileSystemOperations {
 
   #make(place: Place, request: () => MaybePromise<Attributes>): MaybePromise<Attributes> {
     return this.#change(place.parent, () => {
-      if (this.#isVirtual(place)) throw new TcfsError("TCFS_EXISTS", "the directory of snapshots has this name");
+      if (this.#isVirtual(place)) throw new TcfsError("TCFS_EXISTS", "a virtual directory has this name");
       return request();
     });
   }
 
   #refuseVirtual(place: Place): void {
-    if (this.#isVirtual(place)) throw new TcfsError("TCFS_NOT_PERMITTED", "the directory of snapshots stays");
+    if (this.#isVirtual(place)) throw new TcfsError("TCFS_NOT_PERMITTED", "a virtual directory stays");
   }
 
-  /** Whether this is `.snapshots` and no real entry stands in its place. */
+  /** Whether this is a virtual directory and no real entry stands in its place. */
   #isVirtual({ parent, name }: Place): boolean {
-    if (name !== SNAPSHOTS_NAME || parent !== ROOT_INODE || this.#shown === "none") return false;
+    if (!this.#isShown(parent, name)) return false;
     const found = this.#live.lookup(parent, name);
     if (found === undefined || isPromise(found)) return true;
     this.#live.forget(found.ino, 1);

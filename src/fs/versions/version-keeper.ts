@@ -3,7 +3,7 @@
  * loses its last name. Every decision is one synchronous step, in the same batch as the change itself.
  */
 import { LRUCache } from "lru-cache";
-import { isTcfsError } from "../../errors.ts";
+import { TcfsError, isTcfsError } from "../../errors.ts";
 import type { EmbeddedPages } from "../../format/version-codec.ts";
 import type { ExtentPage, InodeRecord } from "../../format/records.ts";
 import { ROOT_INODE, type InodeNumber, type Name } from "../../ids.ts";
@@ -36,6 +36,12 @@ export interface VersionKeeperOptions {
   readonly clock: Clock;
   /** Make everything acknowledged so far durable. */
   readonly commit: () => MaybePromise<void>;
+}
+
+/** @throws TcfsError `TCFS_INVALID` for a value that says nothing. */
+export function checkVersionsXattr(value: Uint8Array): void {
+  const text = Buffer.from(value).toString("latin1");
+  if (text !== "on" && text !== "off") throw new TcfsError("TCFS_INVALID", `${VERSIONS_XATTR} is “on” or “off”`);
 }
 
 interface Place {
@@ -115,7 +121,7 @@ export class VersionKeeper {
       const inode = this.#options.metadata.getInode(ino);
       if (inode === undefined || !isRegularMode(inode.mode) || inode.lengthBytes === 0n) return undefined;
       if (inode.linkCount === 0 || !this.#mayTakeTurn(String(ino))) return undefined;
-      return this.isOn(inode, inode.parent) ? inode : undefined;
+      return this.#isOn(inode, inode.parent) ? inode : undefined;
     } catch (error) {
       if (isTcfsError(error)) return undefined; // whoever wants to change it is told
       throw error;
@@ -161,7 +167,7 @@ export class VersionKeeper {
     const isFile = isRegularMode(inode.mode);
     const isDirectory = isDirectoryMode(inode.mode);
     if (!isDirectory && inode.linkCount !== 1) return false;
-    if (this.#changed.get(inode.ino) === "new" || !this.isOn(inode, place.parent)) return false;
+    if (this.#changed.get(inode.ino) === "new" || !this.#isOn(inode, place.parent)) return false;
     if (kind === "replaced") return isFile && inode.lengthBytes > 0n;
     if (isDirectory) return !this.#isYoung(inode) || this.#removedFrom.has(inode.ino);
     return (isFile || (inode.mode & S_IFMT) === S_IFLNK) && !this.#isYoung(inode);
@@ -174,13 +180,13 @@ export class VersionKeeper {
   }
 
   /** Whether the vault, and the nearest directory that says something, have versions kept. */
-  isOn(inode: InodeRecord, directory: InodeNumber | 0): boolean {
+  #isOn(inode: InodeRecord, directory: InodeNumber | 0): boolean {
     if (this.#options.metadata.versions.policy.isOff) return false;
-    return this.inherited(inode, directory) !== "off";
+    return this.#inherited(inode, directory) !== "off";
   }
 
   /** What {@link VERSIONS_XATTR} of an inode, or of the nearest directory above it that has one, says. */
-  inherited(inode: InodeRecord, directory: InodeNumber | 0): string | undefined {
+  #inherited(inode: InodeRecord, directory: InodeNumber | 0): string | undefined {
     const { metadata } = this.#options;
     for (let at: InodeRecord | undefined = inode, above = directory; at !== undefined;) {
       const value = at.hasXattrs ? metadata.getXattrs(at.ino).get(VERSIONS_XATTR) : undefined;
@@ -190,6 +196,12 @@ export class VersionKeeper {
       above = at?.parent ?? 0;
     }
     return undefined;
+  }
+
+  /** What getxattr(2) shows of an inode that has none of its own: what it has from above, if that says something. */
+  shown(inode: InodeRecord): Uint8Array | undefined {
+    const value = this.#inherited(inode, inode.parent);
+    return value === undefined ? undefined : Uint8Array.from(Buffer.from(value, "latin1"));
   }
 
   /** Whether what the last commit holds of the contents is all there is. */

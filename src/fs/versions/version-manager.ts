@@ -1,6 +1,7 @@
 /** Versions of an open volume: listed and brought back by path. One change at a time, and none beside a restore of a snapshot. */
 import { TcfsError } from "../../errors.ts";
 import type { VersionKind, VersionPolicy, VersionRecord } from "../../format/version-codec.ts";
+import type { DirectoryEntryRecord } from "../../format/records.ts";
 import type { InodeNumber, Name } from "../../ids.ts";
 import type { MetadataStore } from "../../metadata/metadata-store.ts";
 import type { KernelCaches } from "../snapshots/kernel-caches.ts";
@@ -29,6 +30,16 @@ export interface VersionFigures {
   readonly kind: VersionKind;
   readonly bytes: number;
 }
+
+export interface Subdirectory {
+  readonly name: Name;
+  readonly ino: InodeNumber;
+  /** As it was, if it was removed. */
+  readonly removed: VersionRecord | undefined;
+}
+
+const DT_DIR = 4;
+const DT_REG = 8;
 
 export class VersionManager {
   readonly #options: VersionManagerOptions;
@@ -86,6 +97,61 @@ export class VersionManager {
     const present = isLiving(this.#metadata, directory) ? this.#metadata.getDentry(directory, name) : undefined;
     if (present !== undefined) files.add(present.ino);
     return [...ofName, ...(await versions.ofFiles(files))];
+  }
+
+  /** As {@link versionsAt}, as they are shown: oldest first, with their labels. */
+  async labelledAt(directory: InodeNumber, name: Name): Promise<LabelledVersion[]> {
+    return labelVersions(this.#current(sorted(await this.versionsAt(directory, name))));
+  }
+
+  /** All versions in a directory, living or removed, by name. */
+  async versionsIn(directory: InodeNumber): Promise<(LabelledVersion & { readonly name: Name })[]> {
+    const { metadata } = this.#options.parts;
+    const byName = new Map<Name, Set<InodeNumber>>();
+    const found = new Map<InodeNumber | Name, VersionRecord[]>();
+    const add = (name: Name, ino: InodeNumber): void => {
+      byName.set(name, (byName.get(name) ?? new Set()).add(ino));
+    };
+    for (const { name, ino, type } of await this.#present(directory)) if (type === DT_REG) add(name, ino);
+    for (const record of await metadata.versions.ofDirectory(directory)) {
+      if (record.kind === "directory") continue;
+      add(record.name, record.inode.ino);
+      found.set(record.name, [...(found.get(record.name) ?? []), record]);
+    }
+    const files = new Set([...byName.values()].flatMap((inodes) => [...inodes]));
+    for (const record of await metadata.versions.ofFiles(files)) {
+      found.set(record.inode.ino, [...(found.get(record.inode.ino) ?? []), record]);
+    }
+    return [...byName].flatMap(([name, inodes]) => {
+      const records = [...(found.get(name) ?? []), ...[...inodes].flatMap((ino) => found.get(ino) ?? [])];
+      return labelVersions(this.#current(sorted(records))).map((version) => ({ ...version, name }));
+    });
+  }
+
+  async #present(directory: InodeNumber): Promise<readonly DirectoryEntryRecord[]> {
+    return isLiving(this.#metadata, directory) ? this.#metadata.listDirectory(directory) : [];
+  }
+
+  /** Directories that are in a directory, and those that were where none is any more: the last one of each name. */
+  async subdirectories(directory: InodeNumber): Promise<Subdirectory[]> {
+    const found = new Map<Name, Subdirectory>();
+    for (const record of (await this.#metadata.versions.ofDirectory(directory)).sort(byVersion)) {
+      const { name, inode, kind } = record;
+      if (kind === "directory") found.set(name, { name, ino: inode.ino, removed: record });
+    }
+    for (const { name, ino, type } of await this.#present(directory)) {
+      if (type === DT_DIR) found.set(name, { name, ino, removed: undefined });
+    }
+    return [...found.values()];
+  }
+
+  async subdirectory(directory: InodeNumber, name: Name): Promise<Subdirectory | undefined> {
+    const dentry = isLiving(this.#metadata, directory) ? this.#metadata.getDentry(directory, name) : undefined;
+    if (dentry?.type === DT_DIR) return { name, ino: dentry.ino, removed: undefined };
+    const removed = (await this.#metadata.versions.ofName(directory, name)).findLast(
+      ({ kind }) => kind === "directory",
+    );
+    return removed && { name, ino: removed.inode.ino, removed };
   }
 
   /** @param time - As {@link findVersion} takes it. @throws TcfsError `TCFS_NO_ENTRY` */
@@ -161,7 +227,11 @@ export class VersionManager {
 
 function sorted(records: VersionRecord[]): VersionRecord[] {
   const unique = new Map(records.map((record) => [record.version, record]));
-  return [...unique.values()].sort((left, right) => left.version - right.version);
+  return [...unique.values()].sort(byVersion);
+}
+
+function byVersion(left: VersionRecord, right: VersionRecord): number {
+  return left.version - right.version;
 }
 
 function figuresOf(record: VersionRecord, time: string): VersionFigures {
