@@ -65,7 +65,7 @@ export const DEFAULT_VERSION_POLICY: VersionPolicy = {
   trashSeconds: 30 * 24 * 3600,
   trashCount: 200_000,
   trashBytes: Number.MAX_SAFE_INTEGER,
-  minimumAgeSeconds: 10,
+  minimumAgeSeconds: 60,
 };
 
 const APART = 1;

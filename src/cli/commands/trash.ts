@@ -19,7 +19,7 @@ export interface TrashArguments extends VaultArguments, MountedVaultArguments {
 }
 
 const EMPTY =
-  "the trash is empty (what is deleted within seconds of being made is not kept: tcfs versions --policy shows how many)\n";
+  "the trash is empty (what is deleted soon after it was made is not kept: tcfs versions --policy shows how soon, as min-age)\n";
 const LETTER_SUFFIX = { f: "", l: "@", d: "/" } as const;
 
 export async function runTrash(parameters: TrashArguments, settings: Settings): Promise<void> {

@@ -38,7 +38,7 @@ export async function directoriesAt(metadata: MetadataStore, names: readonly Nam
 }
 
 /** Directories that a name in a directory is or was. */
-export async function childrenAt(metadata: MetadataStore, directory: InodeNumber, name: Name): Promise<InodeNumber[]> {
+async function childrenAt(metadata: MetadataStore, directory: InodeNumber, name: Name): Promise<InodeNumber[]> {
   const removed = (await metadata.versions.ofName(directory, name)).filter(({ kind }) => kind === "directory");
   const gone = removed.map(({ inode }) => inode.ino).reverse();
   const present = isLiving(metadata, directory) ? metadata.getDentry(directory, name) : undefined;
