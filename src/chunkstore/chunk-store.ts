@@ -55,6 +55,12 @@ export interface ChunkStore {
    * @throws TcfsError `TCFS_CORRUPT` if the chunk is missing or does not verify.
    */
   read(id: ChunkId, offset: number, lengthBytes: number): MaybePromise<BorrowedBytes>;
+  /**
+   * Read and verify a whole chunk from where it is stored, past the cache of frames.
+   * @returns Its length.
+   * @throws TcfsError `TCFS_CORRUPT` if it is missing or does not verify, `TCFS_IO`.
+   */
+  check(id: ChunkId): Promise<number>;
   /** Keep a chunk alive through a running collection: it is about to be referenced from somewhere new. */
   retain(id: ChunkId): void;
   /** Tell that these bytes are likely to be read next; fetched in the background, bounded, never fails. */

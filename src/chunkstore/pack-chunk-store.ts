@@ -21,6 +21,7 @@ import type { ChunkStore, ChunkStoreStatistics, CollectionReport, StoredChunk } 
 import { Collector } from "./collector.ts";
 import type { FrameCache } from "./frame-cache.ts";
 import { FrameReader } from "./frame-reader.ts";
+import { NO_FRAME_CACHE } from "./no-frame-cache.ts";
 import { OpenPacks } from "./open-packs.ts";
 import { chunkIdKey } from "../format/record-keys.ts";
 import type { OwnPacks, RemotePacks } from "./pack-directory.ts";
@@ -74,6 +75,8 @@ export class PackChunkStore implements ChunkStore, AsyncDisposable {
   readonly #packs: OpenPacks;
   readonly #readers: PackReaders;
   readonly #frames: FrameReader;
+  /** Past the cache. */
+  readonly #storedFrames: FrameReader;
   readonly #cache: FrameCache;
   readonly #proofs: PackProofs;
   readonly #ledger: ChunkLedger;
@@ -109,6 +112,7 @@ export class PackChunkStore implements ChunkStore, AsyncDisposable {
     });
     this.#cache = options.frameCache;
     this.#frames = new FrameReader(this.#readers, this.#cache);
+    this.#storedFrames = new FrameReader(this.#readers, NO_FRAME_CACHE);
     this.#proofs = new PackProofs(this.#readers);
     this.#mover = new ChunkMover(this.#packs, ledger, engine, this.#limits);
     this.#collector = new Collector({
@@ -290,6 +294,24 @@ export class PackChunkStore implements ChunkStore, AsyncDisposable {
     if (now !== undefined && !isSamePlace(now, from)) return this.read(id, offset, lengthBytes);
     if (isTcfsError(error, "TCFS_CORRUPT")) this.#damaged.add(key);
     throw error;
+  }
+
+  async check(id: ChunkId): Promise<number> {
+    if (this.#isClosed) throw new TcfsError("TCFS_CLOSED", "the chunk store is closed");
+    const key = chunkIdKey(id);
+    const uncommitted = this.#ledger.uncommitted(key);
+    await uncommitted?.written;
+    const record = uncommitted?.record ?? this.#metadata.getChunk(id);
+    if (record === undefined) throw missing(id);
+    if (record.kind === "inline") return record.content.length; // its record was opened just now
+    try {
+      (await this.#track(Promise.resolve(this.#storedFrames.read(record, 0, record.lengthBytes)))).release();
+    } catch (error) {
+      const now = this.#ledger.uncommitted(key)?.record ?? this.#metadata.getChunk(id);
+      if (now === undefined || isSamePlace(now, record)) throw error;
+      return this.check(id); // it was moved meanwhile
+    }
+    return record.lengthBytes;
   }
 
   retain(id: ChunkId): void {

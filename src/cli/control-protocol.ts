@@ -24,6 +24,7 @@ const requestSchema = z.discriminatedUnion("operation", [
   z.strictObject({ operation: z.literal("sync") }),
   z.strictObject({ operation: z.literal("wait"), timeoutMs: z.int().min(0).nullable() }),
   z.strictObject({ operation: z.literal("collect") }),
+  z.strictObject({ operation: z.literal("check") }),
   z.strictObject({ operation: z.literal("unmount"), lazy: z.boolean() }),
   ...SNAPSHOT_REQUESTS,
   ...VERSION_REQUESTS,

@@ -66,6 +66,12 @@ function commandLine(words: readonly string[], setExitCode: (code: number) => vo
     .command("key", "manage what opens a vault (a running mount goes on)", keyCommands(settings, { secrets, file }))
     .command("gc", "give back the room of what nothing refers to any more", gcBuilder, async (parameters) =>
       (await import("./commands/gc.ts")).runGc(parameters, settings),
+    )
+    .command(
+      "check",
+      "read and verify all that is stored, and tell what is damaged",
+      checkBuilder,
+      async (parameters) => setExitCode(await (await import("./commands/check.ts")).runCheck(parameters, settings)),
     );
   const withSnapshots = addVersionCommands(addSnapshotCommands(commands, settings, secrets), settings, secrets);
   return addStoreCommands(withSnapshots, settings, secrets)
@@ -130,6 +136,14 @@ function gcBuilder(command: Argv) {
   return secrets(command)
     .option("json", { type: "boolean", describe: "print the report as JSON" })
     .example("$0 gc", "in the running daemon, or by itself if none runs");
+}
+
+function checkBuilder(command: Argv) {
+  return secrets(command)
+    .option("mountpoint", { ...file("the vault that is mounted here"), alias: "m" })
+    .option("json", { type: "boolean", describe: "print the report as JSON" })
+    .example("$0 check", "in the running daemon beside everything else, or by itself if none runs")
+    .example("$0 check --json | jq -r '.damages[].path'", "the paths to bring back from a copy");
 }
 
 function mountBuilder(command: Argv) {

@@ -176,6 +176,8 @@ class ServedMount {
         return this.#wait(request.timeoutMs);
       case "collect":
         return this.#vault.volume.collect(this.#collection.signal);
+      case "check":
+        return this.#vault.volume.check(this.#collection.signal);
       case "remount":
         return this.#remount(request);
       case "unmount":

@@ -9,6 +9,7 @@ import type { MetadataStore } from "../metadata/metadata-store.ts";
 import type { Clock } from "../platform/clock.ts";
 import type { Disk } from "../platform/disk.ts";
 import type { AccessTimes } from "./access-times.ts";
+import { type CheckOptions, type CheckReport, checkVolume } from "./check.ts";
 import { Committer } from "./committer.ts";
 import { Contents } from "./contents.ts";
 import { Defragmenter } from "./defragmenter.ts";
@@ -279,6 +280,12 @@ export class Volume {
       heldBytes: committer.unsavedBytes,
       dirtyRecordCount: metadata.dirtyRecordCount,
     };
+  }
+
+  /** Read and verify all that names lead to, as of now and of every snapshot. */
+  async check(signal: AbortSignal, onProgress: CheckOptions["onProgress"] = () => undefined): Promise<CheckReport> {
+    await this.syncAll();
+    return checkVolume({ metadata: this.#parts.metadata, chunks: this.#options.chunks, signal, onProgress });
   }
 
   /** Give back the room of chunks that nothing refers to any more. */
