@@ -6,6 +6,7 @@
   },
   "targets": [
     { "target_name": "tcfs_fuse", "sources": ["fuse/module.c"] },
+    { "target_name": "tcfs_host", "sources": ["host/module.c"] },
     {
       "target_name": "tcfs_engine",
       "sources": [

@@ -10,18 +10,24 @@ interface VaultFlags {
   mountpoint: string | undefined;
 }
 
-/** @param common - Adds the flags that say which vault and what opens it. */
+/**
+ * @param common - Adds the flags that say which vault and what opens it.
+ * @param setExitCode - Called where the command ends with another one than 0, and no error.
+ */
 export function addRestoreCommands(
   commands: Argv,
   settings: Settings,
   common: (command: Argv) => Argv<VaultFlags>,
+  setExitCode: (code: number) => void,
 ): Argv {
   return commands
     .command(
-      "restore <name>",
-      "make a snapshot's state the present one, after a snapshot of what is there now",
+      "restore [name]",
+      "go back to a snapshot in place, after a snapshot of what is there now; or copy it out with --to",
       (command) => restoreBuilder(common(command)),
-      async (parameters) => (await import("./commands/restore.ts")).runRestore(parameters, settings),
+      async (parameters) => {
+        setExitCode(await (await import("./commands/restore.ts")).runRestore(parameters, settings));
+      },
     )
     .command(
       "undo",
@@ -31,21 +37,39 @@ export function addRestoreCommands(
     );
 }
 
+const MANY = { type: "string", array: true, nargs: 1, requiresArg: true } as const;
 const JSON_FLAG = { type: "boolean", describe: "print JSON with stable keys" } as const;
 
 function restoreBuilder<T>(command: Argv<T>) {
   return command
-    .positional("name", { type: "string", demandOption: true, describe: "the snapshot's name" })
-    .option("path", {
+    .positional("name", { type: "string", describe: "the snapshot's name" })
+    .option("at", {
       type: "string",
-      array: true,
-      nargs: 1,
       requiresArg: true,
+      describe: "instead of a name: the newest snapshot from TIME or before (“2 hours ago”, “2026-11-20 14:00”)",
+    })
+    .option("path", {
+      ...MANY,
       describe: "only this file or directory, from the vault's root or in its mount; may be given again",
     })
-    .option("dry-run", { type: "boolean", describe: "with --path: only say what would change" })
+    .option("to", {
+      type: "string",
+      requiresArg: true,
+      describe: "copy into the empty or new directory DIR, out of the vault; again after an interruption goes on",
+    })
+    .option("glob", {
+      ...MANY,
+      describe: "with --to or --list: only what matches, as *.jpg or 'photos/**/2026-*'; may be given again",
+    })
+    .option("list", { type: "boolean", describe: "only list what the snapshot has there" })
+    .option("dry-run", { type: "boolean", describe: "with --path or --to: only say what would be done" })
+    .option("keep-set-id", { type: "boolean", describe: "with --to: keep set-user-id and set-group-id bits" })
+    .option("keep-devices", { type: "boolean", describe: "with --to: make device files (needs root)" })
     .option("json", JSON_FLAG)
-    .example("$0 restore before-upgrade", "tcfs undo takes it back")
+    .example("$0 restore before-upgrade", "everything, in place; tcfs undo takes it back")
     .example("$0 restore monday --path docs/letter.odt", "one file, in place")
-    .example("$0 restore monday --path src --path docs --dry-run", "what would change");
+    .example("$0 restore --at '2 hours ago' --path src", "one directory as it was then")
+    .example("$0 restore monday --path src --dry-run", "what would change")
+    .example("$0 restore monday --to /tmp/monday --glob '*.jpg'", "all photos, out of the vault")
+    .example("$0 restore monday --list --path docs", "what was there");
 }

@@ -3,11 +3,15 @@ import type { Argv } from "yargs";
 import { addRestoreCommands } from "./restore-commands.ts";
 import type { Settings } from "./settings.ts";
 
-/** @param secrets - Adds the flags that say which vault and what opens it. */
+/**
+ * @param secrets - Adds the flags that say which vault and what opens it.
+ * @param setExitCode - Called where a command ends with another one than 0, and no error.
+ */
 export function addSnapshotCommands(
   commands: Argv,
   settings: Settings,
   secrets: <T>(command: Argv<T>) => Argv<T & SecretFlags>,
+  setExitCode: (code: number) => void,
 ): Argv {
   const common = (command: Argv) =>
     secrets(command).option("mountpoint", {
@@ -61,7 +65,7 @@ export function addSnapshotCommands(
           .option("json", json),
       async (parameters) => (await import("./commands/diff.ts")).runDiff(parameters, settings),
     );
-  return addRestoreCommands(rest, settings, common);
+  return addRestoreCommands(rest, settings, common, setExitCode);
 }
 
 /** Of a flag that is given twice, the last one counts. */

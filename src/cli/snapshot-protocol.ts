@@ -3,9 +3,13 @@ import { z } from "zod";
 import type { TreeChange } from "../fs/snapshots/diff.ts";
 import type { PolicyFigures } from "../fs/snapshots/automatic-snapshots.ts";
 import type { PathRestoreReport } from "../fs/snapshots/path-restore.ts";
-import type { RestoreReport, SnapshotFigures } from "../fs/snapshots/snapshot-manager.ts";
+import type { RestoreReport, SnapshotFigures, SnapshotTime } from "../fs/snapshots/snapshot-manager.ts";
+import type { SnapshotDataAnswer, SnapshotListAnswer, SnapshotPathAnswer } from "../fs/snapshots/snapshot-reader.ts";
 
 const name = z.string();
+const inode = z.int().min(1);
+/** A number that may be beyond 2^53. */
+const decimal = z.string().regex(/^\d{1,19}$/u);
 
 export const SNAPSHOT_REQUESTS = [
   z.strictObject({ operation: z.literal("takeSnapshot"), name, comment: z.string() }),
@@ -16,6 +20,10 @@ export const SNAPSHOT_REQUESTS = [
   z.strictObject({ operation: z.literal("restore"), name }),
   z.strictObject({ operation: z.literal("restorePaths"), name, paths: z.array(z.string()), isDryRun: z.boolean() }),
   z.strictObject({ operation: z.literal("undo") }),
+  z.strictObject({ operation: z.literal("snapshotTimes") }),
+  z.strictObject({ operation: z.literal("readPath"), name, path: z.string() }),
+  z.strictObject({ operation: z.literal("readDirectory"), name, ino: inode, after: decimal }),
+  z.strictObject({ operation: z.literal("readData"), name, ino: inode, offset: decimal, lengthBytes: z.int().min(1) }),
 ] as const;
 
 export type SnapshotRequest = z.infer<(typeof SNAPSHOT_REQUESTS)[number]>;
@@ -30,4 +38,8 @@ export interface SnapshotAnswers {
   readonly restore: RestoreReport;
   readonly restorePaths: PathRestoreReport;
   readonly undo: RestoreReport | PathRestoreReport;
+  readonly snapshotTimes: readonly SnapshotTime[];
+  readonly readPath: SnapshotPathAnswer;
+  readonly readDirectory: SnapshotListAnswer;
+  readonly readData: SnapshotDataAnswer;
 }

@@ -2,6 +2,7 @@
 import { parsePolicy } from "../fs/snapshots/policy-text.ts";
 import type { SnapshotManager } from "../fs/snapshots/snapshot-manager.ts";
 import { TcfsError, isTcfsError } from "../errors.ts";
+import type { InodeNumber } from "../ids.ts";
 import { askDaemon } from "./control-client.ts";
 import { EXIT_CODE } from "./exit-codes.ts";
 import { findVault } from "./find-vault.ts";
@@ -18,7 +19,7 @@ export interface SnapshotArguments extends VaultArguments {
 
 const OLD_OR_NEW = "the next mount has it as it was before, or as it was to be, and tcfs snapshots tells which";
 
-const READING: ReadonlySet<SnapshotRequest["operation"]> = new Set(["listSnapshots", "diff"]);
+const READING: ReadonlySet<SnapshotRequest["operation"]> = new Set(["listSnapshots", "diff", "snapshotTimes"]);
 
 /** Ask the daemon, or open the vault where none runs. @throws TcfsError as the manager does, and as opening does. */
 export async function askVault<R extends SnapshotRequest>(
@@ -87,5 +88,15 @@ export async function answerSnapshotRequest(
       return snapshots.restorePaths(request.name, request.paths, request.isDryRun);
     case "undo":
       return snapshots.undo();
+    case "snapshotTimes":
+      return snapshots.times();
+    case "readPath":
+      return snapshots.reader(request.name).find(request.path);
+    case "readDirectory":
+      return snapshots.reader(request.name).list(request.ino as InodeNumber, request.after);
+    case "readData": {
+      const { ino, offset, lengthBytes } = request;
+      return snapshots.reader(request.name).read(ino as InodeNumber, BigInt(offset), lengthBytes);
+    }
   }
 }

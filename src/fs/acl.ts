@@ -14,7 +14,8 @@ const ENTRY_BYTES = 8;
 /** As many entries as fit into the largest xattr. */
 const MAX_ENTRIES = 8191;
 
-const TAG = { userObject: 0x01, user: 0x02, groupObject: 0x04, group: 0x08, mask: 0x10, other: 0x20 } as const;
+/** linux/posix_acl.h */
+export const TAG = { userObject: 0x01, user: 0x02, groupObject: 0x04, group: 0x08, mask: 0x10, other: 0x20 } as const;
 
 interface AclEntry {
   readonly tag: number;

@@ -2,6 +2,7 @@
 import { TcfsError } from "../../errors.ts";
 import type { PathRestoreReport } from "../../fs/snapshots/path-restore.ts";
 import type { RestoreReport } from "../../fs/snapshots/snapshot-manager.ts";
+import { EXIT_CODE } from "../exit-codes.ts";
 import { printable } from "../printable.ts";
 import type { Settings } from "../settings.ts";
 import { askVault } from "../snapshot-requests.ts";
@@ -10,23 +11,62 @@ import { pathsWithin } from "../tree-arguments.ts";
 import { formatChange } from "./diff.ts";
 
 export interface RestoreArguments extends SnapshotArguments {
-  readonly name: string;
+  readonly name?: string | undefined;
+  /** Instead of a name: the newest snapshot from this time or before. */
+  readonly at?: string | undefined;
   /** Within the vault; everything if not given. */
   readonly path?: readonly string[] | undefined;
+  readonly glob?: readonly string[] | undefined;
+  /** Out of the vault into this directory. */
+  readonly to?: string | undefined;
+  readonly list?: boolean | undefined;
   readonly dryRun?: boolean | undefined;
+  readonly keepSetId?: boolean | undefined;
+  readonly keepDevices?: boolean | undefined;
   readonly json?: boolean | undefined;
 }
 
-export async function runRestore(parameters: RestoreArguments, settings: Settings): Promise<void> {
-  const { name, json } = parameters;
+/** @returns The exit code. */
+export async function runRestore(parameters: RestoreArguments, settings: Settings): Promise<number> {
+  const { to, list, glob: globs = [], json = false } = parameters;
   const isDryRun = parameters.dryRun === true;
-  if (parameters.path === undefined) {
+  refuseContradictions(parameters);
+  const name = parameters.name ?? (await nameAt(parameters, settings));
+  const paths = await pathsWithin(parameters.path ?? [], parameters, settings);
+  if (list === true) {
+    const { runRestoreList } = await import("./restore-list.ts");
+    await runRestoreList({ ...parameters, name, paths, globs, json }, settings);
+  } else if (to !== undefined) {
+    const { runRestoreOut } = await import("./restore-out.ts");
+    const { keepSetId = false, keepDevices = false } = parameters;
+    return runRestoreOut({ ...parameters, name, to, paths, globs, isDryRun, keepSetId, keepDevices, json }, settings);
+  } else if (parameters.path === undefined) {
     if (isDryRun) throw new TcfsError("TCFS_USAGE", `tcfs diff ${name} says what a restore of everything would change`);
     tell(await askVault({ operation: "restore", name }, parameters, settings), json);
-    return;
+  } else {
+    tell(await askVault({ operation: "restorePaths", name, paths, isDryRun }, parameters, settings), json);
   }
-  const paths = await pathsWithin(parameters.path, parameters, settings);
-  tell(await askVault({ operation: "restorePaths", name, paths, isDryRun }, parameters, settings), json);
+  return EXIT_CODE.OK;
+}
+
+/** @throws TcfsError `TCFS_USAGE` for words that do not go together. */
+function refuseContradictions({ name, at, to, list, glob, keepSetId, keepDevices, dryRun }: RestoreArguments): void {
+  const refuse = (why: string): never => {
+    throw new TcfsError("TCFS_USAGE", why);
+  };
+  if ((name === undefined) === (at === undefined)) refuse("say which snapshot: its name, or --at TIME");
+  if (list === true && to !== undefined) refuse("--list restores nothing: leave --to away");
+  if (list === true && dryRun === true) refuse("--list restores nothing: leave --dry-run away");
+  if (list !== true && to === undefined && glob !== undefined) refuse("--glob goes with --to DIR or --list");
+  if (to === undefined && (keepSetId === true || keepDevices === true)) refuse("--keep-… go with --to DIR");
+}
+
+async function nameAt(parameters: RestoreArguments, settings: Settings): Promise<string> {
+  const { parseTime, sourceAt } = await import("../point-in-time.ts");
+  const time = parseTime(parameters.at ?? "", new Date());
+  const { name, takenAt } = sourceAt(await askVault({ operation: "snapshotTimes" }, parameters, settings), time);
+  process.stderr.write(`the newest snapshot from then or before is “${printable(name)}” of ${takenAt}\n`);
+  return name;
 }
 
 export async function runUndo(

@@ -19,6 +19,7 @@ import { SNAPSHOTS_DIRECTORY, SNAPSHOTS_NAME, entryName, numberOutside } from ".
 import { type PathRestoreReport, commentOfPaths, describePlan, pathsOfComment, planPaths } from "./path-restore.ts";
 import type { RoutedOperations } from "./routed-operations.ts";
 import type { SnapshotForest } from "./snapshot-forest.ts";
+import { SnapshotReader } from "./snapshot-reader.ts";
 import { type AppliedChanges, applyTrees } from "./tree-apply.ts";
 import { type TreePath, followTreePath, noSuchPath, outermost, parseTreePath } from "./tree-path.ts";
 import type { TreePlan } from "./tree-plan.ts";
@@ -55,6 +56,8 @@ export interface SnapshotFigures {
   /** Bytes of data that only this snapshot holds, before compression: an estimate. */
   readonly exclusiveBytesEstimate: number;
 }
+
+export type SnapshotTime = Pick<SnapshotFigures, "name" | "takenAt">;
 
 export interface RestoreReport {
   /** The snapshot whose state is the present one again. */
@@ -97,6 +100,17 @@ export class SnapshotManager {
     const snapshot = this.#store.find(name);
     if (snapshot === undefined) throw noSuchSnapshot(name, this.#store.list());
     return snapshot;
+  }
+
+  /** Names and times alone, oldest first. */
+  times(): SnapshotTime[] {
+    return this.#store.list().map(({ name, takenAt }) => ({ name, takenAt: isoTime(takenAt.seconds) }));
+  }
+
+  /** @throws TcfsError `TCFS_NO_SNAPSHOT` */
+  reader(name: string): SnapshotReader {
+    const snapshot = this.find(name);
+    return new SnapshotReader(snapshot, this.#options.forest.tree(snapshot), this.#store.view(snapshot));
   }
 
   /** Oldest first. */

@@ -1,0 +1,26 @@
+/** What Node lacks for writing files out (native/host): the only importer of its binary. Each call answers 0 or -errno. */
+import { createRequire } from "node:module";
+
+/** Names are latin1-decoded bytes, one step below a directory's descriptor, never followed. */
+export interface HostBinding {
+  /** Of the file that `fd`, perhaps an O_PATH one, refers to. */
+  setXattr(fd: number, name: string, value: Uint8Array): number;
+  /** As {@link setXattr}. */
+  setTimes(
+    fd: number,
+    accessSeconds: number,
+    accessNanoseconds: number,
+    modifySeconds: number,
+    modifyNanoseconds: number,
+  ): number;
+  /** mknodat(2); the device in the kernel's new_encode_dev form. */
+  makeNode(directory: number, name: string, mode: number, device: number): number;
+  /** Another name for the very file that `fd` refers to. */
+  link(fd: number, directory: number, name: string): number;
+  /** `-EEXIST` if there is a `to`; `-EINVAL` where the filesystem cannot promise that. */
+  renameNew(directory: number, from: string, to: string): number;
+  /** syncfs(2) */
+  syncFileSystem(fd: number): number;
+}
+
+export const host = createRequire(import.meta.url)("../../../native/build/Release/tcfs_host.node") as HostBinding;

@@ -1,0 +1,114 @@
+/** The directory that a restore goes to: refused where it would do harm, opened once, and only reached through that. */
+import { constants, mkdirSync, openSync, realpathSync, statSync, statfsSync } from "node:fs";
+import { dirname, resolve } from "node:path";
+import { TcfsError } from "../../errors.ts";
+import type { Name } from "../../ids.ts";
+import { listDaemons } from "../mount-table.ts";
+import { formatBytes } from "../status.ts";
+import { HostDirectory, errnoOf } from "./host-directory.ts";
+import { MARKER_NAME } from "./marker.ts";
+
+/** An empty ext4 has it. */
+const ALWAYS_THERE = "lost+found" as Name;
+/** What a file or directory takes besides its data, generously. */
+const ENTRY_BYTES = 4096;
+
+export interface Target {
+  readonly directory: HostDirectory;
+  /** Whether an interrupted restore left it so. */
+  readonly isBegun: boolean;
+}
+
+/**
+ * Open it, or make it 0700.
+ * @throws TcfsError `TCFS_USAGE` unless it is empty, or begun; if it lies in the vault's directory or in its mount.
+ */
+export function openTarget(path: string, vault: string): Target {
+  const absolute = resolve(path);
+  refuseWithin(absolute, vault);
+  try {
+    mkdirSync(absolute, { mode: 0o700 });
+  } catch (error) {
+    if (errnoOf(error) !== "EEXIST") throw unusable(path, error);
+  }
+  const directory = new HostDirectory(openDirectory(absolute, path));
+  try {
+    const names = directory.list().filter((name) => name !== ALWAYS_THERE);
+    const isBegun = names.includes(MARKER_NAME);
+    if (names.length === 0 || isBegun) return { directory, isBegun };
+    throw new TcfsError(
+      "TCFS_USAGE",
+      `${path} is not empty: a restore goes into an empty directory, or one that is not there yet`,
+    );
+  } catch (error) {
+    directory[Symbol.dispose]();
+    throw error;
+  }
+}
+
+function openDirectory(absolute: string, path: string): number {
+  try {
+    return openSync(absolute, constants.O_RDONLY | constants.O_DIRECTORY);
+  } catch (error) {
+    throw unusable(path, error);
+  }
+}
+
+/** The mount is known by its device, too: it may be mounted elsewhere again. */
+function refuseWithin(absolute: string, vault: string): void {
+  const nearest = nearestExisting(absolute);
+  if (nearest === vault || nearest.startsWith(`${vault}/`)) {
+    throw new TcfsError("TCFS_USAGE", `${absolute} lies in the vault's own directory`);
+  }
+  for (const { mountPoint, vault: served } of listDaemons()) {
+    if (served !== vault) continue;
+    const isWithin = nearest === mountPoint || nearest.startsWith(`${mountPoint}/`);
+    if (isWithin || statSync(nearest).dev === statSync(mountPoint, { throwIfNoEntry: false })?.dev) {
+      throw new TcfsError(
+        "TCFS_USAGE",
+        `${absolute} lies in the vault's mount: without --to a restore goes back in place`,
+      );
+    }
+  }
+}
+
+function nearestExisting(path: string): string {
+  try {
+    return realpathSync(path);
+  } catch {
+    const parent = dirname(path);
+    return parent === path ? path : nearestExisting(parent);
+  }
+}
+
+/** @throws TcfsError `TCFS_STORE_FULL` if it cannot fit. */
+export function requireRoom(
+  directory: HostDirectory,
+  needed: { readonly bytes: number; readonly entries: number },
+): void {
+  const { bavail, bsize, ffree, files } = statfsSync(`/proc/self/fd/${directory.fd}`);
+  const neededBytes = needed.bytes + needed.entries * ENTRY_BYTES;
+  if (neededBytes > bavail * bsize) {
+    const room = `${formatBytes(neededBytes)} are needed, ${formatBytes(bavail * bsize)} are free`;
+    throw new TcfsError("TCFS_STORE_FULL", `there is too little room where it is restored to: ${room}`);
+  }
+  if (files > 0 && needed.entries > ffree) {
+    throw new TcfsError(
+      "TCFS_STORE_FULL",
+      `there are too few free inodes where it is restored to: ${needed.entries} are needed`,
+    );
+  }
+}
+
+function unusable(path: string, error: unknown): TcfsError {
+  const errno = errnoOf(error);
+  const why =
+    errno === "ENOENT"
+      ? "the directory that it is to be made in does not exist"
+      : errno === "ENOTDIR"
+        ? "it is no directory"
+        : (errno ?? String(error));
+  return new TcfsError(errno === "EACCES" ? "TCFS_ACCESS" : "TCFS_USAGE", `${path} cannot be restored to: ${why}`, {
+    cause: error,
+  });
+}
