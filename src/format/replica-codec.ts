@@ -9,7 +9,7 @@ import { CHUNK_ID_BYTES, PACK_ID_BYTES } from "./record-keys.ts";
 export const MAX_INLINE_STREAM_BYTES = 64 * 1024;
 /** The steps between a checkpoint and the root. */
 export const MAX_STEPS = 1024;
-export const HASH_BYTES = 32;
+const HASH_BYTES = 32;
 const DEVICE_ID_BYTES = 16;
 const FRAME_BYTES = 64 * 1024;
 const MAX_CHUNK_BYTES = 4 * 1024 * 1024;

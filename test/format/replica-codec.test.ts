@@ -96,9 +96,9 @@ describe("manifests and the root", () => {
       { checkpoint: 5 },
       { headKind: "checkpoint" as const },
     ]) {
-      expect(() => decodeRoot(encodeRoot({ ...one, ...change }))).toThrow(corrupt as Error);
+      expect(() => decodeRoot(encodeRoot({ ...one, ...change }))).toThrow(corrupt);
     }
-    expect(() => decodeRoot(encodeRoot({ ...one, number: 2000 }))).toThrow(corrupt as Error);
+    expect(() => decodeRoot(encodeRoot({ ...one, number: 2000 }))).toThrow(corrupt);
   });
 });
 
@@ -115,7 +115,7 @@ describe("padding", () => {
     fc.assert(fc.property(fc.uint8Array(), (content) => expect(unpadContent(padContent(content))).toEqual(content)));
     const forged = padContent(noise("padded", 1000));
     forged[forged.length - 1] = 1;
-    expect(() => unpadContent(forged)).toThrow(corrupt as Error);
+    expect(() => unpadContent(forged)).toThrow(corrupt);
   });
 });
 
@@ -126,17 +126,17 @@ describe("a sealed object", () => {
 
   test("opens as what it was sealed as, and as nothing else", () => {
     expect(sealer.unseal("commit", 7, object)).toEqual(content);
-    expect(() => sealer.unseal("commit", 8, object)).toThrow(corrupt as Error);
-    expect(() => sealer.unseal("checkpoint", 7, object)).toThrow(corrupt as Error);
+    expect(() => sealer.unseal("commit", 8, object)).toThrow(corrupt);
+    expect(() => sealer.unseal("checkpoint", 7, object)).toThrow(corrupt);
     const asCheckpoint = object.slice();
     asCheckpoint.set(Buffer.from("TCFSCHEK"));
-    expect(() => sealer.unseal("checkpoint", 7, asCheckpoint)).toThrow(corrupt as Error);
+    expect(() => sealer.unseal("checkpoint", 7, asCheckpoint)).toThrow(corrupt);
     for (const [key, vault] of [
       ["other", "vault"],
       ["store", "other"],
     ] as const) {
       const stranger = new ObjectSealer(noise(key, 32), noise(vault, 16), systemRandom);
-      expect(() => stranger.unseal("commit", 7, object)).toThrow(corrupt as Error);
+      expect(() => stranger.unseal("commit", 7, object)).toThrow(corrupt);
     }
   });
 
@@ -147,7 +147,7 @@ describe("a sealed object", () => {
       expect(() => sealer.unseal("commit", 7, flipped)).toThrow();
     }
     for (let end = 0; end < object.length; end += 7) {
-      expect(() => sealer.unseal("commit", 7, object.subarray(0, end))).toThrow(corrupt as Error);
+      expect(() => sealer.unseal("commit", 7, object.subarray(0, end))).toThrow(corrupt);
     }
     const newer = object.slice();
     newer[8] = 2;

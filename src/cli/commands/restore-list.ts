@@ -36,7 +36,7 @@ export function runRestoreList(parameters: RestoreListArguments, settings: Setti
 }
 
 /** As `ls -ln`, with the path. */
-export function formatEntry(path: string, entry: SnapshotEntry): string {
+function formatEntry(path: string, entry: SnapshotEntry): string {
   const { mode, uid, gid, lengthBytes, target } = entry;
   const bits = Array.from({ length: 9 }, (_, index) => ((mode >> (8 - index)) % 2 === 1 ? "rwx"[index % 3] : "-"));
   const owner = `${uid}:${gid}`.padEnd(11);

@@ -25,7 +25,7 @@ const O_PATH = 0o10000000;
 const { O_CREAT, O_DIRECTORY, O_EXCL, O_NOFOLLOW, O_RDONLY, O_RDWR } = constants;
 
 /** A failure of the host, with the errno's name as its code. */
-export class HostError extends Error {
+class HostError extends Error {
   readonly code: string;
 
   constructor(code: string, call: string) {

@@ -57,7 +57,7 @@ export interface SnapshotDataAnswer {
 const ANSWER_BYTES = 512 * 1024;
 const ENTRY_BYTES = 300;
 /** The most that is read at once. */
-export const MAX_DATA_BYTES = 1024 * 1024;
+const MAX_DATA_BYTES = 1024 * 1024;
 /** Sees the names of all xattrs. */
 const CALLER: Caller = { uid: 0, gid: 0, pid: 0, onInterrupt: () => undefined };
 
