@@ -79,7 +79,9 @@ export class LevelVersions implements VersionStore {
     const { volume } = this.#options;
     if (volume.nextInode >= VERSION_NUMBER_LIMIT) return undefined;
     const version = volume.nextInode as number as VersionNumber;
-    const record = { ...state, version, isDropped: false, isRestored: false };
+    const { kind, directory, name, keptAt, inode, xattrs, pages } = state;
+    const [isDropped, isRestored] = [false, false];
+    const record = { version, kind, directory, name, keptAt, inode, xattrs, pages, isDropped, isRestored };
     const change = { key: this.#keyOf(record), value: encodeVersion(volume.epoch, record) };
     volume.nextInode = (volume.nextInode + 1) as InodeNumber;
     this.#options.put([change]);

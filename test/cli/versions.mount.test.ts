@@ -97,7 +97,7 @@ describe("versions and trash in a mount", () => {
     );
     expect(await listing(at("tree", "deep"))).toEqual(before);
     await run("diff", ["-r", join(process.cwd(), "src", "format"), at("tree", "deep", "format")]);
-    expect(await trash()).toEqual([]);
+    expect((await trash()).filter((path) => path.startsWith("tree"))).toEqual([]);
   });
 
   test("git works as ever, and what it replaces can be seen", async () => {

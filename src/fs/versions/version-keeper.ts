@@ -60,6 +60,7 @@ export class VersionKeeper {
   readonly #changed = new Map<InodeNumber, "new" | "changed">();
   readonly #bursts = new LRUCache<string, Burst>({ max: REMEMBERED });
   readonly #removedFrom = new LRUCache<InodeNumber, true>({ max: REMEMBERED });
+  #lastRemovedFrom: InodeNumber | undefined;
   /** Told when the next batch holds a version more. */
   onKept: () => void = () => undefined;
 
@@ -159,7 +160,8 @@ export class VersionKeeper {
       if (isTcfsError(error)) return false; // what cannot be read goes as it went before there were versions
       throw error;
     }
-    this.#removedFrom.set(place.parent, true);
+    if (place.parent !== this.#lastRemovedFrom) this.#removedFrom.set(place.parent, true);
+    this.#lastRemovedFrom = place.parent;
     return true;
   }
 
@@ -215,7 +217,8 @@ export class VersionKeeper {
     const endPage = isRegularMode(inode.mode) ? endPageOf(inode.lengthBytes) : 0;
     const pages = endPage <= MAX_EMBEDDED_PAGES ? this.#pagesOf(inode.ino, endPage) : undefined;
     const xattrs = inode.hasXattrs ? metadata.getXattrs(inode.ino) : NO_XATTRS;
-    const state = { ...place, keptAt: clock.now(), inode, xattrs, pages };
+    const { kind, directory, name } = place;
+    const state = { kind, directory, name, keptAt: clock.now(), inode, xattrs, pages };
     if (metadata.versions.keep(state, endPage) === undefined) return false;
     this.onKept();
     return true;
