@@ -8,7 +8,7 @@ import { type ChunkInput, MAX_CHUNK_BYTES, type NamedChunk, type SealingEngine }
 import { PackKeyWrapper } from "../crypto/pack-key.ts";
 import { TcfsError, isTcfsError } from "../errors.ts";
 import type { ChunkRecord } from "../format/records.ts";
-import type { ChunkId, ChunkIdKey } from "../ids.ts";
+import type { ChunkId, ChunkIdKey, PackId } from "../ids.ts";
 import { type MaybePromise, andThen, isPromise, settled } from "../maybe-promise.ts";
 import type { FrozenBatch, MetadataStore } from "../metadata/metadata-store.ts";
 import type { Clock } from "../platform/clock.ts";
@@ -132,6 +132,11 @@ export class PackChunkStore implements ChunkStore, AsyncDisposable {
   /** Writes nothing: a vault can be opened to be read. */
   static async open(options: PackChunkStoreOptions): Promise<PackChunkStore> {
     return new PackChunkStore(options, await ChunkLedger.open(options.metadata));
+  }
+
+  /** Whether the pack's file is on this disk. */
+  isPackHere(pack: PackId): Promise<boolean> {
+    return this.#readers.isHere(pack);
   }
 
   /** The packs of this session, for whoever takes them elsewhere. */

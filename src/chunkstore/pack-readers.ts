@@ -211,17 +211,23 @@ export class PackReaders {
     }
   }
 
-  /** @returns How long a pack is that only the store has; undefined where it is here, or there is no store. @throws TcfsError */
-  async remoteLength(pack: PackId): Promise<number | undefined> {
-    const { disk, directory, remote } = this.#options;
-    if (remote === undefined) return undefined;
+  /** @throws TcfsError `TCFS_IO` */
+  async isHere(pack: PackId): Promise<boolean> {
+    const { disk, directory } = this.#options;
     try {
       await (await disk.open(packPath(directory, pack))).close();
-      return undefined;
+      return true;
     } catch (error) {
-      if (!isTcfsError(error, "TCFS_NO_ENTRY")) throw error;
-      return (await remote.lengthOf(pack)) ?? 0;
+      if (isTcfsError(error, "TCFS_NO_ENTRY")) return false;
+      throw error;
     }
+  }
+
+  /** @returns How long a pack is that only the store has; undefined where it is here, or there is no store. @throws TcfsError */
+  async remoteLength(pack: PackId): Promise<number | undefined> {
+    const { remote } = this.#options;
+    if (remote === undefined || (await this.isHere(pack))) return undefined;
+    return (await remote.lengthOf(pack)) ?? 0;
   }
 
   async #openFile(pack: PackId): Promise<DiskFile> {

@@ -4,6 +4,7 @@ import type { SealingEngine } from "../crypto/engine.ts";
 import { ObjectSealer } from "../crypto/object-seal.ts";
 import { PackKeyWrapper } from "../crypto/pack-key.ts";
 import { type OwnPacks, PackDirectory, type RemotePacks } from "../chunkstore/pack-directory.ts";
+import { TcfsError } from "../errors.ts";
 import type { RecordChange } from "../format/journal-codec.ts";
 import { packKey } from "../format/record-keys.ts";
 import { readHeader } from "../keys/header-file.ts";
@@ -113,7 +114,10 @@ export class Replica {
 
   /** See {@link Replicator.wait}. */
   async wait(commit: number, signal: AbortSignal): Promise<void> {
-    await this.#replicator?.wait(commit, signal);
+    if (this.#replicator === undefined) {
+      throw new TcfsError("TCFS_READ_ONLY", "the vault is mounted read-only: nothing is uploaded");
+    }
+    await this.#replicator.wait(commit, signal);
   }
 
   /** No read waits for the network any more, nor does anything else; what is committed after this is still noted. */

@@ -151,6 +151,14 @@ export class OpenVault implements AsyncDisposable {
     await replica.wait(metadata.volume.commit, signal);
   }
 
+  /** @returns How many packs only the store has. */
+  async countRemotePacks(): Promise<number> {
+    const { metadata, chunks } = this.#rooms;
+    let count = 0;
+    for await (const { pack } of metadata.packs()) if (!(await chunks.isPackHere(pack))) count += 1;
+    return count;
+  }
+
   /** Make everything durable and let go of it. Idempotent. @throws the first failure, once all is closed. */
   close(): Promise<void> {
     this.#closing ??= closeAll(this.#closers);

@@ -1,6 +1,7 @@
 /** One step of the store's history (FORMAT.md §11): packs, then the manifest, then the root, by compare-and-swap. */
 import type { ObjectSealer } from "../crypto/object-seal.ts";
 import { decodePack } from "../format/chunk-codec.ts";
+import { decodeVolume } from "../format/inode-codec.ts";
 import type { RecordChange } from "../format/journal-codec.ts";
 import { RECORD_KIND, chunkIdKey, packIdOfKey } from "../format/record-keys.ts";
 import type { PackRecord } from "../format/records.ts";
@@ -39,7 +40,7 @@ export interface StepWriterOptions extends StreamRooms {
 /** What a step is made of. */
 export interface StepPlan {
   readonly kind: ManifestKind;
-  /** Of the vault whose state it is. */
+  /** Of the vault whose state it is, unless its records say another. */
   readonly commit: number;
   /** All records for a checkpoint, those that changed for a commit. */
   readonly changes: AsyncIterable<readonly RecordChange[]>;
@@ -74,8 +75,14 @@ export class StepWriter {
     const stream = new StreamWriter(this.#options, this.#known, async (name, content) => {
       await store.putIfAbsent(name, content, signal);
     });
+    let { commit } = plan;
     for await (const changes of plan.changes) {
-      for (const change of changes) notePack(packs, change);
+      for (const change of changes) {
+        notePack(packs, change);
+        // A walk may see a commit that is on the disk and not yet told of: the step's commit is its records'.
+        if (change.key[0] === RECORD_KIND.volume && change.value !== undefined)
+          commit = decodeVolume(change.value).commit;
+      }
       await stream.add(changes);
     }
     const written = await stream.finish();
@@ -84,14 +91,14 @@ export class StepWriter {
     const time = clock.now();
     const previousHash =
       plan.previous === null ? new Uint8Array(32) : new Uint8Array(Buffer.from(plan.previous.headHash, "hex"));
-    const manifest: Manifest = { number, deviceId, previousHash, time, commit: plan.commit, stream: written };
+    const manifest: Manifest = { number, deviceId, previousHash, time, commit, stream: written };
     const object = sealer.seal(plan.kind, number, encodeManifest(manifest));
     const headHash = sha256(object);
     await store.putIfAbsent(manifestObject(plan.kind, number, headHash), object, signal);
     if (plan.kind === "checkpoint") this.#known = chunksOf(written);
     const isCheckpoint = plan.kind === "checkpoint";
     const checkpoint = isCheckpoint ? number : (plan.previous?.checkpoint ?? number);
-    const { commit, headerRevision } = plan;
+    const { headerRevision } = plan;
     const root: Root = { number, headKind: plan.kind, headHash, checkpoint, deviceId, time, commit, headerRevision };
     const rootObject = sealer.seal("root", 0, encodeRoot(root));
     const streamBytes = isCheckpoint ? 0 : (plan.previous?.streamBytes ?? 0) + stream.lengthBytes;

@@ -61,8 +61,16 @@ const root: fc.Arbitrary<Root> = fc
 
 describe("manifests and the root", () => {
   test("come back as they were", () => {
-    fc.assert(fc.property(manifest, (one) => expect(decodeManifest(encodeManifest(one))).toEqual(one)));
-    fc.assert(fc.property(root, (one) => expect(decodeRoot(encodeRoot(one))).toEqual(one)));
+    fc.assert(
+      fc.property(manifest, (one) => {
+        expect(decodeManifest(encodeManifest(one))).toEqual(one);
+      }),
+    );
+    fc.assert(
+      fc.property(root, (one) => {
+        expect(decodeRoot(encodeRoot(one))).toEqual(one);
+      }),
+    );
   });
 
   test("of arbitrary bytes are refused or fields, never another error", () => {
@@ -112,7 +120,11 @@ describe("padding", () => {
         expect(padme(padded)).toBe(padded);
       }),
     );
-    fc.assert(fc.property(fc.uint8Array(), (content) => expect(unpadContent(padContent(content))).toEqual(content)));
+    fc.assert(
+      fc.property(fc.uint8Array(), (content) => {
+        expect(unpadContent(padContent(content))).toEqual(content);
+      }),
+    );
     const forged = padContent(noise("padded", 1000));
     forged[forged.length - 1] = 1;
     expect(() => unpadContent(forged)).toThrow(corrupt);

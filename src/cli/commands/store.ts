@@ -3,6 +3,7 @@ import { RELATIVE_ACCESS_TIMES } from "../../fs/access-times.ts";
 import { TcfsError } from "../../errors.ts";
 import { NodeDisk } from "../../platform/node-disk.ts";
 import { systemRandom } from "../../platform/random.ts";
+import { formatStoreUrl, parseStoreUrl } from "../../remote/store-url.ts";
 import { readState } from "../../replica/replica-state.ts";
 import { probeStore } from "../../replica/store-probe.ts";
 import { OpenVault } from "../open-vault.ts";
@@ -33,7 +34,7 @@ export async function runStoreSet(parameters: StoreSetArguments, settings: Setti
   const { header, key } = await unlockVault(directory, secretSource(parameters), settings);
   try {
     // Open, so that no daemon has it: one that ran would not know of its store.
-    await using _vault = await OpenVault.open({
+    await using vault = await OpenVault.open({
       directory,
       header,
       key,
@@ -47,6 +48,7 @@ export async function runStoreSet(parameters: StoreSetArguments, settings: Setti
     const store = await openNamedStore(parameters.url, settings, { create: true });
     try {
       await probeStore(store, systemRandom);
+      await requireWhole(vault, directory, parameters.url);
       await setStore(store, { directory, header, key, url: parameters.url });
     } finally {
       await store.close();
@@ -57,6 +59,16 @@ export async function runStoreSet(parameters: StoreSetArguments, settings: Setti
   } finally {
     key.wipe();
   }
+}
+
+/** @throws TcfsError `TCFS_USAGE` if leaving the present store would leave data behind that only it has. */
+async function requireWhole(vault: OpenVault, directory: string, url: string): Promise<void> {
+  const state = await readState(new NodeDisk(), directory);
+  if (state === undefined || state.url === formatStoreUrl(parseStoreUrl(url))) return;
+  const count = await vault.countRemotePacks();
+  if (count === 0) return;
+  const message = `${count} packs are only in the present store, ${state.url}: read every file once, then set another`;
+  throw new TcfsError("TCFS_USAGE", message);
 }
 
 export async function runStoreShow(parameters: StoreShowArguments, settings: Settings): Promise<void> {
