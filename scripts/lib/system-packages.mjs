@@ -27,6 +27,7 @@ export const TEST_NEEDS = [
   { name: "diffutils", commands: ["diff", "cmp"] },
   { name: "e2fsprogs", commands: ["mkfs.ext4"] },
   { name: "git", commands: ["git"] },
+  { name: "keepassxc", commands: ["keepassxc-cli"] },
   { name: "mount", commands: ["mount", "losetup"] },
   { name: "procps", commands: ["ps"] },
   { name: "python3-pip", commands: ["pip3"] },

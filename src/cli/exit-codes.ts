@@ -41,6 +41,7 @@ export const EXIT_CODE = {
   TPM_CHANGED: 43,
   TPM_FOREIGN: 44,
   TPM_LOCKED: 45,
+  BAD_KDBX: 46,
   CANCELLED: 130,
 } as const;
 
@@ -61,6 +62,7 @@ export const EXIT_OF: Partial<Readonly<Record<TcfsErrorCode, ExitName>>> = {
   TCFS_KDF_BOUNDS: "KDF_BOUNDS",
   TCFS_UNSAFE_FILE: "UNSAFE_FILE",
   TCFS_LAST_SLOT: "LAST_SLOT",
+  TCFS_BAD_KDBX: "BAD_KDBX",
   TCFS_NO_TPM: "NO_TPM",
   TCFS_TPM: "TPM",
   TCFS_TPM_CHANGED: "TPM_CHANGED",

@@ -25,6 +25,8 @@ interface SecretFlags {
   "passphrase-file": string | undefined;
   "recovery-file": string | undefined;
   "key-file": string | undefined;
+  "kdbx-password-file": string | undefined;
+  "kdbx-key-file": string | undefined;
   "pin-file": string | undefined;
   tcti: string | undefined;
 }

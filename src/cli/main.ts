@@ -182,9 +182,16 @@ function mountBuilder(command: Argv) {
 function secrets<T>(command: Argv<T>) {
   return command
     .option("vault", file("the vault's directory"))
-    .option("passphrase-file", file("take the passphrase from the first line of FILE, which must be yours and 0600"))
+    .option(
+      "passphrase-file",
+      file(
+        "take the passphrase from the first line of FILE, which must be yours and 0600; or from a KeePass database: kdbx:FILE#Group/Entry",
+      ),
+    )
     .option("recovery-file", file("unlock with the 24 recovery words in FILE"))
     .option("key-file", file("unlock with the key file FILE, which tcfs key add --new-key-file made"))
+    .option("kdbx-password-file", file("with --passphrase-file kdbx:FILE#ENTRY: the database's master password"))
+    .option("kdbx-key-file", file("likewise: the database's key file"))
     .option("pin-file", file("the PIN of a TPM slot, from the first line of FILE"))
     .option("tcti", {
       type: "string",

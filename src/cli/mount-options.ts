@@ -4,6 +4,7 @@ import { TcfsError } from "../errors.ts";
 import { type AccessTimes, RELATIVE_ACCESS_TIMES } from "../fs/access-times.ts";
 import type { Synchronous } from "../fuse/mount.ts";
 import type { VirtualShown } from "../fs/snapshots/routed-operations.ts";
+import { absoluteReference } from "../keys/kdbx.ts";
 
 /** What one mount is asked to be. Paths are absolute. */
 export interface MountOptions {
@@ -32,6 +33,9 @@ export interface MountOptions {
   readonly passphraseFile: string | undefined;
   readonly recoveryFile: string | undefined;
   readonly keyFile: string | undefined;
+  /** What opens the KeePass database that `passphraseFile` may name. */
+  readonly kdbxPasswordFile: string | undefined;
+  readonly kdbxKeyFile: string | undefined;
   readonly pinFile: string | undefined;
   /** How to reach the TPM, if not as usual. */
   readonly tcti: string | undefined;
@@ -62,6 +66,8 @@ export const DEFAULT_MOUNT_OPTIONS: MountOptions = {
   passphraseFile: undefined,
   recoveryFile: undefined,
   keyFile: undefined,
+  kdbxPasswordFile: undefined,
+  kdbxKeyFile: undefined,
   pinFile: undefined,
   tcti: undefined,
   onlyTpm: false,
@@ -129,7 +135,9 @@ const SMALLEST_READ_BYTES = 4096;
 
 const VALUES: Readonly<Record<string, (value: string) => Change>> = {
   fsname: (value) => ({ fsName: value }),
-  passphrase_file: (value) => ({ passphraseFile: resolve(value) }),
+  passphrase_file: (value) => ({ passphraseFile: absoluteReference(value) }),
+  kdbx_password_file: (value) => ({ kdbxPasswordFile: resolve(value) }),
+  kdbx_key_file: (value) => ({ kdbxKeyFile: resolve(value) }),
   recovery_file: (value) => ({ recoveryFile: resolve(value) }),
   pin_file: (value) => ({ pinFile: resolve(value) }),
   tcti: (value) => ({ tcti: value }),

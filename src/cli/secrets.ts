@@ -8,6 +8,9 @@ export interface SecretSource {
   readonly passphraseFile: string | undefined;
   readonly recoveryFile: string | undefined;
   readonly keyFile?: string | undefined;
+  /** What opens the KeePass database that `passphraseFile` may name. */
+  readonly kdbxPasswordFile?: string | undefined;
+  readonly kdbxKeyFile?: string | undefined;
   /** For a slot with a TPM and a PIN. */
   readonly pinFile?: string | undefined;
   /** How to reach the TPM, if not as usual. */
@@ -20,6 +23,8 @@ export interface SecretSource {
 export function isNamed({ passphraseFile, recoveryFile, keyFile }: SecretSource): boolean {
   return (passphraseFile ?? recoveryFile ?? keyFile) !== undefined;
 }
+
+export type KdbxSource = Pick<SecretSource, "kdbxPasswordFile" | "kdbxKeyFile">;
 
 /** Wrong answers at a terminal before giving up. */
 const MAX_ATTEMPTS = 3;
@@ -54,8 +59,13 @@ export async function withSecret<T>(
  * A new passphrase: from a file, or typed twice.
  * @returns Owned by the caller, who wipes it.
  */
-export async function newPassphrase(file: string | undefined, settings: Settings, flag: string): Promise<Uint8Array> {
-  return newSecret(file, settings, flag, "passphrase");
+export async function newPassphrase(
+  file: string | undefined,
+  settings: Settings,
+  flag: string,
+  kdbx: KdbxSource,
+): Promise<Uint8Array> {
+  return newSecret(file, settings, flag, "passphrase", kdbx);
 }
 
 /** As {@link newPassphrase}, for something that a person calls otherwise. */
@@ -64,8 +74,9 @@ export async function newSecret(
   settings: Settings,
   flag: string,
   what: string,
+  kdbx: KdbxSource = {},
 ): Promise<Uint8Array> {
-  if (file !== undefined) return readPassphrase(file, settings);
+  if (file !== undefined) return readPassphrase(file, settings, kdbx);
   requireTerminal(flag, what);
   const first = await askSecret(`New ${what}: `);
   const second = await askSecret("The same again: ");
@@ -88,16 +99,40 @@ async function readSecret(source: SecretSource, settings: Settings): Promise<Sec
     return { kind: "key-file", bytes };
   }
   if (source.passphraseFile !== undefined) {
-    return { kind: "passphrase", bytes: await readPassphrase(source.passphraseFile, settings) };
+    return { kind: "passphrase", bytes: await readPassphrase(source.passphraseFile, settings, source) };
   }
   requireTerminal("--passphrase-file FILE");
   return { kind: "passphrase", bytes: await askSecret("Passphrase: ") };
 }
 
-/** The first line of a file with a secret. */
-export async function readPassphrase(file: string, settings: Settings): Promise<Uint8Array> {
+/** The first line of a file with a secret; or the password of an entry, if it is called `kdbx:FILE#ENTRY`. */
+export async function readPassphrase(file: string, settings: Settings, kdbx: KdbxSource = {}): Promise<Uint8Array> {
   const { readPassphraseFile } = await import("../keys/secret-file.ts");
+  if (file.startsWith("kdbx:")) return readFromKdbx(file, settings, kdbx);
   return readPassphraseFile(file, { owners: settings.secretOwners });
+}
+
+async function readFromKdbx(
+  text: string,
+  settings: Settings,
+  { kdbxPasswordFile, kdbxKeyFile }: KdbxSource,
+): Promise<Uint8Array> {
+  const { parseKdbxReference, readKdbxPassword } = await import("../keys/kdbx.ts");
+  const { readKeyFile } = await import("../keys/secret-file.ts");
+  const reference = parseKdbxReference(text);
+  if (reference === undefined) throw new RangeError("this is no reference to an entry");
+  const keyFile =
+    kdbxKeyFile === undefined ? undefined : await readKeyFile(kdbxKeyFile, { owners: settings.secretOwners });
+  let password: Uint8Array | undefined;
+  if (kdbxPasswordFile !== undefined) password = await readPassphrase(kdbxPasswordFile, settings);
+  else if (hasTerminal()) password = await askSecret(`Master password of ${reference.file}: `);
+  else if (keyFile === undefined) requireTerminal("--kdbx-password-file FILE", "master password");
+  try {
+    return await readKdbxPassword(reference, { password: password?.length === 0 ? undefined : password, keyFile });
+  } finally {
+    password?.fill(0);
+    keyFile?.fill(0);
+  }
 }
 
 function requireTerminal(flag: string, what = "passphrase"): void {

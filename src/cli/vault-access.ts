@@ -22,6 +22,8 @@ export interface VaultArguments {
   readonly passphraseFile?: string | undefined;
   readonly recoveryFile?: string | undefined;
   readonly keyFile?: string | undefined;
+  readonly kdbxPasswordFile?: string | undefined;
+  readonly kdbxKeyFile?: string | undefined;
   readonly pinFile?: string | undefined;
   readonly tcti?: string | undefined;
 }
@@ -43,8 +45,8 @@ export async function vaultDirectory(parameters: VaultArguments, settings: Setti
 }
 
 export function secretSource(parameters: VaultArguments): SecretSource {
-  const { passphraseFile, recoveryFile, keyFile, pinFile, tcti } = parameters;
-  return { passphraseFile, recoveryFile, keyFile, pinFile, tcti };
+  const { passphraseFile, recoveryFile, keyFile, kdbxPasswordFile, kdbxKeyFile, pinFile, tcti } = parameters;
+  return { passphraseFile, recoveryFile, keyFile, kdbxPasswordFile, kdbxKeyFile, pinFile, tcti };
 }
 
 /**

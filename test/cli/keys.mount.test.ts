@@ -1,6 +1,7 @@
 /** `tcfs key`, as its user sees it: on a vault that is mounted and on one that is not. */
 import { readFile, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import kdbxweb from "kdbxweb";
 import { describe, expect, test } from "vitest";
 import { tcfs } from "../support/tcfs-mount.ts";
 import { CommandLine } from "./fixtures.ts";
@@ -21,7 +22,7 @@ async function idOf(line: CommandLine, kind: string): Promise<string> {
   return (await list(line)).find((slot) => slot.kind === kind)?.id ?? "none";
 }
 
-describe("key slots", () => {
+describe("key slots", { timeout: 300_000 }, () => {
   test("are added, tried, listed and removed while the vault is mounted, and open it afterwards", async () => {
     await using line = await CommandLine.make();
     const keyFile = join(line.directory, "stick.key");
@@ -94,6 +95,27 @@ describe("key slots", () => {
       files.map(async (file) => (await tcfs(["key", "test", "--vault", line.vault, "--key-file", file])).code === 0),
     );
     expect(opens).toEqual(results.map(({ code }) => code === 0));
+  });
+
+  test("take a passphrase from an entry of a KeePass database", async () => {
+    await using line = await CommandLine.make();
+    const master = kdbxweb.ProtectedValue.fromString("master");
+    const database = kdbxweb.Kdbx.create(new kdbxweb.Credentials(master), "test");
+    database.setKdf(kdbxweb.Consts.KdfId.Aes);
+    const entry = database.createEntry(database.getDefaultGroup());
+    entry.fields.set("Title", "tcfs");
+    entry.fields.set("Password", kdbxweb.ProtectedValue.fromString("from the database"));
+    await writeFile(join(line.directory, "own.kdbx"), new Uint8Array(await database.save()));
+    const reference = `kdbx:${line.directory}/own.kdbx#tcfs`;
+    const unlocked = ["--kdbx-password-file", line.secretFile("master", "master\n")];
+    await line.expect("OK", ["key", "add", ...line.unlock, "--new-passphrase-file", reference, ...unlocked]);
+    const test = ["key", "test", "--vault", line.vault, "--passphrase-file"];
+    await line.expect("OK", [...test, line.secretFile("copy", "from the database\n")]);
+    await line.expect("OK", [...test, reference, ...unlocked]);
+    await line.expect("WRONG_KEY", [...test, reference, "--kdbx-password-file", line.secretFile("no", "no\n")]);
+    await line.expect("USAGE", [...test, reference]);
+    await line.expect("USAGE", [...test, `kdbx:${line.directory}/own.kdbx#none`, ...unlocked]);
+    await line.expect("BAD_KDBX", [...test, `kdbx:${line.passphraseFile}#tcfs`, ...unlocked]);
   });
 
   test("want one thing to add, a new file for it, and a file that is really a key", async () => {

@@ -184,7 +184,9 @@ describe("a TPM's key slot", () => {
   /** The header with a slot of a TPM in its last place, changed by somebody who made the checksum right again. */
   async function altered(change: (slot: { tpm: Json; pin: { kdf: Json } }) => void): Promise<Uint8Array> {
     const header = await addSlot(vault.header, vault.key, slot, keyringOptions("tpm"));
-    const { checksum: _, ...body } = JSON.parse(Buffer.from(formatHeader(header)).toString()) as Json & { slots: unknown[] };
+    const { checksum: _, ...body } = JSON.parse(Buffer.from(formatHeader(header)).toString()) as Json & {
+      slots: unknown[];
+    };
     change(body.slots.at(-1) as Parameters<typeof change>[0]);
     const checksum = createHash("sha256").update(JSON.stringify(body)).digest("hex");
     return utf8(`${JSON.stringify({ ...body, checksum }, null, 2)}\n`);

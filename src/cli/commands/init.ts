@@ -63,7 +63,7 @@ export async function createVault(parameters: InitArguments, settings: Settings)
   const disk = new NodeDisk();
   await refuseOccupied(disk, directory);
   const tpm = await tpmSlot(parameters, settings);
-  const passphrase = await newPassphrase(parameters.passphraseFile, settings, "--passphrase-file FILE");
+  const passphrase = await newPassphrase(parameters.passphraseFile, settings, "--passphrase-file FILE", parameters);
   let made: NewVault;
   try {
     const kdf = await calibrateKdfCost(systemClock);

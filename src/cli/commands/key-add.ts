@@ -69,7 +69,7 @@ function chooseKind(parameters: KeyAddArguments, settings: Settings): Add {
   const { newPassphraseFile, newKeyFile, newRecoveryFile } = parameters;
   const chosen: Add[] = [];
   if (parameters.passphrase === true || newPassphraseFile !== undefined)
-    chosen.push((header, key) => passphraseAddition(header, key, newPassphraseFile, settings));
+    chosen.push((header, key) => passphraseAddition(header, key, parameters, settings));
   if (newKeyFile !== undefined) chosen.push((header, key) => keyFileAddition(header, key, resolve(newKeyFile)));
   if (parameters.words === true || newRecoveryFile !== undefined)
     chosen.push((header, key) => wordsAddition(header, key, newRecoveryFile));
@@ -86,10 +86,11 @@ function chooseKind(parameters: KeyAddArguments, settings: Settings): Add {
 async function passphraseAddition(
   header: VaultHeader,
   key: SecretKey,
-  file: string | undefined,
+  parameters: KeyAddArguments,
   settings: Settings,
 ): Promise<Addition> {
-  const passphrase = await newPassphrase(file, settings, "--new-passphrase-file FILE");
+  const { newPassphraseFile } = parameters;
+  const passphrase = await newPassphrase(newPassphraseFile, settings, "--new-passphrase-file FILE", parameters);
   try {
     const kdf = await calibrateKdfCost(systemClock);
     return { header: await addPassphrase(header, key, passphrase, { ...MACHINE, kdf }), note: "", file: undefined };

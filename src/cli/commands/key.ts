@@ -79,7 +79,12 @@ export async function runPasswd(parameters: PasswdArguments, settings: Settings)
   const directory = await vaultDirectory(parameters, settings);
   const { header, key, slot } = await unlockVault(directory, secretSource(parameters), settings);
   try {
-    const passphrase = await newPassphrase(parameters.newPassphraseFile, settings, "--new-passphrase-file FILE");
+    const passphrase = await newPassphrase(
+      parameters.newPassphraseFile,
+      settings,
+      "--new-passphrase-file FILE",
+      parameters,
+    );
     const kdf = await calibrateKdfCost(systemClock);
     const options = { random: systemRandom, clock: systemClock, kdf };
     const changed = await changePassphrase(header, { key, slot }, passphrase, options);

@@ -14,7 +14,7 @@ import { findMount, listDaemons } from "../mount-table.ts";
 import type { Settings } from "../settings.ts";
 import { askYes, hasTerminal } from "../terminal.ts";
 import { resealAfterUnlock } from "../tpm-slots.ts";
-import { unlockVault, vaultDirectory } from "../vault-access.ts";
+import { secretSource, unlockVault, vaultDirectory } from "../vault-access.ts";
 import type { VaultArguments } from "../vault-access.ts";
 import { waitFor } from "../wait.ts";
 import { credentialsFor } from "../store-credentials.ts";
@@ -68,6 +68,8 @@ function mountOptions(parameters: MountArguments): MountOptions {
     passphraseFile: parameters.passphraseFile,
     recoveryFile: parameters.recoveryFile,
     keyFile: parameters.keyFile,
+    kdbxPasswordFile: parameters.kdbxPasswordFile,
+    kdbxKeyFile: parameters.kdbxKeyFile,
     pinFile: parameters.pinFile,
     tcti: parameters.tcti,
     autoReseal: parameters.autoReseal === true,
@@ -91,15 +93,15 @@ async function refuseVaultInUse(vault: string): Promise<void> {
 }
 
 async function unlockOrCreate(vault: string, options: MountOptions, settings: Settings): Promise<SecretKey> {
-  const { passphraseFile, recoveryFile, keyFile, pinFile, tcti } = options;
+  const { passphraseFile, kdbxPasswordFile, kdbxKeyFile } = options;
   if (!(await hasHeader(new NodeDisk(), vault))) {
     if (!hasTerminal()) throw new TcfsError("TCFS_NO_VAULT", `there is no vault in ${vault}: make one with tcfs init`);
     if (!(await askYes(`There is no vault in ${vault}. Make one?`)))
       throw new TcfsError("TCFS_NO_VAULT", `there is no vault in ${vault}`);
-    return (await createVault({ vault, passphraseFile }, settings)).key;
+    return (await createVault({ vault, passphraseFile, kdbxPasswordFile, kdbxKeyFile }, settings)).key;
   }
   const mayAsk = options.onlyTpm ? false : undefined;
-  const source = { passphraseFile, recoveryFile, keyFile, pinFile, tcti, mayAsk };
+  const source = { ...secretSource(options), mayAsk };
   const unlocked = await unlockVault(vault, source, settings);
   if (!options.readOnly)
     await resealAfterUnlock(vault, unlocked, { ...source, autoReseal: options.autoReseal }, settings);

@@ -1,0 +1,180 @@
+/** A passphrase out of KeePass databases: of every kind, made by kdbxweb here and by KeePassXC itself. */
+import { spawnSync } from "node:child_process";
+import { readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import kdbxweb from "kdbxweb";
+import type { Kdbx } from "kdbxweb";
+import { describe, expect, test } from "vitest";
+import { isTcfsError } from "../../src/errors.ts";
+import { absoluteReference, parseKdbxReference, readKdbxPassword } from "../../src/keys/kdbx.ts";
+import { run } from "../support/run.ts";
+import { temporaryDirectory } from "../support/temporary-directory.ts";
+import { utf8 } from "./fixtures.ts";
+
+const MASTER = "mäster key";
+const TIMEOUT_MS = 120_000;
+const keepassxcIsMissing = spawnSync("keepassxc-cli", ["--version"], { stdio: "ignore" }).error !== undefined;
+if (keepassxcIsMissing)
+  console.warn("tests with KeePassXC's own databases are skipped: keepassxc-cli is not installed");
+
+async function failure(attempt: Promise<unknown>): Promise<string> {
+  try {
+    await attempt;
+  } catch (error) {
+    return isTcfsError(error) ? `${error.code} ${error.message}` : String(error);
+  }
+  return "nothing thrown";
+}
+
+const text = (bytes: Uint8Array): string => new TextDecoder().decode(bytes);
+const byPassword = { password: utf8(MASTER), keyFile: undefined };
+
+/** With `Vaults/tcfs`, `Vaults/twin`, `Other/twin`, `empty`, and `deleted` in the recycle bin. */
+async function makeDatabase(change: (database: Kdbx) => void, keyFile?: Uint8Array): Promise<Uint8Array> {
+  // The first read puts Argon2 into the library, which has none of its own.
+  await failure(readKdbxPassword({ file: fileURLToPath(import.meta.url), entry: "x" }, byPassword));
+  const credentials = new kdbxweb.Credentials(
+    kdbxweb.ProtectedValue.fromString(MASTER),
+    keyFile?.slice().buffer ?? null,
+  );
+  const database = kdbxweb.Kdbx.create(credentials, "test");
+  const root = database.getDefaultGroup();
+  const add = (group: ReturnType<typeof database.createGroup>, title: string, password: string): void => {
+    const entry = database.createEntry(group);
+    entry.fields.set("Title", title);
+    entry.fields.set("Password", kdbxweb.ProtectedValue.fromString(password));
+  };
+  const vaults = database.createGroup(root, "Vaults");
+  add(vaults, "tcfs", "pässword ✓");
+  add(vaults, "twin", "first");
+  add(database.createGroup(root, "Other"), "twin", "second");
+  add(root, "empty", "");
+  const gone = database.createEntry(root);
+  gone.fields.set("Title", "deleted");
+  database.createRecycleBin();
+  database.remove(gone);
+  change(database);
+  return new Uint8Array(await database.save());
+}
+
+async function stored(directory: string, content: Uint8Array): Promise<string> {
+  const file = join(directory, "test.kdbx");
+  await writeFile(file, content);
+  return file;
+}
+
+describe("a reference to an entry", () => {
+  test("is kdbx:, a file, # and an entry", () => {
+    expect(parseKdbxReference("/etc/tcfs/passphrase")).toBeUndefined();
+    expect(parseKdbxReference("kdbx:/a/b#c.kdbx#Group/Entry")).toEqual({ file: "/a/b#c.kdbx", entry: "Group/Entry" });
+    for (const wrong of ["kdbx:", "kdbx:/a.kdbx", "kdbx:/a.kdbx#", "kdbx:#x"])
+      expect(() => parseKdbxReference(wrong), wrong).toThrow(/names no entry/u);
+    expect(absoluteReference("kdbx:a.kdbx#E")).toBe(`kdbx:${process.cwd()}/a.kdbx#E`);
+    expect(absoluteReference("kdbx:/a.kdbx#E")).toBe("kdbx:/a.kdbx#E");
+    expect(absoluteReference("a")).toBe(`${process.cwd()}/a`);
+  });
+});
+
+describe("a database", { timeout: TIMEOUT_MS }, () => {
+  const { KdfId, CipherId } = kdbxweb.Consts;
+  const kinds: [string, (database: Kdbx) => void][] = [
+    ["KDBX 4, Argon2d", (database) => database.setKdf(KdfId.Argon2d)],
+    [
+      "KDBX 4, Argon2id, ChaCha20",
+      (database) => {
+        database.setKdf(KdfId.Argon2id);
+        database.header.dataCipherUuid = new kdbxweb.KdbxUuid(CipherId.ChaCha20);
+      },
+    ],
+    ["KDBX 4, AES", (database) => database.setKdf(KdfId.Aes)],
+    ["KDBX 3.1", (database) => database.setVersion(3)],
+  ];
+  test.each(kinds)("of the kind %s gives an entry's password", async (_kind, change) => {
+    await using directory = await temporaryDirectory("kdbx");
+    const file = await stored(directory.path, await makeDatabase(change));
+    expect(text(await readKdbxPassword({ file, entry: "Vaults/tcfs" }, byPassword))).toBe("pässword ✓");
+    expect(text(await readKdbxPassword({ file, entry: "tcfs" }, byPassword))).toBe("pässword ✓");
+    const wrong = { ...byPassword, password: utf8("wrong") };
+    expect(await failure(readKdbxPassword({ file, entry: "tcfs" }, wrong))).toMatch(/^TCFS_WRONG_KEY .*is wrong$/u);
+  });
+
+  test("tells its entries apart by path or UUID, skips the recycle bin, and explains what is not clear", async () => {
+    await using directory = await temporaryDirectory("kdbx");
+    let uuid = "";
+    const content = await makeDatabase((database) => {
+      const twins = database.getDefaultGroup().groups[1]?.entries ?? [];
+      uuid = Buffer.from(twins[0]?.uuid.toBytes() ?? new ArrayBuffer()).toString("hex");
+    });
+    const file = await stored(directory.path, content);
+    const read = async (entry: string) => text(await readKdbxPassword({ file, entry }, byPassword));
+    expect(await read("Vaults/twin")).toBe("first");
+    expect(await read("Other/twin")).toBe("second");
+    expect(uuid).toHaveLength(32);
+    const dashed = uuid.toUpperCase().replace(/^(.{8})(.{4})(.{4})(.{4})/u, "{$1-$2-$3-$4-");
+    expect(await read(`${dashed}}`)).toBe(await read(uuid));
+    expect(await failure(read("twin"))).toMatch(
+      /^TCFS_USAGE .* has 2 entries “twin”: name one by Group\/Entry or UUID/u,
+    );
+    expect(await failure(read("deleted"))).toMatch(/^TCFS_USAGE .* has no entry “deleted” \(the recycle bin/u);
+    expect(await failure(read("Vaults"))).toMatch(/^TCFS_USAGE .* has no entry/u);
+    expect(await failure(read("empty"))).toMatch(/^TCFS_USAGE .* has no password/u);
+  });
+
+  test("with a key file opens with both, and with neither alone", async () => {
+    await using directory = await temporaryDirectory("kdbx");
+    const keyFile = await kdbxweb.Credentials.createRandomKeyFile(2);
+    const file = await stored(
+      directory.path,
+      await makeDatabase((database) => database.setKdf(KdfId.Argon2id), keyFile),
+    );
+    const both = { password: utf8(MASTER), keyFile };
+    expect(text(await readKdbxPassword({ file, entry: "tcfs" }, both))).toBe("pässword ✓");
+    for (const less of [byPassword, { ...both, password: undefined }])
+      expect(await failure(readKdbxPassword({ file, entry: "tcfs" }, less))).toMatch(/^TCFS_WRONG_KEY/u);
+  });
+
+  test("that is missing, no database, cut short or damaged is said to be so", async () => {
+    await using directory = await temporaryDirectory("kdbx");
+    const content = await makeDatabase((database) => database.setKdf(KdfId.Argon2id));
+    const attemptWith = async (bytes: Uint8Array) =>
+      failure(readKdbxPassword({ file: await stored(directory.path, bytes), entry: "tcfs" }, byPassword));
+    const missing = { file: join(directory.path, "stick/none.kdbx"), entry: "tcfs" };
+    expect(await failure(readKdbxPassword(missing, byPassword))).toMatch(/^TCFS_USAGE .*is its drive mounted\?$/u);
+    expect(await attemptWith(utf8("a text"))).toMatch(/^TCFS_BAD_KDBX/u);
+    expect(await attemptWith(new Uint8Array())).toMatch(/^TCFS_BAD_KDBX/u);
+    expect(await attemptWith(content.slice(0, content.length - 40))).toMatch(/^TCFS_BAD_KDBX/u);
+    expect(await attemptWith(content.map((byte, at) => (at === content.length - 60 ? byte ^ 1 : byte)))).toMatch(
+      /^TCFS_BAD_KDBX/u,
+    );
+    expect(await failure(readKdbxPassword({ file: directory.path, entry: "x" }, byPassword))).toMatch(
+      /^TCFS_BAD_KDBX/u,
+    );
+  });
+});
+
+describe.skipIf(keepassxcIsMissing)("a database that KeePassXC made", { timeout: TIMEOUT_MS }, () => {
+  test("gives an entry's password, with a password and with a key file besides; and KeePassXC reads ours", async () => {
+    await using directory = await temporaryDirectory("kdbx");
+    const file = join(directory.path, "own.kdbx");
+    const keyFile = join(directory.path, "own.keyx");
+    const cli = (words: readonly string[], ...lines: readonly string[]) =>
+      run("keepassxc-cli", words, {
+        input: lines.map((line) => `${line}\n`).join(""),
+        env: { QT_QPA_PLATFORM: "offscreen" },
+      });
+    await cli(["db-create", "-q", "-p", "-t", "100", "--set-key-file", keyFile, file], MASTER, MASTER);
+    const opened = ["-q", "-k", keyFile, file];
+    await cli(["mkdir", ...opened, "Vaults"], MASTER);
+    await cli(["add", ...opened, "Vaults/tcfs", "-p"], MASTER, "from KeePassXC");
+    const credentials = { password: utf8(MASTER), keyFile: Uint8Array.from(await readFile(keyFile)) };
+    expect(text(await readKdbxPassword({ file, entry: "Vaults/tcfs" }, credentials))).toBe("from KeePassXC");
+    expect(await failure(readKdbxPassword({ file, entry: "Vaults/tcfs" }, byPassword))).toMatch(/^TCFS_WRONG_KEY/u);
+
+    const ours = await stored(
+      directory.path,
+      await makeDatabase((database) => database.setKdf(kdbxweb.Consts.KdfId.Argon2id)),
+    );
+    expect(await cli(["show", "-q", "-s", "-a", "Password", ours, "Vaults/tcfs"], MASTER)).toBe("pässword ✓\n");
+  });
+});
