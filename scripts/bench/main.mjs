@@ -8,8 +8,9 @@ import { Failure, ROOT, runMain } from "../lib/run.mjs";
 import { BENCH_NEEDS, ensurePackages } from "../lib/system-packages.mjs";
 import { setup } from "../setup.mjs";
 import { readOptions, USAGE } from "./options.mjs";
-import { formatTable, recordRun } from "./report.mjs";
+import { formatTable, recordRun, recordSnapshots } from "./report.mjs";
 import { stopping } from "./shell.mjs";
+import { measureSnapshots } from "./snapshots.mjs";
 import { makeSources } from "./sources.mjs";
 import { Volume } from "./systems.mjs";
 import { WORKLOADS } from "./workloads.mjs";
@@ -28,7 +29,7 @@ await runMain(async () => {
   const base = makeBase(options);
   for (const signal of /** @type {const} */ (["SIGINT", "SIGTERM"])) process.on(signal, () => stopping.abort());
   try {
-    return await measure(base, options);
+    return await (options.isOfSnapshots ? measureSnapshotsAlone(base, options) : measure(base, options));
   } finally {
     rmSync(base, { recursive: true, force: true });
   }
@@ -44,6 +45,17 @@ function makeBase({ directory, imageBytes }) {
     throw new Failure(`${parent} has less than ${needed} free; try --quick, or --dir DIR`);
   }
   return mkdtempSync(join(parent, "tcfs-bench-"));
+}
+
+/**
+ * @param {string} base
+ * @param {import("./options.mjs").Options} options
+ */
+async function measureSnapshotsAlone(base, options) {
+  const tables = await measureSnapshots(base, options.inodeCounts);
+  console.log(`\n${tables}`);
+  if (options.isRecorded) recordSnapshots(tables, commandLine());
+  return 0;
 }
 
 /**
@@ -109,9 +121,8 @@ async function measureOne({ base, options, sources, kind, round, rows }) {
  */
 function describe(options, sources) {
   const mib = (/** @type {number} */ bytes) => `${String(Math.round(bytes / 2 ** 20))} MiB`;
-  const args = process.argv.slice(2).map((argument) => argument.replace(ROOT, "."));
   return {
-    command: ["npm run bench", ...(args.length > 0 ? ["--", ...args] : [])].join(" "),
+    command: commandLine(),
     where: options.directory === undefined ? "a fresh ext4 image on tmpfs, by loop device" : "a directory on a disk",
     data:
       `${String(options.sizes.seqMib)} MiB random, ${String(options.sizes.textMib)} MiB text, ` +
@@ -119,4 +130,9 @@ function describe(options, sources) {
       `(${mib(sources.treeBytes)}), a copy tree of ${String(sources.copyFiles)} files (${mib(sources.copyBytes)})`,
     rounds: options.rounds,
   };
+}
+
+function commandLine() {
+  const args = process.argv.slice(2).map((argument) => argument.replace(ROOT, "."));
+  return ["npm run bench", ...(args.length > 0 ? ["--", ...args] : [])].join(" ");
 }

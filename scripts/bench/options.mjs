@@ -5,6 +5,7 @@ import { ROWS } from "./rows.mjs";
 import { KINDS } from "./systems.mjs";
 
 export const USAGE = `npm run bench -- [options]
+  --snapshots         what snapshots cost, instead: no other system takes part
   --quick             small sizes, one round: a few minutes
   --systems a,b       of ${KINDS.map(({ name }) => name).join(", ")} (default: ext4, tcfs, gocryptfs)
   --rows a,b          rows or groups: ${[...new Set(ROWS.map(({ group }) => group))].join(", ")}
@@ -20,6 +21,7 @@ const FULL = {
   sizes: { seqMib: 1024, textMib: 256, randomCount: 16384, fsyncCount: 1000, smallCount: 10_000, transactions: 2000 },
   tree: { files: 20_000, bytes: 230 * MIB, largestBytes: MIB },
   copy: { files: 20_000, bytes: 500 * MIB, largestBytes: 4 * MIB },
+  inodeCounts: [1000, 100_000, 1_000_000],
   imageBytes: 8 * 2 ** 30,
   rounds: 3,
 };
@@ -28,6 +30,7 @@ const QUICK = {
   sizes: { seqMib: 256, textMib: 64, randomCount: 4096, fsyncCount: 300, smallCount: 2000, transactions: 500 },
   tree: { files: 3000, bytes: 40 * MIB, largestBytes: MIB },
   copy: { files: 3000, bytes: 100 * MIB, largestBytes: 4 * MIB },
+  inodeCounts: [1000, 100_000],
   imageBytes: 3 * 2 ** 30,
   rounds: 1,
 };
@@ -44,6 +47,7 @@ export function readOptions() {
   return {
     ...scale,
     rounds,
+    isOfSnapshots: values.snapshots === true,
     kinds: chooseKinds(values.systems),
     groups: chooseGroups(values.rows),
     directory: values.dir,
@@ -60,6 +64,7 @@ function parse() {
     return parseArgs({
       options: {
         quick: flag,
+        snapshots: flag,
         systems: text,
         rows: text,
         rounds: text,

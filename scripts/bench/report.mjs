@@ -65,9 +65,6 @@ function formatCell(value, base, better, isBase) {
  * @param {Run} run
  */
 export function recordRun(results, run) {
-  const page = readFileSync(PAGE, "utf8");
-  const match = /(<!-- bench:begin -->\n)[\s\S]*(\n<!-- bench:end -->)/.exec(page);
-  if (match === null) throw new Failure(`${PAGE} has lost its bench:begin and bench:end markers`);
   const machine = describeMachine();
   const date = new Date().toISOString().slice(0, 10);
   const facts = [
@@ -77,13 +74,33 @@ export function recordRun(results, run) {
     `- data: ${run.data}`,
     ...[...results.keys()].map(systemVersion).filter((line) => line !== ""),
   ];
-  const text = `${facts.join("\n")}\n\n${formatTable(results)}`;
+  replaceOnPage("bench", `${facts.join("\n")}\n\n${formatTable(results)}`);
+  const values = Object.fromEntries([...results].map(([system, rows]) => [system, Object.fromEntries(rows)]));
+  writeFileSync(RECORD, `${JSON.stringify({ date, version: version(), machine, ...run, values }, null, 2)}\n`);
+}
+
+/**
+ * @param {string} tables
+ * @param {string} command
+ */
+export function recordSnapshots(tables, command) {
+  const date = new Date().toISOString().slice(0, 10);
+  const facts = [`- ${date}, tcfs ${version()}: \`${command}\``, `- machine: ${describeMachine()}`];
+  replaceOnPage("snapshots", `${facts.join("\n")}\n\n${tables}`);
+}
+
+/**
+ * @param {string} part - Its markers are `part:begin` and `part:end`.
+ * @param {string} text
+ */
+function replaceOnPage(part, text) {
+  const page = readFileSync(PAGE, "utf8");
+  const match = new RegExp(`(<!-- ${part}:begin -->\n)[\\s\\S]*(\n<!-- ${part}:end -->)`, "u").exec(page);
+  if (match === null) throw new Failure(`${PAGE} has lost its ${part}:begin and ${part}:end markers`);
   writeFileSync(
     PAGE,
     page.replace(match[0], () => `${match[1] ?? ""}${text}${match[2] ?? ""}`),
   );
-  const values = Object.fromEntries([...results].map(([system, rows]) => [system, Object.fromEntries(rows)]));
-  writeFileSync(RECORD, `${JSON.stringify({ date, version: version(), machine, ...run, values }, null, 2)}\n`);
 }
 
 function describeMachine() {
