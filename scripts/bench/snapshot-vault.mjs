@@ -49,6 +49,7 @@ export class SnapshotVault {
       isNew: false,
       accessTimes: { mode: "relative", ofDirectories: true },
       snapshotsShown: "hidden",
+      versionsShown: "hidden",
       logger: SILENT,
     });
     const tookMs = performance.now() - from;
