@@ -22,6 +22,8 @@ const NAMES = ["a", "b", "c", "d", "e", "f"];
 const MOST_SNAPSHOTS = 6;
 const RECORD_BYTES = 4096;
 const RECORDS_PER_WRITE = 16;
+const TARGETS = ["snapshot", "forget", "restore", "restore", "undo"];
+const LONGEST_MS = 2000;
 const LOAD_FILES = 4;
 const LOAD_RECORDS = 256;
 
@@ -46,6 +48,8 @@ class Client {
   #count = 0;
   /** What was asked for, for the message of a failure. */
   readonly steps: string[] = [];
+  /** Told what is about to be asked for. */
+  onStep: (kind: string) => void = () => undefined;
 
   constructor(mount: TcfsMount, roll: Roll) {
     this.mount = mount;
@@ -113,10 +117,15 @@ class Client {
   }
 
   async #do(step: string, outcome: State, action: () => Promise<unknown>, isDurable = false): Promise<void> {
-    this.steps.push(step);
+    this.#note(step);
     this.history.begin(outcome);
     await action();
     this.history.acknowledge(outcome, isDurable);
+  }
+
+  #note(step: string): void {
+    this.steps.push(step);
+    this.onStep(step.split(" ")[0] as string);
   }
 
   async #take(now: State): Promise<void> {
@@ -139,7 +148,7 @@ class Client {
 
   /** The state before becomes a snapshot, whose name the answer tells; then the other one is the present. */
   async #goBack(now: State, request: SnapshotRequest & { operation: "restore" | "undo" }, name: string): Promise<void> {
-    this.steps.push(`${request.operation} ${name}`);
+    this.#note(`${request.operation} ${name}`);
     const tree = now.snapshots.get(name) as Tree;
     const unnamed = [now.tree];
     this.history.begin({ ...now, unnamed }, { ...now, tree, unnamed });
@@ -221,11 +230,25 @@ async function checkLoad(directory: string): Promise<void> {
   }
 }
 
+/** Resolves somewhere within one of the steps that this is about, or a little later; or, should none come, at last. */
+async function momentOf(client: Client, roll: Roll): Promise<void> {
+  const wanted = TARGETS[roll(TARGETS.length)];
+  const [skipped, delayMs] = [roll(4), roll(3) === 0 ? roll(300) : roll(12)];
+  let seen = 0;
+  const begun = new Promise<void>((resolve) => {
+    client.onStep = (kind) => {
+      if (kind === wanted && seen++ === skipped) resolve();
+    };
+  });
+  await Promise.race([begun, sleep(LONGEST_MS)]);
+  await sleep(delayMs);
+}
+
 const HOLE = Buffer.alloc(RECORD_BYTES);
 
 test(
   `a kill at any instant of a snapshot, a forgetting, a restore or an undo leaves the state before or after (seed ${SEED})`,
-  { timeout: (SECONDS + 120) * 1000 },
+  { timeout: (2 * SECONDS + 300) * 1000 },
   async () => {
     await using cleanup = new Cleanup();
     const mount = cleanup.use(await mountTcfs());
@@ -238,7 +261,7 @@ test(
       const isKilled = (): boolean => killed.is;
       await client.settle();
       const working = [client.work(isKilled), load(join(mount.mountPoint, "load"), isKilled)];
-      await sleep(roll(1500));
+      await momentOf(client, roll);
       killed.is = true;
       await mount.kill9();
       await Promise.all(working);
