@@ -6,7 +6,9 @@ import { Failure, ROOT, runQuietly, step } from "./run.mjs";
 import { BUILD_NEEDS, ensurePackages } from "./system-packages.mjs";
 
 const NATIVE = join(ROOT, "native");
-const NATIVE_OUTPUTS = ["tcfs_fuse.node", "tcfs_engine.node", "tcfs_host.node"].map((name) => join(NATIVE, "build/Release", name));
+const NATIVE_OUTPUTS = ["tcfs_fuse.node", "tcfs_engine.node", "tcfs_host.node"].map((name) =>
+  join(NATIVE, "build/Release", name),
+);
 const NATIVE_STAMP = join(NATIVE, "build/tcfs-inputs");
 const DIST = join(ROOT, "dist");
 const DIST_STAMP = join(DIST, "tcfs-inputs");

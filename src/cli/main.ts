@@ -73,7 +73,11 @@ function commandLine(words: readonly string[], setExitCode: (code: number) => vo
       checkBuilder,
       async (parameters) => setExitCode(await (await import("./commands/check.ts")).runCheck(parameters, settings)),
     );
-  const withSnapshots = addVersionCommands(addSnapshotCommands(commands, settings, secrets, setExitCode), settings, secrets);
+  const withSnapshots = addVersionCommands(
+    addSnapshotCommands(commands, settings, secrets, setExitCode),
+    settings,
+    secrets,
+  );
   return addStoreCommands(withSnapshots, settings, secrets)
     .completion("completion", "print a script for shell completion: tcfs completion >> ~/.bashrc")
     .demandCommand(1, "say what to do: tcfs --help lists the commands")

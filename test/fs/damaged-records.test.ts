@@ -1,46 +1,15 @@
 /** Records that do not verify: EIO for what they concern; everything else is written, committed and kept. */
 import { afterEach, describe, expect, it, vi } from "vitest";
-import { TcfsError } from "../../src/errors.ts";
 import { type InodeNumber, type Name, ROOT_INODE } from "../../src/ids.ts";
-import { LevelMetadataStore } from "../../src/metadata/level-metadata-store.ts";
+import { caller, contentOf, damage, make as makeFile, write } from "./fixtures/files.ts";
 import { TestVault } from "./fixtures/test-vault.ts";
 
 const KIB = 1024;
-const caller = { uid: 0, gid: 0, pid: 1, onInterrupt: (): void => undefined };
 const bad = "bad" as Name;
 const good = "good" as Name;
 
-/** From now on the records that a store reads by this method for `ino` (and page) do not verify. */
-function damage(method: "getExtentPage" | "getInode", ino: InodeNumber, page?: number): void {
-  const prototype = LevelMetadataStore.prototype as unknown as Record<string, (...args: unknown[]) => unknown>;
-  const original = prototype[method];
-  vi.spyOn(prototype, method).mockImplementation(function (this: unknown, ...args: unknown[]) {
-    if (args[0] === ino && (page === undefined || args[1] === page))
-      throw new TcfsError("TCFS_CORRUPT", "made to be damaged");
-    return original?.apply(this, args);
-  });
-}
-
 async function make(vault: TestVault, name: Name, lengthBytes: number): Promise<InodeNumber> {
-  const { operations } = vault.volume;
-  const request = { mode: 0o100644, umask: 0, deviceNumber: 0 };
-  const { ino } = await operations.makeNode(ROOT_INODE, name, request, caller);
-  await write(vault, ino, 0, Buffer.alloc(lengthBytes, name));
-  return ino;
-}
-
-async function write(vault: TestVault, ino: InodeNumber, offset: number, data: Buffer): Promise<void> {
-  await vault.volume.operations.write(ino, BigInt(offset), data, { clearSetId: false, sync: false }, caller);
-}
-
-async function contentOf(vault: TestVault, name: Name): Promise<string> {
-  const { operations } = vault.volume;
-  const found = await operations.lookup(ROOT_INODE, name);
-  if (found === undefined) return "missing";
-  const loan = await operations.read(found.ino, 0n, Number(found.lengthBytes), caller);
-  const content = Buffer.concat(loan.pieces).toString();
-  loan.release();
-  return content;
+  return makeFile(vault, name, Buffer.alloc(lengthBytes, name));
 }
 
 afterEach(() => {

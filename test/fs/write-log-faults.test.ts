@@ -6,49 +6,18 @@ import type { LoggedWrites } from "../../src/format/records.ts";
 import { RECORD_KIND } from "../../src/format/record-keys.ts";
 import { JournaledDatabase } from "../../src/metadata/journaled-database.ts";
 import { LevelMetadataStore } from "../../src/metadata/level-metadata-store.ts";
+import { caller, contentOf, damage, fsync, make as makeOpen, write } from "./fixtures/files.ts";
 import { TestVault, clockWithoutTimers } from "./fixtures/test-vault.ts";
 
 const KIB = 1024;
-const caller = { uid: 0, gid: 0, pid: 1, onInterrupt: (): void => undefined };
 const first = "first" as Name;
 const second = "second" as Name;
 
+/** A file that nobody has open. */
 async function make(vault: TestVault, name: Name, content: string): Promise<InodeNumber> {
-  const request = { mode: 0o100644, umask: 0, deviceNumber: 0 };
-  const { ino } = await vault.volume.operations.makeNode(ROOT_INODE, name, request, caller);
-  await write(vault, ino, 0, content);
+  const ino = await makeOpen(vault, name, content);
   vault.volume.operations.forget(ino, 1);
   return ino;
-}
-
-async function write(vault: TestVault, ino: InodeNumber, offset: number, content: string): Promise<void> {
-  const options = { clearSetId: false, sync: false };
-  await vault.volume.operations.write(ino, BigInt(offset), Buffer.from(content), options, caller);
-}
-
-async function fsync(vault: TestVault): Promise<void> {
-  await vault.volume.operations.sync(ROOT_INODE, caller);
-}
-
-async function contentOf(vault: TestVault, name: Name): Promise<string> {
-  const { operations } = vault.volume;
-  const found = await operations.lookup(ROOT_INODE, name);
-  if (found === undefined) return "missing";
-  operations.forget(found.ino, 1);
-  const loan = await operations.read(found.ino, 0n, Number(found.lengthBytes), caller);
-  const content = Buffer.concat(loan.pieces).toString();
-  loan.release();
-  return content;
-}
-
-/** From now on the records that a store reads by this method for `ino` do not verify. */
-function damage(method: "getExtentPage" | "getInode", ino: InodeNumber): void {
-  const prototype = LevelMetadataStore.prototype as unknown as Record<string, (...args: unknown[]) => unknown>;
-  const original = prototype[method];
-  vi.spyOn(prototype, method).mockImplementation(function (this: unknown, ...args: unknown[]) {
-    if (args[0] === ino) throw new TcfsError("TCFS_CORRUPT", "made to be damaged");
-    return original?.apply(this, args);
-  });
 }
 
 afterEach(() => {

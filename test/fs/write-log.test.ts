@@ -4,38 +4,11 @@ import { MAX_LOG_BYTES } from "../../src/fs/limits.ts";
 import { type InodeNumber, type Name, ROOT_INODE } from "../../src/ids.ts";
 import type { LoggedWrites } from "../../src/format/records.ts";
 import { LevelMetadataStore } from "../../src/metadata/level-metadata-store.ts";
+import { caller, contentOf, fsync, make, write } from "./fixtures/files.ts";
 import { TestVault, clockWithoutTimers } from "./fixtures/test-vault.ts";
 
-const caller = { uid: 0, gid: 0, pid: 1, onInterrupt: (): void => undefined };
 const first = "first" as Name;
 const second = "second" as Name;
-
-async function make(vault: TestVault, name: Name, content: string): Promise<InodeNumber> {
-  const request = { mode: 0o100644, umask: 0, deviceNumber: 0 };
-  const { ino } = await vault.volume.operations.makeNode(ROOT_INODE, name, request, caller);
-  await write(vault, ino, 0, content);
-  return ino;
-}
-
-async function write(vault: TestVault, ino: InodeNumber, offset: number, content: string): Promise<void> {
-  const options = { clearSetId: false, sync: false };
-  await vault.volume.operations.write(ino, BigInt(offset), Buffer.from(content), options, caller);
-}
-
-async function fsync(vault: TestVault): Promise<void> {
-  await vault.volume.operations.sync(ROOT_INODE, caller);
-}
-
-async function contentOf(vault: TestVault, name: Name): Promise<string> {
-  const { operations } = vault.volume;
-  const found = await operations.lookup(ROOT_INODE, name);
-  if (found === undefined) return "missing";
-  const loan = await operations.read(found.ino, 0n, Number(found.lengthBytes), caller);
-  const content = Buffer.concat(loan.pieces).toString();
-  loan.release();
-  operations.forget(found.ino, 1);
-  return content;
-}
 
 async function storedChunks(vault: TestVault): Promise<number> {
   let count = 0;
