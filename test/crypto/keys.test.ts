@@ -11,12 +11,12 @@ const CORRUPT = expect.objectContaining({ code: "TCFS_CORRUPT" }) as Error;
 const CLOSED = expect.objectContaining({ code: "TCFS_CLOSED" }) as Error;
 
 describe("deriveSubkeys", () => {
-  test("gives six keys, all different, and others to another vault", () => {
+  test("gives seven keys, all different, and others to another vault", () => {
     const keys = Object.values<Uint8Array>({ ...deriveSubkeys(noise("vault key", 32), VAULT_ID) });
     const others = Object.values<Uint8Array>({ ...deriveSubkeys(noise("vault key", 32), noise("other vault", 16)) });
     const all = new Set([...keys, ...others].map((key) => Buffer.from(key).toString("hex")));
-    expect(keys).toHaveLength(6);
-    expect(all.size).toBe(12);
+    expect(keys).toHaveLength(7);
+    expect(all.size).toBe(14);
   });
 
   test("refuses keys and ids of another length", () => {

@@ -1,8 +1,7 @@
 import { createServer, type RequestListener, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { S3Store } from "../../src/remote/s3-store.ts";
-import { insisting } from "./faulty-store.ts";
 import { NO_SEAWEED, type Seaweed, startWithBucket, storeOf } from "./seaweed.ts";
 import { testObjectStore } from "./store-contract.ts";
 
@@ -51,9 +50,9 @@ describe.skipIf(NO_SEAWEED !== undefined)("SeaweedFS", () => {
     await expect(store.get("kept", { maxBytes: 9 })).rejects.toMatchObject({ code: "TCFS_REMOTE_UNAVAILABLE" });
     await server.restart();
     // Its parts find each other one by one; until then it answers 500.
-    const kept = await insisting(store, 20).get("kept", { maxBytes: 9 });
+    const kept = await vi.waitFor(() => store.get("kept", { maxBytes: 9 }), { timeout: 90_000, interval: 250 });
     expect(Buffer.from(kept?.content ?? []).toString()).toBe("before");
-  }, 60_000);
+  }, 120_000);
 });
 
 /** An HTTP server that answers each request as the next of its listeners does, the last one for ever. */
