@@ -7,6 +7,7 @@ const SECOND_MS = 1000;
 export default defineConfig({
   test: {
     globalSetup: ["test/leftovers.ts"],
+    setupFiles: ["test/seeds.ts"],
     pool: "forks",
     maxWorkers: 2,
     projects: [

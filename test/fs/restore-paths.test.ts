@@ -264,8 +264,8 @@ async function checkSeed(seed: number): Promise<void> {
 }
 
 describe("a restore of paths", () => {
-  const first = Number(process.env["TCFS_SEED"] ?? 1);
-  const count = Number(process.env["TCFS_SEEDS"] ?? 30);
+  const first = Number(process.env["TCFS_RESTORE_SEED"] ?? 1);
+  const count = Number(process.env["TCFS_RESTORE_SEEDS"] ?? 30);
   for (let seed = first; seed < first + count; seed++) {
     test(`brings a tree back and leaves all else alone, through a crash and an undo (seed ${seed})`, async () => {
       await checkSeed(seed);
