@@ -12,7 +12,8 @@ import { COMMAND, CommandLine } from "../fixtures.ts";
 async function describeTree(root: string): Promise<string> {
   return shell(
     `cd ${root} && find . -mindepth 1 -printf '%p %y %m %U:%G %n %T@ %l\n' | sort
-     find . -type f -printf '%p %s ' -exec sha256sum {} + | sort
+     find . -type f -printf '%p %s\n' | sort
+     find . -type f -print0 | sort -z | xargs -0r sha256sum
      find . -mindepth 1 ! -type l -print0 | sort -z | xargs -0r getfattr -d -m - --absolute-names`,
   );
 }
@@ -57,7 +58,7 @@ test("a snapshot comes out whole, through the daemon and without one, or in part
     "vault's own directory",
   );
   expect((await line.expect("USAGE", restore("--to", join(mountPoint, "new/x")))).stderr).toContain("vault's mount");
-  expect((await line.expect("USAGE", restore("--to", join(directory, "x"), "--path", "dox"))).stderr).toContain(
+  expect((await line.expect("USAGE", restore("--to", join(directory, "x"), "--path", "doc"))).stderr).toContain(
     "“docs”",
   );
   await line.expect("USAGE", restore("--to", join(directory, "x"), "--glob", "*.png"));
