@@ -16,7 +16,7 @@ import { logPath } from "./vault-paths.ts";
  * How much garbage V8 lets the heap grow by between full collections, in percent of what is in use. Left alone it takes
  * up to three times that, since it may use gigabytes.
  */
-const HEAP_GROWTH_PERCENT = 40;
+const HEAP_GROWTH_PERCENT = 100;
 
 hardenProcess();
 setFlagsFromString(`--heap-growing-percent=${HEAP_GROWTH_PERCENT}`);
