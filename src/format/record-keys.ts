@@ -1,6 +1,7 @@
 /** Keys of the metadata records: one byte for the kind, then big-endian numbers or fixed bytes (FORMAT.md §7.1). */
 import { ByteReader, corrupt, latin1Of, storeU64BigEndian } from "../bytes.ts";
 import type { ChunkId, ChunkIdKey, InodeNumber, PackId } from "../ids.ts";
+import { NUMBER_BYTES, numberAt, numberKey, twoNumbersKey } from "./number-keys.ts";
 
 /** First byte of a key. */
 export const RECORD_KIND = {
@@ -36,7 +37,6 @@ const NAME_PRF_BYTES = 16;
 /** Cookies below this are "the start", "." and "..". */
 const FIRST_COOKIE = 3n;
 
-const NUMBER_BYTES = 8;
 const DENTRY_PREFIX_BYTES = 1 + NUMBER_BYTES;
 
 /** Which keys a walk visits: from `first` on, before `end`. */
@@ -168,36 +168,7 @@ function idKey(kind: number, id: Uint8Array): Uint8Array {
   return key;
 }
 
-function numberKey(kind: number, value: number): Uint8Array {
-  const key = new Uint8Array(1 + NUMBER_BYTES);
-  key[0] = kind;
-  storeU64BigEndian(key, 1, value);
-  return key;
-}
-
-function twoNumbersKey(kind: number, first: number, second: number): Uint8Array {
-  const key = new Uint8Array(1 + 2 * NUMBER_BYTES);
-  key[0] = kind;
-  storeU64BigEndian(key, 1, first);
-  storeU64BigEndian(key, 1 + NUMBER_BYTES, second);
-  return key;
-}
-
 function idOfKey(key: Uint8Array, lengthBytes: number): Uint8Array {
   if (key.length !== 1 + lengthBytes) throw corrupt("record key", "another length");
   return new Uint8Array(key.subarray(1));
-}
-
-/** Asked of every record of a batch: a reader, with its view of the key, is made only to refuse one. */
-function numberAt(key: Uint8Array, offset: number): number {
-  const high = wordAt(key, offset);
-  if (key.length < offset + NUMBER_BYTES || high >= 2 ** 21) {
-    return new ByteReader(key.subarray(offset), "record key").u64BigEndian();
-  }
-  return high * 2 ** 32 + wordAt(key, offset + 4);
-}
-
-function wordAt(key: Uint8Array, offset: number): number {
-  const [a, b, c, d] = [key[offset] ?? 0, key[offset + 1] ?? 0, key[offset + 2] ?? 0, key[offset + 3] ?? 0];
-  return ((a << 24) | (b << 16) | (c << 8) | d) >>> 0;
 }

@@ -1,6 +1,7 @@
 /** Keys of versions and of their pages (FORMAT.md §7.16). Pure. */
-import { ByteReader, corrupt, storeU64BigEndian } from "../bytes.ts";
+import { corrupt, storeU64BigEndian } from "../bytes.ts";
 import type { InodeNumber } from "../ids.ts";
+import { NUMBER_BYTES, numberAt, numberKey, twoNumbersKey } from "./number-keys.ts";
 import { RECORD_KIND, type KeyRange } from "./record-keys.ts";
 
 /** Names a version: an inode number that no inode has. */
@@ -9,7 +10,6 @@ export type VersionNumber = number & { readonly __brand: "VersionNumber" };
 /** Version numbers are below; the mount tells them from others by the bits above. */
 export const VERSION_NUMBER_LIMIT = 2 ** 38;
 
-const NUMBER_BYTES = 8;
 const PRF_BYTES = 16;
 const OF_FILE_BYTES = 1 + 2 * NUMBER_BYTES;
 const OF_NAME_BYTES = OF_FILE_BYTES + PRF_BYTES;
@@ -25,21 +25,21 @@ export function nameVersionKey(directory: InodeNumber, prf: Uint8Array, version:
 }
 
 export function versionPageKey(version: VersionNumber, page: number): Uint8Array {
-  return numbersKey(RECORD_KIND.versionPage, version, page);
+  return twoNumbersKey(RECORD_KIND.versionPage, version, page);
 }
 
 export function versionChainKey(ino: InodeNumber): Uint8Array {
-  return numbersKey(RECORD_KIND.versionChain, ino);
+  return numberKey(RECORD_KIND.versionChain, ino);
 }
 
 /** Versions and removed entries of the inodes [from, to). */
 export function versionsOf(from: InodeNumber, to = from + 1): KeyRange {
-  return { first: numbersKey(RECORD_KIND.version, from), end: numbersKey(RECORD_KIND.version, to) };
+  return { first: numberKey(RECORD_KIND.version, from), end: numberKey(RECORD_KIND.version, to) };
 }
 
 /** Versions of one name. @param prf - PRF(directory, name), 16 bytes; copied. */
 export function versionsOfName(directory: InodeNumber, prf: Uint8Array): KeyRange {
-  const first = numbersKey(RECORD_KIND.version, directory);
+  const first = numberKey(RECORD_KIND.version, directory);
   const prefix = new Uint8Array(first.length + PRF_BYTES);
   prefix.set(first);
   prefix.set(prf, first.length);
@@ -91,15 +91,4 @@ function versionKey(owner: InodeNumber, prf: Uint8Array, version: VersionNumber)
   key.set(prf, 1 + NUMBER_BYTES);
   storeU64BigEndian(key, key.length - NUMBER_BYTES, version);
   return key;
-}
-
-function numbersKey(kind: number, ...numbers: readonly number[]): Uint8Array {
-  const key = new Uint8Array(1 + numbers.length * NUMBER_BYTES);
-  key[0] = kind;
-  numbers.forEach((number, index) => storeU64BigEndian(key, 1 + index * NUMBER_BYTES, number));
-  return key;
-}
-
-function numberAt(key: Uint8Array, offset: number): number {
-  return new ByteReader(key.subarray(offset, offset + NUMBER_BYTES), "version key").u64BigEndian();
 }

@@ -353,15 +353,9 @@ export class Contents {
   replacePage(inode: InodeRecord, page: number, extents: ExtentPage): void {
     const file = this.#files.open(inode);
     file.stream = undefined;
-    let addedBytes = -file.occupiedBytes(page, 0, EXTENT_PAGE_BYTES);
+    const replacedBytes = file.occupiedBytes(page, 0, EXTENT_PAGE_BYTES);
     file.live.punch(page, 0, EXTENT_PAGE_BYTES);
-    for (const { start, lengthBytes, chunk, chunkOffset } of extents) {
-      const isZero = isZeroChunk(chunk);
-      if (!isZero) this.#chunks.retain(chunk);
-      file.live.replace(page, start, start + lengthBytes, isZero ? ZERO : chunk, isZero ? 0 : chunkOffset);
-      addedBytes += lengthBytes;
-    }
-    this.#occupy(inode, addedBytes);
+    this.#occupy(inode, this.#lay(file, page, extents) - replacedBytes);
   }
 
   #place(
@@ -380,13 +374,19 @@ export class Contents {
 
   /** Give a page of a new file, which has nothing there, the stored extents of another. The caller puts the inode. */
   adopt(to: InodeRecord, page: number, extents: ExtentPage): void {
-    const file = this.#files.open(to);
+    this.#occupy(to, this.#lay(this.#files.open(to), page, extents));
+  }
+
+  /** Lay stored extents over a page. @returns The bytes that they occupy. */
+  #lay(file: FileData, page: number, extents: ExtentPage): number {
+    let laidBytes = 0;
     for (const { start, lengthBytes, chunk, chunkOffset } of extents) {
       const isZero = isZeroChunk(chunk);
       if (!isZero) this.#chunks.retain(chunk);
       file.live.replace(page, start, start + lengthBytes, isZero ? ZERO : chunk, isZero ? 0 : chunkOffset);
-      this.#occupy(to, lengthBytes);
+      laidBytes += lengthBytes;
     }
+    return laidBytes;
   }
 
   /** Whether a range holds bytes that are only in memory: a commit gives them chunks to share. */

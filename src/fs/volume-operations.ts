@@ -5,7 +5,7 @@ import { TcfsError, isTcfsError } from "../errors.ts";
 import type { InodeRecord } from "../format/records.ts";
 import type { InodeNumber, Name } from "../ids.ts";
 import { ROOT_INODE } from "../ids.ts";
-import { type MaybePromise, andThen } from "../maybe-promise.ts";
+import { type MaybePromise, andThen, isPromise } from "../maybe-promise.ts";
 import type { Timestamp } from "../platform/clock.ts";
 import { type AccessTimes, isAccessNoted } from "./access-times.ts";
 import { checkRange } from "./contents.ts";
@@ -64,7 +64,7 @@ export class VolumeOperations implements FileSystemOperations {
   }
 
   /** Run a change once it is admitted; then see to its commit. */
-  #change<T>(bytes: number, action: () => T): MaybePromise<T> {
+  #change<T>(bytes: number, action: () => MaybePromise<T>): MaybePromise<T> {
     const { committer, space, metadata } = this.#parts;
     this.#checkWritable();
     const admission = bytes === 0 ? undefined : space.admit(bytes);
@@ -75,20 +75,20 @@ export class VolumeOperations implements FileSystemOperations {
   }
 
   /** See to the commit of a change made; of one that goes on, now and at its end. */
-  #noted<T>(result: T): T {
+  #noted<T>(result: MaybePromise<T>): MaybePromise<T> {
     const { committer } = this.#parts;
     committer.noteChange();
-    if (!(result instanceof Promise)) return result;
-    return result.then((value: unknown) => {
+    if (!isPromise(result)) return result;
+    return result.then((value) => {
       committer.noteChange();
       return value;
-    }) as T;
+    });
   }
 
   /** The same for a change of what a file holds: first that is kept, if it is to be. */
   #changeContents<T>(ino: InodeNumber, bytes: number, action: () => MaybePromise<T>): MaybePromise<T> {
     this.#checkWritable();
-    return andThen(this.#parts.versions.supersede(ino), () => this.#change(bytes, action) as MaybePromise<T>);
+    return andThen(this.#parts.versions.supersede(ino), () => this.#change(bytes, action));
   }
 
   /** The same for a change by which a name may lose what it names. */
@@ -97,7 +97,7 @@ export class VolumeOperations implements FileSystemOperations {
     return andThen(this.#parts.versions.settle(place), () => this.#change(bytes, action));
   }
 
-  async #changeLater<T>(admission: Promise<void> | undefined, action: () => T): Promise<T> {
+  async #changeLater<T>(admission: Promise<void> | undefined, action: () => MaybePromise<T>): Promise<T> {
     const { committer, metadata } = this.#parts;
     await admission;
     if (metadata.dirtyRecordCount >= MAX_WAITING_RECORDS) await committer.commit();

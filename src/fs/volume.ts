@@ -5,6 +5,7 @@
 import type { ChunkStore, CollectionReport } from "../chunkstore/chunk-store.ts";
 import { isTcfsError } from "../errors.ts";
 import { ROOT_INODE } from "../ids.ts";
+import type { MaybePromise } from "../maybe-promise.ts";
 import type { MetadataStore } from "../metadata/metadata-store.ts";
 import type { Clock } from "../platform/clock.ts";
 import type { Disk } from "../platform/disk.ts";
@@ -19,7 +20,6 @@ import { Housekeeper } from "./housekeeper.ts";
 import { Inodes, blankInode } from "./inodes.ts";
 import { S_IFDIR } from "./mode.ts";
 import { Namespace } from "./namespace.ts";
-import type { MaybePromise } from "../maybe-promise.ts";
 import type { FileSystemOperations, FileSystemStatistics } from "./operations.ts";
 import type { KernelCaches } from "./snapshots/kernel-caches.ts";
 import { RoutedOperations, type VirtualShown } from "./snapshots/routed-operations.ts";
@@ -160,14 +160,13 @@ export class Volume {
     const hasRoom = (): boolean =>
       space.isAmple && !committer.isOverfull && (committer.failure ?? committer.stall) === undefined;
     const defragmenter = new Defragmenter({ files, metadata, contents, clock, hasRoom, onChange });
-    let isOpen = false;
     const onOutcome = (error: unknown): void => {
       space.noteCommit();
       if (error === undefined) {
         housekeeper.consider();
         volume.snapshots.automatic.keeper.noteCommit();
       }
-      if (!space.isAmple && isOpen) volume.#makeRoom(false);
+      if (!space.isAmple) volume.#makeRoom(false);
       options.onCommit(error);
     };
     const notePage: NotePage = (ino, page, extents) => {
@@ -194,7 +193,6 @@ export class Volume {
       accessTimes,
     };
     const volume = new Volume(parts, { defragmenter, housekeeper }, options);
-    isOpen = true;
     await volume.#begin();
     return volume;
   }

@@ -232,7 +232,7 @@ export class JournaledDatabase {
 
   async #writeThrough(commit: number, changes: readonly RecordChange[]): Promise<void> {
     await this.#catchUp();
-    await this.#database.write(this.#seal(changes));
+    await this.#database.write(sealChanges(this.#records, changes));
     this.#journal.noteStored(commit);
   }
 
@@ -267,17 +267,18 @@ export class JournaledDatabase {
     const commit = this.#pendingCommit;
     const changes = volumeLast(this.#pending.leave());
     for (let from = 0; from < changes.length; from += FOLLOWING_BATCH_RECORDS) {
-      await this.#database.write(this.#seal(changes.slice(from, from + FOLLOWING_BATCH_RECORDS)));
+      await this.#database.write(sealChanges(this.#records, changes.slice(from, from + FOLLOWING_BATCH_RECORDS)));
     }
     this.#pending.left();
     this.#journal.noteStored(commit);
   }
+}
 
-  #seal(changes: readonly RecordChange[]): SealedChange[] {
-    const sealed = this.#records.seal(changes.filter(hasValue));
-    let next = 0;
-    return changes.map(({ key, value }) => ({ key, sealed: value === undefined ? undefined : sealed[next++] }));
-  }
+/** Changes as {@link Database.write} takes them. */
+export function sealChanges(records: RecordCipher, changes: readonly RecordChange[]): SealedChange[] {
+  const sealed = records.seal(changes.filter(hasValue));
+  let next = 0;
+  return changes.map(({ key, value }) => ({ key, sealed: value === undefined ? undefined : sealed[next++] }));
 }
 
 /** @throws TcfsError `TCFS_CORRUPT` if the record lies where the database is damaged, and what {@link Database.get} throws. */

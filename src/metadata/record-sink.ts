@@ -9,6 +9,7 @@ import type { VolumeRecord } from "../format/records.ts";
 import type { Disk } from "../platform/disk.ts";
 import { Database, openLevel } from "./database.ts";
 import { Journal } from "./journal.ts";
+import { sealChanges } from "./journaled-database.ts";
 
 /** One flushed batch. */
 const BATCH_RECORDS = 4096;
@@ -74,11 +75,6 @@ export class RecordSink implements AsyncDisposable {
 
   async #write(changes: readonly RecordChange[]): Promise<void> {
     if (changes.length === 0) return;
-    const puts = changes.filter((change): change is RecordChange & { value: Uint8Array } => change.value !== undefined);
-    const sealed = this.#options.records.seal(puts);
-    let next = 0;
-    await this.#database.write(
-      changes.map(({ key, value }) => ({ key, sealed: value === undefined ? undefined : sealed[next++] })),
-    );
+    await this.#database.write(sealChanges(this.#options.records, changes));
   }
 }
