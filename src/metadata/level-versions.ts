@@ -97,7 +97,7 @@ export class LevelVersions implements VersionStore {
   }
 
   sharesPages(ino: InodeNumber): boolean {
-    return this.#options.chains.has(ino);
+    return this.chainOf(ino)?.some((link) => !link.isDropped) === true;
   }
 
   chains(): Iterable<readonly [InodeNumber, readonly ChainLink[]]> {
@@ -258,12 +258,12 @@ export class LevelVersions implements VersionStore {
 
   async clearStep(isGone: (ino: InodeNumber) => boolean): Promise<boolean> {
     for (const [ino, chain] of this.#options.chains) {
-      const dropped = chain.findIndex((link) => link.isDropped);
-      if (dropped !== -1) {
-        await this.#clearDropped(ino, dropped);
-        return true;
-      }
+      // First: without a chain nothing would lead to these pages any more.
       if (isGone(ino) && (await this.#movePages(ino, isGone))) return true;
+      const dropped = chain.findIndex((link) => link.isDropped);
+      if (dropped === -1) continue;
+      await this.#clearDropped(ino, dropped);
+      return true;
     }
     return false;
   }

@@ -21,7 +21,7 @@ export interface VersionStore {
    * @returns Undefined where the vault has no number left for it.
    */
   keep(state: KeptState, endPage: number): VersionNumber | undefined;
-  /** Whether pages of an inode are versions' too: they must not be deleted with it. */
+  /** Whether pages of an inode are those of versions that stay: they must not be deleted with it. */
   sharesPages(ino: InodeNumber): boolean;
 
   /** Versions of a file, those being dropped left out, oldest first. @throws TcfsError `TCFS_CORRUPT`, `TCFS_IO` */
