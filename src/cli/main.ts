@@ -78,7 +78,7 @@ function commandLine(words: readonly string[], setExitCode: (code: number) => vo
     settings,
     secrets,
   );
-  return addStoreCommands(withSnapshots, settings, secrets)
+  return addStoreCommands(withSnapshots, settings, secrets, setExitCode)
     .completion("completion", "print a script for shell completion: tcfs completion >> ~/.bashrc")
     .demandCommand(1, "say what to do: tcfs --help lists the commands")
     .recommendCommands()

@@ -6,7 +6,9 @@ import { openEngine } from "../crypto/open-engine.ts";
 import type { SealingEngine } from "../crypto/engine.ts";
 import type { SecretKey } from "../crypto/secret-key.ts";
 import { deriveSubkeys, wipeSubkeys } from "../crypto/subkeys.ts";
-import { TcfsError } from "../errors.ts";
+import { formatPackId } from "../chunkstore/pack-format.ts";
+import { TcfsError, isTcfsError } from "../errors.ts";
+import type { PackRecord } from "../format/records.ts";
 import type { AccessTimes } from "../fs/access-times.ts";
 import type { VirtualShown } from "../fs/snapshots/routed-operations.ts";
 import { Volume } from "../fs/volume.ts";
@@ -151,12 +153,27 @@ export class OpenVault implements AsyncDisposable {
     await replica.wait(metadata.volume.commit, signal);
   }
 
-  /** @returns How many packs only the store has. */
-  async countRemotePacks(): Promise<number> {
+  /** Packs that only the store has. */
+  async *remotePacks(): AsyncGenerator<PackRecord> {
     const { metadata, chunks } = this.#rooms;
-    let count = 0;
-    for await (const { pack } of metadata.packs()) if (!(await chunks.isPackHere(pack))) count += 1;
-    return count;
+    for await (const record of metadata.packs()) if (!(await chunks.isPackHere(record.pack))) yield record;
+  }
+
+  /** Read and verify every chunk of these packs, from the store where they are not here. @param packs - Hexadecimal. */
+  async checkPacks(packs: ReadonlySet<string>): Promise<{ readonly bytes: number; readonly damages: string[] }> {
+    const { metadata, chunks } = this.#rooms;
+    let bytes = 0;
+    const damages: string[] = [];
+    for await (const { id, record } of metadata.chunks()) {
+      if (record.kind !== "packed" || !packs.has(formatPackId(record.pack))) continue;
+      try {
+        bytes += await chunks.check(id);
+      } catch (error) {
+        if (!isTcfsError(error, "TCFS_CORRUPT")) throw error;
+        damages.push(error.message);
+      }
+    }
+    return { bytes, damages };
   }
 
   /** Make everything durable and let go of it. Idempotent. @throws the first failure, once all is closed. */

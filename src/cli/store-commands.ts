@@ -8,54 +8,91 @@ interface SecretFlags {
   "recovery-file": string | undefined;
 }
 
+const VAULT = { type: "string", requiresArg: true, describe: "the vault's directory" } as const;
+const URL_WORD = {
+  type: "string",
+  describe: "file:///directory, or s3://bucket/prefix?endpoint=URL&region=NAME",
+} as const;
+
+type AddSecrets = <T>(command: Argv<T>) => Argv<T & SecretFlags>;
+
 /** @param secrets - Adds the flags that say which vault and what opens it. */
 export function addStoreCommands(
   commands: Argv,
   settings: Settings,
-  secrets: <T>(command: Argv<T>) => Argv<T & SecretFlags>,
+  secrets: AddSecrets,
+  setExitCode: (code: number) => void,
 ): Argv {
-  const vault = { type: "string", requiresArg: true, describe: "the vault's directory" } as const;
-  const url = {
-    type: "string",
-    describe: "file:///directory, or s3://bucket/prefix?endpoint=URL&region=NAME",
-  } as const;
+  return addRecoveryCommands(addStoreCommand(commands, settings, secrets), settings, secrets, setExitCode);
+}
+
+function addStoreCommand(commands: Argv, settings: Settings, secrets: AddSecrets): Argv {
+  return commands.command("store", "where the vault is uploaded to", (command) =>
+    command
+      .command(
+        "set <url>",
+        "give the vault a store; while it is mounted, everything in it is uploaded there",
+        (set) =>
+          secrets(set)
+            .positional("url", { ...URL_WORD, demandOption: true })
+            .example("$0 store set 's3://vault/first?endpoint=http://127.0.0.1:8333'", "credentials: as the AWS tools"),
+        async (parameters) => (await import("./commands/store.ts")).runStoreSet(parameters, settings),
+      )
+      .command(
+        "show",
+        "tell which store it is, and its last known root",
+        (show) => show.option("vault", VAULT).option("json", { type: "boolean", describe: "print JSON" }),
+        async (parameters) => (await import("./commands/store.ts")).runStoreShow(parameters, settings),
+      )
+      .command(
+        "test [url]",
+        "try out whether a store keeps what uploads rest on",
+        (test) => test.option("vault", VAULT).positional("url", URL_WORD),
+        async (parameters) => (await import("./commands/store.ts")).runStoreTest(parameters, settings),
+      )
+      .command(
+        "accept",
+        "uploads have ended at a root that is not ours: tell what is where, and go on from this directory",
+        (accept) =>
+          secrets(accept)
+            .option("yes", { type: "boolean", alias: "y", describe: "ask nothing" })
+            .option("dry-run", { type: "boolean", describe: "only tell" }),
+        async (parameters) => (await import("./commands/store-accept.ts")).runStoreAccept(parameters, settings),
+      )
+      .demandCommand(1, "say what to do with the store: set, show, test, accept"),
+  );
+}
+
+function addRecoveryCommands(
+  commands: Argv,
+  settings: Settings,
+  secrets: AddSecrets,
+  setExitCode: (code: number) => void,
+): Argv {
   return commands
-    .command("store", "where the vault is uploaded to", (command) =>
-      command
-        .command(
-          "set <url>",
-          "give the vault a store; while it is mounted, everything in it is uploaded there",
-          (set) =>
-            secrets(set)
-              .positional("url", { ...url, demandOption: true })
-              .example(
-                "$0 store set 's3://vault/first?endpoint=http://127.0.0.1:8333'",
-                "credentials: as the AWS tools",
-              ),
-          async (parameters) => (await import("./commands/store.ts")).runStoreSet(parameters, settings),
-        )
-        .command(
-          "show",
-          "tell which store it is, and its last known root",
-          (show) => show.option("vault", vault).option("json", { type: "boolean", describe: "print JSON" }),
-          async (parameters) => (await import("./commands/store.ts")).runStoreShow(parameters, settings),
-        )
-        .command(
-          "test [url]",
-          "try out whether a store keeps what uploads rest on",
-          (test) => test.option("vault", vault).positional("url", url),
-          async (parameters) => (await import("./commands/store.ts")).runStoreTest(parameters, settings),
-        )
-        .demandCommand(1, "say what to do with the store: set, show, test"),
-    )
     .command(
       "attach <url>",
       "open the vault of a store on this machine, with the passphrase or the recovery words",
       (command) =>
         secrets(command)
-          .positional("url", { ...url, demandOption: true })
+          .positional("url", { ...URL_WORD, demandOption: true })
+          .option("root", { type: "string", requiresArg: true, describe: "a kept root, as tcfs store accept named it" })
           .example("$0 attach file:///mnt/nas/vault --vault ~/v --recovery-file words", "then: tcfs mount"),
       async (parameters) => (await import("./commands/attach.ts")).runAttach(parameters, settings),
+    )
+    .command(
+      "rehearse-recovery [url]",
+      "bring the vault back from its store alone, in a scratch directory, and tell what would be lost",
+      (command) =>
+        secrets(command)
+          .positional("url", { ...URL_WORD, describe: "the store, if not that of the vault" })
+          .option("scratch", { ...VAULT, describe: "where to work, if not the system's temporary directory" })
+          .option("sample", { type: "string", default: "64m", requiresArg: true, describe: "how much data to read" })
+          .option("all", { type: "boolean", describe: "read and verify every file; takes as much room as the vault" })
+          .option("json", { type: "boolean", describe: "print the report as JSON" })
+          .example("$0 rehearse-recovery --recovery-file words", "do the 24 words still open it?"),
+      async (parameters) =>
+        setExitCode(await (await import("./commands/rehearse-recovery.ts")).runRehearsal(parameters, settings)),
     )
     .command(
       "wait [path]",
@@ -63,7 +100,7 @@ export function addStoreCommands(
       (command) =>
         command
           .positional("path", { type: "string", describe: "the mount point, or anything in it, instead of --vault" })
-          .option("vault", vault)
+          .option("vault", VAULT)
           .option("timeout", { type: "number", requiresArg: true, describe: "give up after so many seconds" }),
       async (parameters) => (await import("./commands/wait.ts")).runWait(parameters, settings),
     );

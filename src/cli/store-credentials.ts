@@ -3,6 +3,7 @@ import { open, readdir } from "node:fs/promises";
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { TcfsError } from "../errors.ts";
+import { parseStoreUrl } from "../remote/store-url.ts";
 import type { Settings } from "./settings.ts";
 import type { S3Credentials } from "../remote/s3-store.ts";
 
@@ -22,6 +23,14 @@ export async function credentialsFor(
 ): Promise<S3Credentials | undefined> {
   const names = await readdir(directory);
   return names.includes("store.json") ? readStoreCredentials(credentialSource) : undefined;
+}
+
+/** @returns Those for the store that a URL names; undefined for a directory. @throws as {@link readStoreCredentials}. */
+export async function credentialsIfS3(
+  url: string,
+  { credentialSource }: Pick<Settings, "credentialSource">,
+): Promise<S3Credentials | undefined> {
+  return parseStoreUrl(url).kind === "s3" ? readStoreCredentials(credentialSource) : undefined;
 }
 
 /**

@@ -16,19 +16,17 @@ import { readState, verifyState, writeState } from "../replica/replica-state.ts"
 import { probeStore } from "../replica/store-probe.ts";
 import { StoredPacks } from "../replica/stored-packs.ts";
 import type { Settings } from "./settings.ts";
-import { readStoreCredentials } from "./store-credentials.ts";
+import { credentialsIfS3 } from "./store-credentials.ts";
 
 const DEVICE_ID_BYTES = 16;
 
 /** Open the store that a URL names, with the credentials that are to be had. The caller closes it. */
 export async function openNamedStore(
   url: string,
-  { credentialSource }: Pick<Settings, "credentialSource">,
+  settings: Pick<Settings, "credentialSource">,
   { create }: { readonly create: boolean },
 ): Promise<ObjectStore> {
-  const place = parseStoreUrl(url);
-  const credentials = place.kind === "s3" ? await readStoreCredentials(credentialSource) : undefined;
-  return openStore(url, { credentials, create });
+  return openStore(url, { credentials: await credentialsIfS3(url, settings), create });
 }
 
 /** @throws TcfsError `TCFS_VAULT_EXISTS` unless the store is empty; what {@link probeStore} throws. */
@@ -57,9 +55,7 @@ export interface StoreToSet {
  */
 export async function setStore(store: ObjectStore, { directory, header, key, url }: StoreToSet): Promise<void> {
   const disk = new NodeDisk();
-  const subkeys = deriveSubkeys(key.expose(), header.vaultId);
-  const sealer = new ObjectSealer(subkeys.store, header.vaultId, systemRandom);
-  wipeSubkeys(subkeys);
+  const sealer = openSealer(header, key);
   try {
     const text = formatStoreUrl(parseStoreUrl(url));
     const state = await readState(disk, directory);
@@ -75,14 +71,31 @@ export async function setStore(store: ObjectStore, { directory, header, key, url
       if (!isTcfsError(error, "TCFS_REMOTE_CONFLICT")) throw error; // an older one of ours: the upload replaces it
     });
     await StoredPacks.forget(disk, directory);
-    const deviceId = toHex(systemRandom.bytes(DEVICE_ID_BYTES));
-    await writeState(disk, directory, { url: text, deviceId, last: null, pending: null }, sealer);
+    await writeState(
+      disk,
+      directory,
+      { url: text, deviceId: newDeviceId(), last: null, pending: null, keptBelow: 0 },
+      sealer,
+    );
   } finally {
     sealer.wipe();
   }
 }
 
-async function requireSameVault(store: ObjectStore, header: VaultHeader): Promise<void> {
+/** For manifests, the root and `store.json`. The caller wipes it. @param key - Lent for the call. */
+export function openSealer({ vaultId }: Pick<VaultHeader, "vaultId">, key: SecretKey): ObjectSealer {
+  const subkeys = deriveSubkeys(key.expose(), vaultId);
+  const sealer = new ObjectSealer(subkeys.store, vaultId, systemRandom);
+  wipeSubkeys(subkeys);
+  return sealer;
+}
+
+/** @returns 16 random bytes in hexadecimal. */
+export function newDeviceId(): string {
+  return toHex(systemRandom.bytes(DEVICE_ID_BYTES));
+}
+
+export async function requireSameVault(store: ObjectStore, header: VaultHeader): Promise<void> {
   const found = await store.get(HEADER_NAME, { maxBytes: MAX_HEADER_OBJECT_BYTES });
   if (found === undefined || toHex(parseHeader(found.content).vaultId) === toHex(header.vaultId)) return;
   throw new TcfsError("TCFS_VAULT_EXISTS", `${store.place} holds another vault: choose another bucket or prefix`);

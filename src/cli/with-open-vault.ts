@@ -18,7 +18,7 @@ export async function withOpenVault<T>(
   const { header, key } = await unlockVault(directory, source, settings);
   try {
     const credentials = await credentialsFor(directory, settings);
-    await using vault = await open({ directory, header, key, isReadOnly, credentials });
+    await using vault = await openQuietly({ directory, header, key, isReadOnly, credentials });
     const result = await action(vault);
     await vault.close();
     return result;
@@ -28,16 +28,16 @@ export async function withOpenVault<T>(
 }
 
 /** The rooms are loaded here and not before: a command that a daemon answers has no use for them. */
-async function open(
-  options: Pick<OpenVaultOptions, "directory" | "header" | "key" | "isReadOnly" | "credentials">,
+export async function openQuietly(
+  options: Pick<OpenVaultOptions, "directory" | "header" | "key" | "isReadOnly"> & Partial<OpenVaultOptions>,
 ): Promise<OpenVault> {
   const { OpenVault } = await import("./open-vault.ts");
   return OpenVault.open({
-    ...options,
     isNew: false,
     accessTimes: RELATIVE_ACCESS_TIMES,
     snapshotsShown: "none",
     versionsShown: "none",
     logger: SILENT_LOGGER,
+    ...options,
   });
 }

@@ -30,6 +30,8 @@ export interface AttachOptions extends StreamRooms {
   readonly directory: string;
   readonly sealer: ObjectSealer;
   readonly headerRevision: number;
+  /** Of the root, if not the present one. */
+  readonly rootName?: string | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -45,7 +47,7 @@ export interface AttachReport {
  */
 export async function attachRecords(options: AttachOptions): Promise<AttachReport> {
   const { store, sealer, disk, directory, engine, signal } = options;
-  const found = await readRoot(store, sealer, signal);
+  const found = await readRoot(store, sealer, signal, options.rootName);
   if (found === undefined) throw new TcfsError("TCFS_NO_VAULT", `${store.place} has no finished upload of a vault yet`);
   const { root, hash } = found;
   if (options.headerRevision < root.headerRevision) {
@@ -77,7 +79,7 @@ export async function attachRecords(options: AttachOptions): Promise<AttachRepor
   await StoredPacks.create(disk, directory, packs.values());
   const deviceId = toHex(options.random.bytes(DEVICE_ID_BYTES));
   const last = { ...noteOf(root, hash), streamBytes: streamBytes(steps.slice(1)) };
-  await writeState(disk, directory, { url: options.url, deviceId, last, pending: null }, sealer);
+  await writeState(disk, directory, { url: options.url, deviceId, last, pending: null, keptBelow: 0 }, sealer);
   return { volume, root, packCount: packs.size };
 }
 

@@ -23,6 +23,15 @@ export function manifestObject(kind: ManifestKind, number: number, hash: Uint8Ar
   return `${kind}s/${number}-${Buffer.from(hash.subarray(0, 8)).toString("hex")}`;
 }
 
+/** Where a root is kept that was replaced on purpose though it was not ours. @param hash - SHA-256 of the object, hexadecimal. */
+export function keptRootObject(number: number, hash: string): string {
+  return `roots/${number}-${hash.slice(0, 16)}`;
+}
+
+export function isKeptRoot(name: string): boolean {
+  return /^roots\/\d{1,15}-[0-9a-f]{16}$/u.test(name);
+}
+
 /** @returns The step in a manifest's name; undefined where it is none. */
 export function stepOfName(name: string): number | undefined {
   const [, digits] = /^(?:commits|checkpoints)\/([1-9]\d{0,14})-[0-9a-f]{16}$/u.exec(name) ?? [];

@@ -12,13 +12,14 @@ export interface RemoteRoot {
   readonly version: ObjectVersion;
 }
 
-/** @returns Undefined where there is none. @throws TcfsError `TCFS_CORRUPT`, `TCFS_UNKNOWN_FORMAT`, and what the store throws. */
+/** @param name - Of another than the present one. @returns Undefined where there is none. @throws TcfsError `TCFS_CORRUPT`, `TCFS_UNKNOWN_FORMAT`, and what the store throws. */
 export async function readRoot(
   store: ObjectStore,
   sealer: ObjectSealer,
   signal?: AbortSignal,
+  name = ROOT_NAME,
 ): Promise<RemoteRoot | undefined> {
-  const found = await store.get(ROOT_NAME, { maxBytes: MAX_ROOT_BYTES, signal });
+  const found = await store.get(name, { maxBytes: MAX_ROOT_BYTES, signal });
   if (found === undefined) return undefined;
   const root = decodeRoot(sealer.unseal("root", 0, found.content));
   return { root, hash: toHex(sha256(found.content)), version: found.version };

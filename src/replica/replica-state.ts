@@ -30,6 +30,7 @@ const stateSchema = z.strictObject({
   deviceId: hex(16),
   last: noteSchema.nullable(),
   pending: noteSchema.nullable(),
+  keptBelow: count,
   mac: hex(32),
 });
 
@@ -44,6 +45,8 @@ export interface ReplicaState {
   readonly last: RootNote | null;
   /** One whose answer did not come yet. */
   readonly pending: RootNote | null;
+  /** Steps below this number may be another device's alone: they are never deleted from here. */
+  readonly keptBelow: number;
 }
 
 /**
@@ -82,8 +85,9 @@ export async function writeState(
   await disk.replaceFile(join(directory, STATE_NAME), Buffer.from(`${JSON.stringify({ ...body, mac }, null, 2)}\n`));
 }
 
-function bodyOf({ url, deviceId, last, pending }: ReplicaState): object {
-  return { format: "tcfs store", formatVersion: 1, url, deviceId, last: noteOf(last), pending: noteOf(pending) };
+function bodyOf({ url, deviceId, last, pending, keptBelow }: ReplicaState): object {
+  const notes = { last: noteOf(last), pending: noteOf(pending) };
+  return { format: "tcfs store", formatVersion: 1, url, deviceId, ...notes, keptBelow };
 }
 
 /** In the order that FORMAT.md gives. */

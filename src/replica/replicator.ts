@@ -13,6 +13,7 @@ import type { ObjectStore, ObjectVersion } from "../remote/object-store.ts";
 import { type CapturedChanges, ChangeLog } from "./change-log.ts";
 import { HEADER_NAME, stepOfName } from "./object-names.ts";
 import { PackGone } from "./pack-uploader.ts";
+import { relationOf } from "./standing.ts";
 import { readManifest, readRoot } from "./remote-root.ts";
 import { type ReplicaState, type RootNote, writeState } from "./replica-state.ts";
 import { StepWriter, type StepWriterOptions, type WrittenStep, inBatches, noteOf } from "./step-writer.ts";
@@ -264,12 +265,12 @@ export class Replicator {
       await this.#keep({ ...this.#state, last: pending, pending: null });
       this.#log.storeHas(pending.commit);
     } else if (found?.hash !== last?.rootHash) {
-      throw diverged(found?.root, last, deviceId);
+      throw diverged(describe(found?.root, last, deviceId));
     }
     if (this.#log.commit < (this.#state.last?.commit ?? 0)) {
-      const message =
-        "the vault directory holds an older state than the store has from it: it is a copy or was restored";
-      throw new TcfsError("TCFS_REMOTE_DIVERGED", message);
+      throw diverged(
+        "the vault directory holds an older state than the store has from it: it is a copy or was restored",
+      );
     }
     this.#version = found?.version;
     await this.#learnCheckpoint(store, signal);
@@ -278,8 +279,8 @@ export class Replicator {
 
   /** What the newest checkpoint has need not be brought again; where it cannot be read, it is. */
   async #learnCheckpoint(store: ObjectStore, signal: AbortSignal): Promise<void> {
-    const { last } = this.#state;
-    if (last === null || last.number !== last.checkpoint) return;
+    const { last, keptBelow } = this.#state;
+    if (last === null || last.number !== last.checkpoint || last.number < keptBelow) return;
     const hash = new Uint8Array(Buffer.from(last.headHash, "hex"));
     this.#steps.learn(
       await readManifest(store, this.#options.sealer, { kind: "checkpoint", number: last.number, hash }, signal),
@@ -288,11 +289,12 @@ export class Replicator {
 
   /** Steps that no root names any more, nor the one before. By a listing: what it leaves out stays for the next time. */
   async #deleteBefore(store: ObjectStore, checkpoint: number, signal: AbortSignal): Promise<void> {
+    const { keptBelow } = this.#state;
     try {
       for (const prefix of ["commits/", "checkpoints/"]) {
         for await (const name of store.list(prefix, signal)) {
           const step = stepOfName(name);
-          if (step !== undefined && step < checkpoint) await store.delete(name, signal);
+          if (step !== undefined && step >= keptBelow && step < checkpoint) await store.delete(name, signal);
         }
       }
     } catch (error) {
@@ -321,20 +323,22 @@ export class Replicator {
   }
 }
 
-/** @returns Why nothing may be written over this root. */
-function diverged(root: Root | undefined, last: RootNote | null, deviceId: string): TcfsError {
-  const tell = (sentence: string): TcfsError =>
-    new TcfsError(
-      "TCFS_REMOTE_DIVERGED",
-      `${sentence}. Nothing is uploaded any more; what is in this vault stays in it`,
-    );
-  if (root === undefined) return tell("the store has lost its root, or is another one");
+/** @returns Why nothing is written any more. */
+function diverged(sentence: string): TcfsError {
+  const comfort = "Nothing is uploaded any more; what is in this vault stays in it";
+  const advice = "tcfs store accept tells what is where, and goes on from here if you want that";
+  return new TcfsError("TCFS_REMOTE_DIVERGED", `${sentence}. ${comfort}. ${advice}`);
+}
+
+function describe(root: Root | undefined, last: RootNote | null, deviceId: string): string {
+  if (root === undefined) return "the store has lost its root, or is another one";
   const { time } = noteOf(root, "");
-  if (last !== null && root.number < last.number) {
-    return tell(`the store shows an older state (step ${root.number} of ${time}) than it had (step ${last.number})`);
+  const relation = relationOf(root, last, deviceId);
+  if (relation === "older") {
+    return `the store shows an older state (step ${root.number} of ${time}) than it had (step ${last?.number ?? 0})`;
   }
-  const isOurs = Buffer.from(root.deviceId).toString("hex") === deviceId;
-  if (isOurs)
-    return tell(`this vault directory is an older copy: the same device wrote step ${root.number} at ${time}`);
-  return tell(`another device wrote to the store: step ${root.number} at ${time}`);
+  if (relation === "copied") {
+    return `this vault directory is an older copy: the same device wrote step ${root.number} at ${time}`;
+  }
+  return `another device wrote to the store: step ${root.number} at ${time}`;
 }

@@ -238,7 +238,8 @@ test.for(SEEDS)("comes back from the store alone, seed %i", { timeout: 120_000 }
   const directory = join(temporary.path, `vault-${String(seed)}`);
   await disk.makeDirectory(join(directory, "packs"));
   const clean = await DirectoryStore.open(join(temporary.path, `store-${String(seed)}`), { create: true });
-  await writeState(disk, directory, { url: "file:///x", deviceId: "0".repeat(32), last: null, pending: null }, sealer);
+  const state = { url: "file:///x", deviceId: "0".repeat(32), last: null, pending: null, keptBelow: 0 };
+  await writeState(disk, directory, state, sealer);
   const known: Known = { states: new Map(), contents: new Map(), acknowledged: 0 };
   for (let round = 0; round < ROUNDS; round++) {
     const chances = { failing: 0.03, throttled: 0.03, lost: 0.05, cut: 0.03, full: 0.02 };

@@ -1,18 +1,17 @@
 /** `tcfs store set|show|test`: where the vault's store is. */
-import { RELATIVE_ACCESS_TIMES } from "../../fs/access-times.ts";
 import { TcfsError } from "../../errors.ts";
 import { NodeDisk } from "../../platform/node-disk.ts";
 import { systemRandom } from "../../platform/random.ts";
 import { formatStoreUrl, parseStoreUrl } from "../../remote/store-url.ts";
 import { readState } from "../../replica/replica-state.ts";
 import { probeStore } from "../../replica/store-probe.ts";
-import { OpenVault } from "../open-vault.ts";
+import type { OpenVault } from "../open-vault.ts";
 import type { Settings } from "../settings.ts";
-import { SILENT_LOGGER } from "../silent-logger.ts";
 import { formatBytes } from "../status.ts";
 import { openNamedStore, setStore } from "../store-setup.ts";
 import { secretSource, unlockVault, vaultDirectory } from "../vault-access.ts";
 import type { VaultArguments } from "../vault-access.ts";
+import { openQuietly } from "../with-open-vault.ts";
 
 export interface StoreSetArguments extends VaultArguments {
   readonly url: string;
@@ -34,17 +33,7 @@ export async function runStoreSet(parameters: StoreSetArguments, settings: Setti
   const { header, key } = await unlockVault(directory, secretSource(parameters), settings);
   try {
     // Open, so that no daemon has it: one that ran would not know of its store.
-    await using vault = await OpenVault.open({
-      directory,
-      header,
-      key,
-      isReadOnly: true,
-      isNew: false,
-      accessTimes: RELATIVE_ACCESS_TIMES,
-      snapshotsShown: "none",
-      versionsShown: "none",
-      logger: SILENT_LOGGER,
-    });
+    await using vault = await openQuietly({ directory, header, key, isReadOnly: true });
     const store = await openNamedStore(parameters.url, settings, { create: true });
     try {
       await probeStore(store, systemRandom);
@@ -65,7 +54,8 @@ export async function runStoreSet(parameters: StoreSetArguments, settings: Setti
 async function requireWhole(vault: OpenVault, directory: string, url: string): Promise<void> {
   const state = await readState(new NodeDisk(), directory);
   if (state === undefined || state.url === formatStoreUrl(parseStoreUrl(url))) return;
-  const count = await vault.countRemotePacks();
+  let count = 0;
+  for await (const _pack of vault.remotePacks()) count += 1;
   if (count === 0) return;
   const message = `${count} packs are only in the present store, ${state.url}: read every file once, then set another`;
   throw new TcfsError("TCFS_USAGE", message);

@@ -1,0 +1,72 @@
+/** A vault directory made from a store, for whoever is to live in it or to rehearse that. */
+import { chmod, rm } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { openEngine } from "../crypto/open-engine.ts";
+import { ObjectSealer } from "../crypto/object-seal.ts";
+import { PackKeyWrapper } from "../crypto/pack-key.ts";
+import type { SecretKey } from "../crypto/secret-key.ts";
+import { deriveSubkeys, wipeSubkeys } from "../crypto/subkeys.ts";
+import { TcfsError } from "../errors.ts";
+import { writeNewHeader } from "../keys/header-file.ts";
+import { type VaultHeader, assertWritable, parseHeader } from "../keys/header.ts";
+import { NodeDisk } from "../platform/node-disk.ts";
+import { systemRandom } from "../platform/random.ts";
+import type { ObjectStore } from "../remote/object-store.ts";
+import { formatStoreUrl, parseStoreUrl } from "../remote/store-url.ts";
+import { type AttachReport, attachRecords } from "../replica/attach.ts";
+import { HEADER_NAME, MAX_HEADER_OBJECT_BYTES } from "../replica/object-names.ts";
+
+const SESSION_ID_BYTES = 8;
+
+/** @throws TcfsError `TCFS_NO_VAULT`; what is wrong with the header; what the store throws. */
+export async function readRemoteHeader(store: ObjectStore): Promise<VaultHeader> {
+  const found = await store.get(HEADER_NAME, { maxBytes: MAX_HEADER_OBJECT_BYTES });
+  if (found === undefined) throw new TcfsError("TCFS_NO_VAULT", `there is no vault in ${store.place}`);
+  const header = parseHeader(found.content);
+  assertWritable(header);
+  return header;
+}
+
+export interface NewCopy {
+  readonly directory: string;
+  readonly header: VaultHeader;
+  readonly key: SecretKey;
+  readonly url: string;
+  /** Of a kept root, if not the present one. */
+  readonly rootName?: string | undefined;
+}
+
+/** @throws what {@link attachRecords} throws. Nothing is left then. */
+export async function attachVault(
+  store: ObjectStore,
+  { directory, header, key, url, rootName }: NewCopy,
+): Promise<AttachReport> {
+  const disk = new NodeDisk();
+  const { vaultId, chunking, revision: headerRevision } = header;
+  const subkeys = deriveSubkeys(key.expose(), vaultId);
+  const sealer = new ObjectSealer(subkeys.store, vaultId, systemRandom);
+  const packKeys = new PackKeyWrapper(subkeys.packs, vaultId, systemRandom);
+  const engine = openEngine({ vaultId, subkeys, chunking, sessionId: systemRandom.bytes(SESSION_ID_BYTES) });
+  wipeSubkeys(subkeys);
+  try {
+    await disk.makeDirectory(directory);
+    await chmod(directory, 0o700).catch(() => undefined); // one that was there; some filesystems have no modes
+    const place = formatStoreUrl(parseStoreUrl(url));
+    const rooms = { engine, packKeys, vaultId, random: systemRandom };
+    const source = { store, url: place, headerRevision, rootName };
+    const report = await attachRecords({ ...rooms, ...source, disk, directory, sealer });
+    await disk.makeDirectory(join(directory, "packs"));
+    await writeNewHeader(disk, directory, header);
+    await disk.syncDirectory(dirname(directory));
+    return report;
+  } catch (error) {
+    for (const name of ["meta", "journal", "packs", "store.json", "store.packs"]) {
+      await rm(join(directory, name), { recursive: true, force: true });
+    }
+    throw error;
+  } finally {
+    engine.close();
+    packKeys.wipe();
+    sealer.wipe();
+  }
+}

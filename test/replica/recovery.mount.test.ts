@@ -1,0 +1,136 @@
+/** Roots that are not ours, accepted on purpose with nothing lost on either side; and recovery rehearsed from the store alone. */
+import { appendFile, readFile, readdir, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import { CommandLine } from "../cli/fixtures.ts";
+
+const TIMEOUT_MS = 300_000;
+
+/** A vault whose store has one file of it, mounted. */
+async function makeStored(): Promise<{ readonly line: CommandLine; readonly store: string; readonly url: string }> {
+  const line = await CommandLine.make({ isBare: true });
+  const store = join(line.directory, "store");
+  const url = `file://${store}`;
+  await line.expect("OK", ["init", ...line.unlock, "--recovery-file", join(line.directory, "words"), "--store", url]);
+  await line.mount();
+  await writeFile(join(line.mountPoint, "a"), "of both");
+  await wait(line);
+  return { line, store, url };
+}
+
+async function wait(line: CommandLine): Promise<void> {
+  await line.expect("OK", ["wait", line.mountPoint, "--timeout", "60"]);
+}
+
+/** @returns The names at the root of what `tcfs attach` brings. */
+async function attachedNames(from: CommandLine, words: readonly string[]): Promise<string[]> {
+  await using other = await CommandLine.make({ isBare: true });
+  const unlock = ["--vault", other.vault, "--passphrase-file", from.passphraseFile];
+  await other.expect("OK", ["attach", ...words, ...unlock]);
+  await other.expect("OK", ["mount", other.mountPoint, ...unlock, "--pid-file", other.pidFile, "--read-only"]);
+  const names = await readdir(other.mountPoint);
+  await other.umount();
+  return names.sort();
+}
+
+test("another device's root is told of, accepted over, and kept", { timeout: TIMEOUT_MS }, async () => {
+  const { line, store, url } = await makeStored();
+  await using _line = line;
+  const accept = ["store", "accept", ...line.unlock];
+  await line.expect("VAULT_IN_USE", accept);
+  await using second = await CommandLine.make({ isBare: true });
+  const unlock = ["--vault", second.vault, "--passphrase-file", line.passphraseFile];
+  await second.expect("OK", ["attach", url, ...unlock]);
+  await second.expect("OK", ["mount", second.mountPoint, ...unlock, "--pid-file", second.pidFile]);
+  await writeFile(join(second.mountPoint, "b"), "of the second");
+  await wait(second);
+  await second.umount();
+  await writeFile(join(line.mountPoint, "c"), "of the first");
+  const refused = await line.expect("REMOTE_DIVERGED", ["wait", line.mountPoint, "--timeout", "60"]);
+  expect(refused.stderr).toMatch(/another device wrote.*tcfs store accept/su);
+  await line.umount();
+  const root = await readFile(join(store, "root"));
+  const told = await line.expect("OK", [...accept, "--dry-run"]);
+  expect(told.stdout).toMatch(/Another device has written.*its 1 steps since.*this directory's \d+ commits since/isu);
+  await line.expect("USAGE", accept); // nobody to ask
+  expect(Buffer.compare(await readFile(join(store, "root")), root)).toBe(0);
+  const accepted = await line.expect("OK", [...accept, "--yes"]);
+  const [kept = ""] = /roots\/\S+/u.exec(accepted.stdout) ?? [];
+  await line.mount();
+  await writeFile(join(line.mountPoint, "d"), "after it");
+  await wait(line);
+  expect((await line.expect("OK", ["status", line.mountPoint])).stdout).toMatch(/last root +3,/u);
+  await line.umount();
+  expect((await line.expect("OK", [...accept, "--yes"])).stdout).toMatch(/nothing to accept/u);
+  expect(await attachedNames(line, [url])).toEqual(["a", "c", "d"]);
+  expect(await attachedNames(line, [url, "--root", kept])).toEqual(["a", "b"]);
+  await line.expect("USAGE", ["attach", url, "--root", "root", "--vault", join(line.directory, "no")]);
+});
+
+test("an older, a damaged and a lost root are accepted over", { timeout: TIMEOUT_MS }, async () => {
+  const { line, store, url } = await makeStored();
+  await using _line = line;
+  const root = join(store, "root");
+  const accept = ["store", "accept", ...line.unlock, "--yes"];
+  const older = await readFile(root);
+  await writeFile(join(line.mountPoint, "b"), "newer");
+  await wait(line);
+  await line.umount();
+  const spoiled = [
+    [/gone back to an older/u, () => writeFile(root, older)],
+    [/cannot be read/u, () => writeFile(root, Buffer.from(older.map((byte, at) => (at === 100 ? byte ^ 1 : byte))))],
+    [/lost its root/u, () => rm(root)],
+  ] as const;
+  for (const [told, spoil] of spoiled) {
+    await spoil();
+    expect((await line.expect("OK", accept)).stdout).toMatch(told);
+    await line.mount();
+    await wait(line);
+    await line.umount();
+  }
+  expect(await attachedNames(line, [url])).toEqual(["a", "b"]);
+});
+
+test(
+  "a rehearsal brings the vault back from the store, tells what lacks, and leaves nothing",
+  { timeout: TIMEOUT_MS },
+  async () => {
+    const { line, store } = await makeStored();
+    await using _line = line;
+    await writeFile(join(line.mountPoint, "large"), Buffer.alloc(700_000, "not very random "));
+    await wait(line);
+    const scratch = await line.placeToMount("scratch");
+    const rehearse = ["rehearse-recovery", "--vault", line.vault, "--scratch", scratch, "--json"];
+    const words = ["--recovery-file", join(line.directory, "words")];
+    const report = JSON.parse((await line.expect("OK", [...rehearse, ...words])).stdout) as Record<string, unknown>;
+    expect(report).toMatchObject({
+      missingPackCount: 0,
+      damageCount: 0,
+      checkedBytes: 700_000,
+      wouldBeLost: { commits: 0 },
+    });
+    await line.umount();
+    await line.mount("-o", "noatime");
+    await appendFile(join(line.mountPoint, "a"), "not in the store");
+    await line.umount(); // waits for no upload
+    const behind = JSON.parse((await line.expect("OK", [...rehearse, ...words])).stdout) as Record<string, unknown>;
+    expect(behind).toMatchObject({
+      wouldBeLost: { commits: expect.toSatisfy((count) => count > 0) as number, backlogBytes: null },
+    });
+    await line.expect("WRONG_KEY", [...rehearse, "--passphrase-file", line.secretFile("wrong", "guess\n")]);
+    // A byte of the one pack flipped, and then the pack gone.
+    const packs = (await readdir(join(store, "packs"), { recursive: true, withFileTypes: true })).filter((e) =>
+      e.isFile(),
+    );
+    const [pack] = packs.map(({ parentPath, name }) => join(parentPath, name));
+    const content = await readFile(pack ?? "");
+    content[400] = (content[400] ?? 0) ^ 1;
+    await writeFile(pack ?? "", content);
+    const flipped = await line.expect("CORRUPT", [...rehearse, ...words]);
+    expect(JSON.parse(flipped.stdout)).toMatchObject({ missingPackCount: 0, damageCount: 1 });
+    await rm(pack ?? "");
+    const gone = await line.expect("CORRUPT", [...rehearse, ...words]);
+    expect(JSON.parse(gone.stdout)).toMatchObject({ missingPackCount: 1, damageCount: 0, checkedBytes: 0 });
+    expect(await readdir(scratch)).toEqual([]);
+  },
+);
