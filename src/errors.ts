@@ -86,3 +86,8 @@ export class TcfsError extends Error {
 export function isTcfsError(error: unknown, code?: TcfsErrorCode): error is TcfsError {
   return error instanceof TcfsError && (code === undefined || error.code === code);
 }
+
+/** Whether a system call failed so. @param code - `ENOENT`, … */
+export function isErrno(error: unknown, code: string): boolean {
+  return error instanceof Error && "code" in error && error.code === code;
+}

@@ -2,7 +2,7 @@
 import { spawn } from "node:child_process";
 import { readdir, realpath, stat } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
-import { TcfsError } from "../errors.ts";
+import { TcfsError, isErrno } from "../errors.ts";
 import { FILESYSTEM_TYPE, findMount, listDaemons } from "./mount-table.ts";
 
 /**
@@ -67,7 +67,7 @@ export async function healStaleMount(mountPoint: string): Promise<boolean> {
 async function isDisconnected(mountPoint: string): Promise<boolean> {
   return stat(mountPoint).then(
     () => false,
-    (error: unknown) => error instanceof Error && "code" in error && error.code === "ENOTCONN",
+    (error: unknown) => isErrno(error, "ENOTCONN"),
   );
 }
 

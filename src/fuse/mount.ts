@@ -4,7 +4,7 @@ import { once } from "node:events";
 import { readFile, readdir, realpath, stat, writeFile } from "node:fs/promises";
 import { constants } from "node:os";
 import { basename, dirname, join, resolve } from "node:path";
-import { TcfsError, isTcfsError } from "../errors.ts";
+import { TcfsError, isErrno, isTcfsError } from "../errors.ts";
 import type { TcfsErrorCode } from "../errors.ts";
 import { binding } from "./binding.ts";
 import { errnoName } from "./errno.ts";
@@ -128,10 +128,6 @@ async function resolveMountPoint(mountPoint: string): Promise<string> {
     if (!isErrno(error, "ENOTCONN")) throw badMountPoint(path, error);
     return join(await realpath(dirname(path)), basename(path));
   }
-}
-
-function isErrno(error: unknown, code: string): boolean {
-  return error instanceof Error && "code" in error && error.code === code;
 }
 
 function badMountPoint(path: string, error: unknown): TcfsError {

@@ -1,19 +1,22 @@
 /**
  * Which keys of the database cannot be believed, because a table is damaged where they lie (FORMAT.md §7.13). A damaged
  * table is kept under a second name, which LevelDB leaves alone: compaction would write what is left of it as a table
- * that verifies, and the next session would know of nothing.
+ * that verifies, and the next session would know of nothing. LevelDB gets a copy without the damaged blocks, since
+ * what it finds in one may end the process.
  */
-import { link, readdir, stat } from "node:fs/promises";
-import { join } from "node:path";
-import { TcfsError } from "../errors.ts";
+import { link, readFile, readdir, stat } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { TcfsError, isErrno } from "../errors.ts";
 import type { KeyRange } from "../format/record-keys.ts";
+import { NodeDisk } from "../platform/node-disk.ts";
 import { liveTables } from "./live-tables.ts";
+import { blankTable } from "./table-blanking.ts";
 import { checkTable, type DamagedKeys } from "./table-check.ts";
 
 const TABLE = /^\d+\.(?:ldb|sst)$/u;
 const KEPT_SUFFIX = ".damaged";
 /** Up to so much is checked before the database opens, more while it is in use. */
-const CHECKED_FIRST_BYTES = 64 * 1024 * 1024;
+const CHECKED_FIRST_BYTES = 256 * 1024 * 1024;
 
 export class KnownDamage {
   readonly #directory: string;
@@ -68,8 +71,7 @@ export class KnownDamage {
       const keys = await checkTable(path, this.#stopping.signal);
       if (keys.length === 0) continue;
       const isKept = name.endsWith(KEPT_SUFFIX);
-      /* Best effort: it has failed before, or the file system has no links. */
-      if (!isKept) await link(path, path + KEPT_SUFFIX).catch(() => undefined);
+      if (!isKept) await setAside(path, keys).catch(() => undefined); // best effort: there may be no room for it
       const file = isKept ? name.slice(0, -KEPT_SUFFIX.length) : name;
       if (this.#files.includes(file)) continue;
       this.#files.push(file);
@@ -88,6 +90,23 @@ export class KnownDamage {
   #error(): TcfsError {
     return new TcfsError("TCFS_CORRUPT", `metadata may be missing: ${this.#files.join(", ")} is damaged`);
   }
+}
+
+/**
+ * Keep a damaged table under its second name, and put one in its place that LevelDB can read. Crash order: both names,
+ * flushed; then the copy takes the first.
+ */
+async function setAside(path: string, keys: readonly DamagedKeys[]): Promise<void> {
+  const disk = new NodeDisk();
+  const table = await readFile(path);
+  try {
+    await link(path, path + KEPT_SUFFIX);
+  } catch (error) {
+    // There it is already: a crash came between. Else this file system has no links.
+    if (!isErrno(error, "EEXIST")) await disk.replaceFile(path + KEPT_SUFFIX, table);
+  }
+  await disk.syncDirectory(dirname(path));
+  await disk.replaceFile(path, blankTable(table, keys));
 }
 
 function isUpTo(key: Uint8Array, upTo: Uint8Array | undefined): boolean {

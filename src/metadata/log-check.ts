@@ -4,7 +4,7 @@
  */
 import { open, readdir, type FileHandle } from "node:fs/promises";
 import { join } from "node:path";
-import { TcfsError } from "../errors.ts";
+import { TcfsError, isErrno } from "../errors.ts";
 import { maskedCrc32c } from "./stored-checksum.ts";
 
 export const BLOCK_BYTES = 32 * 1024;
@@ -63,7 +63,7 @@ async function namesOf(directory: string): Promise<string[]> {
   try {
     return await readdir(directory);
   } catch (error) {
-    if (isMissing(error)) return [];
+    if (isErrno(error, "ENOENT")) return [];
     throw error;
   }
 }
@@ -74,7 +74,7 @@ async function walkLog(directory: string, name: string): Promise<LogWalk | undef
   try {
     file = await open(join(directory, name), "r");
   } catch (error) {
-    if (isMissing(error)) return undefined;
+    if (isErrno(error, "ENOENT")) return undefined;
     throw error;
   }
   try {
@@ -182,8 +182,4 @@ export function readRecord(block: Buffer, at: number): LogRecord | undefined {
   if (type < FULL || type > LAST || end > block.length) return undefined;
   if (maskedCrc32c(block.subarray(at + 6, end)) !== block.readUInt32LE(at)) return undefined;
   return { type, data: block.subarray(at + HEADER_BYTES, end) };
-}
-
-function isMissing(error: unknown): boolean {
-  return error instanceof Error && "code" in error && error.code === "ENOENT";
 }

@@ -5,17 +5,18 @@
 import { open, type FileHandle } from "node:fs/promises";
 import { maskedCrc32c } from "./stored-checksum.ts";
 
-const FOOTER_BYTES = 48;
-const MAGIC = 0xdb4775248b80fb57n;
+export const FOOTER_BYTES = 48;
+export const TABLE_MAGIC = 0xdb4775248b80fb57n;
 /** Behind each block: type u8, masked CRC-32C u32 of block and type. */
-const TRAILER_BYTES = 5;
-const RAW = 0;
+export const TRAILER_BYTES = 5;
+export const RAW = 0;
 /** Sequence number and type, behind the record's key in every key of a table. */
 const KEY_SUFFIX_BYTES = 8;
 /** Reads end with the block that reaches it. */
 const READ_BYTES = 1024 * 1024;
 
-interface BlockHandle {
+/** A block of a file, without its trailer. */
+export interface BlockHandle {
   readonly offset: number;
   readonly lengthBytes: number;
 }
@@ -29,6 +30,8 @@ interface IndexedBlock extends BlockHandle {
 export interface DamagedKeys {
   readonly after: Uint8Array | undefined;
   readonly upTo: Uint8Array | undefined;
+  /** The damaged block; undefined where it is not one of data. */
+  readonly block?: BlockHandle;
 }
 
 const ALL_KEYS: DamagedKeys = { after: undefined, upTo: undefined };
@@ -81,7 +84,7 @@ async function checkData(file: FileHandle, blocks: IndexedBlock[], signal: Abort
       bytes = await readAt(file, start, endOf(blocks[last] as BlockHandle));
     }
     if (verifies(bytes, block, start)) continue;
-    damaged.push({ after: recordKey(blocks[position - 1]), upTo: recordKey(block) });
+    damaged.push({ after: recordKey(blocks[position - 1]), upTo: recordKey(block), block });
   }
   return damaged;
 }
@@ -103,7 +106,8 @@ async function readAt(file: FileHandle, start: number, end: number): Promise<Uin
 
 /** @returns Where the list of filters and the index are: the last two blocks, with nothing between. */
 function readTail(footer: Uint8Array, footerAt: number): { list: BlockHandle; index: BlockHandle } | undefined {
-  if (footer.length < FOOTER_BYTES || viewOf(footer).getBigUint64(FOOTER_BYTES - 8, true) !== MAGIC) return undefined;
+  if (footer.length < FOOTER_BYTES || viewOf(footer).getBigUint64(FOOTER_BYTES - 8, true) !== TABLE_MAGIC)
+    return undefined;
   const reader = new VarintReader(footer, 0);
   const list = { offset: reader.next(), lengthBytes: reader.next() };
   const index = { offset: reader.next(), lengthBytes: reader.next() };

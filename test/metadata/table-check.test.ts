@@ -2,6 +2,7 @@ import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { maskedCrc32c } from "../../src/metadata/stored-checksum.ts";
+import { blankTable } from "../../src/metadata/table-blanking.ts";
 import { checkTable } from "../../src/metadata/table-check.ts";
 import { temporaryDirectory } from "../support/temporary-directory.ts";
 
@@ -25,14 +26,15 @@ function sealBlock(entries: Buffer): Buffer {
   return Buffer.concat([block, sum]);
 }
 
-/** A table of nothing but its end: an index with one block, where the handle says, and every checksum right. */
-function tableNaming(offset: number, lengthBytes: number): Buffer {
+/** A table's end, which begins at `start`: an index with one block, where the handle says, and every checksum right. */
+function tableNaming(offset: number, lengthBytes: number, start = 0): Buffer {
   const handle = Buffer.concat([varint(offset), varint(lengthBytes)]);
   const key = Buffer.alloc(9, 1);
   const list = sealBlock(Buffer.alloc(0));
   const index = sealBlock(Buffer.concat([Buffer.of(0, key.length, handle.length), key, handle]));
   const footer = Buffer.alloc(48);
-  Buffer.concat([varint(0), varint(list.length - 5), varint(list.length), varint(index.length - 5)]).copy(footer);
+  const indexAt = start + list.length;
+  Buffer.concat([varint(start), varint(list.length - 5), varint(indexAt), varint(index.length - 5)]).copy(footer);
   footer.writeBigUInt64LE(MAGIC, 40);
   return Buffer.concat([list, index, footer]);
 }
@@ -46,3 +48,21 @@ test.for([2 ** 20, 2 ** 32, 2 ** 50])(
     expect(await checkTable(path, new AbortController().signal)).toEqual(ALL_KEYS);
   },
 );
+
+test.for([
+  ["its end", 2 ** 32],
+  ["a block", 0],
+])("a table damaged in %s is, blanked, one of the same length that verifies", async ([, offset]) => {
+  await using directory = await temporaryDirectory("table");
+  const path = join(directory.path, "000005.ldb");
+  const data = sealBlock(Buffer.concat([Buffer.of(0, 1, 0), Buffer.of(1)])); // a key of one byte, which LevelDB cannot bear
+  data.writeUInt8(2, 3);
+  const table = Buffer.concat([data, tableNaming(offset as number, data.length - 5, data.length)]);
+  await writeFile(path, table);
+  const damage = await checkTable(path, new AbortController().signal);
+  expect(damage).toHaveLength(1);
+  const blanked = blankTable(table, damage);
+  expect(blanked).toHaveLength(table.length);
+  await writeFile(path, blanked);
+  expect(await checkTable(path, new AbortController().signal)).toEqual([]);
+});

@@ -5,7 +5,7 @@
 import { constants, lstatSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statfsSync } from "node:fs";
 import { access } from "node:fs/promises";
 import { join } from "node:path";
-import { TcfsError } from "../../errors.ts";
+import { TcfsError, isErrno } from "../../errors.ts";
 import { lockPath } from "../../platform/file-lock.ts";
 
 /** statfs(2), tmpfs. */
@@ -73,8 +73,7 @@ function checkedDirectory(path: string, uid: number): string {
   try {
     mkdirSync(path, { mode: 0o700 });
   } catch (cause) {
-    if (!(cause instanceof Error && "code" in cause && cause.code === "EEXIST"))
-      throw new TcfsError("TCFS_IO", `${path} cannot be made`, { cause });
+    if (!isErrno(cause, "EEXIST")) throw new TcfsError("TCFS_IO", `${path} cannot be made`, { cause });
   }
   const stat = lstatSync(path);
   if (!stat.isDirectory() || stat.uid !== uid || (stat.mode & 0o077) !== 0)
