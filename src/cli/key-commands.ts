@@ -27,6 +27,7 @@ interface SecretFlags {
   "key-file": string | undefined;
   "kdbx-password-file": string | undefined;
   "kdbx-key-file": string | undefined;
+  credentials: string | undefined;
   "pin-file": string | undefined;
   tcti: string | undefined;
 }

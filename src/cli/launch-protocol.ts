@@ -3,6 +3,7 @@
  * vault key. The daemon answers with one JSON line. No secret is on argv, in the environment, or in a file.
  */
 import type { S3Credentials } from "../remote/s3-store.ts";
+import type { RenewalRequest } from "./credentials.ts";
 import type { MountOptions } from "./mount-options.ts";
 
 /** The descriptor of the socket pair in the daemon. */
@@ -19,4 +20,6 @@ export interface LaunchRequest {
   readonly isForeground: boolean;
   /** For the vault's store. */
   readonly credentials?: S3Credentials | undefined;
+  /** How it gets them again. */
+  readonly renewal?: RenewalRequest | undefined;
 }

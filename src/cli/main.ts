@@ -4,6 +4,7 @@ import { readFileSync } from "node:fs";
 import yargs from "yargs";
 import type { Argv } from "yargs";
 import { TcfsError } from "../errors.ts";
+import { credentialCommands } from "./credential-commands.ts";
 import { EXIT_CODE, describeFailure, exitCodeOf } from "./exit-codes.ts";
 import { PCRS, keyCommands } from "./key-commands.ts";
 import { readSettings } from "./settings.ts";
@@ -64,6 +65,11 @@ function commandLine(words: readonly string[], setExitCode: (code: number) => vo
       (await import("./commands/status.ts")).runStatus(parameters, settings),
     )
     .command("key", "manage what opens a vault (a running mount goes on)", keyCommands(settings, { secrets, file }))
+    .command(
+      "credentials",
+      "say where the credentials for the store come from",
+      credentialCommands(settings, { secrets, file }),
+    )
     .command("gc", "give back the room of what nothing refers to any more", gcBuilder, async (parameters) =>
       (await import("./commands/gc.ts")).runGc(parameters, settings),
     )
@@ -194,8 +200,12 @@ function secrets<T>(command: Argv<T>) {
     )
     .option("recovery-file", file("unlock with the 24 recovery words in FILE"))
     .option("key-file", file("unlock with the key file FILE, which tcfs key add --new-key-file made"))
-    .option("kdbx-password-file", file("with --passphrase-file kdbx:FILE#ENTRY: the database's master password"))
+    .option("kdbx-password-file", file("for kdbx:FILE#ENTRY: the database's master password"))
     .option("kdbx-key-file", file("likewise: the database's key file"))
+    .option(
+      "credentials",
+      file("for the store, instead of what tcfs credentials set says: kdbx:FILE#Group/Entry, env, aws:PROFILE"),
+    )
     .option("pin-file", file("the PIN of a TPM slot, from the first line of FILE"))
     .option("tcti", {
       type: "string",

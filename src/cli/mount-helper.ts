@@ -6,6 +6,7 @@ import { resolve } from "node:path";
 import { TcfsError } from "../errors.ts";
 import { runMount } from "./commands/mount.ts";
 import { runRemount } from "./commands/remount.ts";
+import { credentialConfig } from "./credentials.ts";
 import { EXIT_CODE, describeFailure, exitCodeOf } from "./exit-codes.ts";
 import { parseMountOptions } from "./mount-options.ts";
 import { canonicalMountPoint } from "./mount-point.ts";
@@ -35,11 +36,22 @@ export async function runMountHelper(words: readonly string[], settings: Setting
       if (!isFake) await runRemount(await canonicalMountPoint(mountPoint), optionLists);
       return MOUNT_EXIT.OK;
     }
-    if (!onlyTpm && (passphraseFile ?? recoveryFile ?? keyFile) === undefined)
-      throw new TcfsError("TCFS_USAGE", "an fstab line or mount -t tcfs needs the option passphrase_file=FILE, or tpm");
+    if (!onlyTpm && (passphraseFile ?? recoveryFile ?? keyFile) === undefined) {
+      if ((await credentialConfig(vault, {}))?.hasPassphrase !== true)
+        throw new TcfsError(
+          "TCFS_USAGE",
+          "an fstab line or mount -t tcfs needs the option passphrase_file=FILE, or tpm",
+        );
+    }
     if (isFake) return MOUNT_EXIT.OK;
     await runMount(
-      { vault, mountpoint: mountPoint, options: [FIRST_OPTIONS, ...optionLists], isQuiet: !isVerbose },
+      {
+        vault,
+        mountpoint: mountPoint,
+        options: [FIRST_OPTIONS, ...optionLists],
+        isQuiet: !isVerbose,
+        asksNobody: true,
+      },
       settings,
     );
     return MOUNT_EXIT.OK;

@@ -36,11 +36,15 @@ export interface MountOptions {
   /** What opens the KeePass database that `passphraseFile` may name. */
   readonly kdbxPasswordFile: string | undefined;
   readonly kdbxKeyFile: string | undefined;
+  /** Where the credentials for the store come from, if not as was set. */
+  readonly credentials: string | undefined;
   readonly pinFile: string | undefined;
   /** How to reach the TPM, if not as usual. */
   readonly tcti: string | undefined;
   /** Unlock by the TPM or not at all: ask nobody. */
   readonly onlyTpm: boolean;
+  /** At boot nobody is there to be asked. */
+  readonly asksNobody: boolean;
   /** Reseal TPM slots that the machine's new state keeps shut, once another slot has opened the vault. */
   readonly autoReseal: boolean;
   readonly pidFile: string | undefined;
@@ -68,9 +72,11 @@ export const DEFAULT_MOUNT_OPTIONS: MountOptions = {
   keyFile: undefined,
   kdbxPasswordFile: undefined,
   kdbxKeyFile: undefined,
+  credentials: undefined,
   pinFile: undefined,
   tcti: undefined,
   onlyTpm: false,
+  asksNobody: false,
   autoReseal: false,
   pidFile: undefined,
 };
@@ -136,7 +142,8 @@ const SMALLEST_READ_BYTES = 4096;
 const VALUES: Readonly<Record<string, (value: string) => Change>> = {
   fsname: (value) => ({ fsName: value }),
   passphrase_file: (value) => ({ passphraseFile: absoluteReference(value) }),
-  kdbx_password_file: (value) => ({ kdbxPasswordFile: resolve(value) }),
+  credentials: (value) => ({ credentials: value }),
+  kdbx_password_file: (value) => ({ kdbxPasswordFile: absoluteReference(value) }),
   kdbx_key_file: (value) => ({ kdbxKeyFile: resolve(value) }),
   recovery_file: (value) => ({ recoveryFile: resolve(value) }),
   pin_file: (value) => ({ pinFile: resolve(value) }),

@@ -15,6 +15,7 @@ import type { Disk } from "../platform/disk.ts";
 import { systemRandom } from "../platform/random.ts";
 import type { ObjectStore } from "../remote/object-store.ts";
 import { openStore } from "../remote/open-store.ts";
+import type { CredentialRenewal } from "../remote/renewing-store.ts";
 import type { S3Credentials } from "../remote/s3-store.ts";
 import { PackFetcher } from "../replica/pack-fetcher.ts";
 import { PackUploader } from "../replica/pack-uploader.ts";
@@ -30,6 +31,7 @@ export interface OpenReplicaOptions {
   /** Lent for the call. */
   readonly subkeys: { readonly store: Uint8Array; readonly packs: Uint8Array };
   readonly credentials: S3Credentials | undefined;
+  readonly renewal: CredentialRenewal | undefined;
 }
 
 /** What following the vault takes besides. */
@@ -136,12 +138,11 @@ export class Replica {
 
   /** Opened when it is first needed; what failed is tried again by whoever asks next. */
   #store(): Promise<ObjectStore> {
-    this.#opening ??= openStore(this.#state.url, { credentials: this.#options.credentials, create: false }).catch(
-      (error: unknown) => {
-        this.#opening = undefined;
-        throw error;
-      },
-    );
+    const { credentials, renewal } = this.#options;
+    this.#opening ??= openStore(this.#state.url, { credentials, renewal, create: false }).catch((error: unknown) => {
+      this.#opening = undefined;
+      throw error;
+    });
     return this.#opening;
   }
 }

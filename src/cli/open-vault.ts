@@ -21,6 +21,7 @@ import { systemClock } from "../platform/clock.ts";
 import { NodeDisk } from "../platform/node-disk.ts";
 import { systemRandom } from "../platform/random.ts";
 import { renewHeaderCopy, rewriteHeader } from "./rewrite-header.ts";
+import type { CredentialRenewal } from "../remote/renewing-store.ts";
 import type { S3Credentials } from "../remote/s3-store.ts";
 import type { OpenReplicaOptions, Replica } from "./open-replica.ts";
 import { ratio } from "./status.ts";
@@ -52,6 +53,7 @@ export interface OpenVaultOptions {
   readonly logger: Logger;
   /** Of its store, where it has one. */
   readonly credentials?: S3Credentials | undefined;
+  readonly renewal?: CredentialRenewal | undefined;
   /** Whether its store is to follow it while it is open. Packs come from the store either way. */
   readonly isReplicated?: boolean;
 }
@@ -209,7 +211,8 @@ async function openRooms(options: OpenVaultOptions, closers: Closer[]): Promise<
     closers.push(() => {
       engine.close();
     });
-    const replica = await openReplica({ disk, directory, vaultId, subkeys, credentials: options.credentials });
+    const { credentials, renewal } = options;
+    const replica = await openReplica({ disk, directory, vaultId, subkeys, credentials, renewal });
     const metadata = await LevelMetadataStore.open({
       directory: join(directory, "meta"),
       journalDirectory: join(directory, "journal"),

@@ -1,5 +1,7 @@
 /** Where a command's secret comes from: a file that was named, or a person at the terminal. Never argv, never the environment. */
-import { TcfsError } from "../errors.ts";
+import { TcfsError, isTcfsError } from "../errors.ts";
+import { passwordOf, wipeFields } from "../keys/entry-fields.ts";
+import type { EntryFields } from "../keys/entry-fields.ts";
 import type { Secret } from "../keys/slots.ts";
 import type { Settings } from "./settings.ts";
 import { askSecret, hasTerminal } from "./terminal.ts";
@@ -11,6 +13,8 @@ export interface SecretSource {
   /** What opens the KeePass database that `passphraseFile` may name. */
   readonly kdbxPasswordFile?: string | undefined;
   readonly kdbxKeyFile?: string | undefined;
+  /** Where the credentials for the store come from: see parseSource. Undefined: as was set for the vault. */
+  readonly credentials?: string | undefined;
   /** For a slot with a TPM and a PIN. */
   readonly pinFile?: string | undefined;
   /** How to reach the TPM, if not as usual. */
@@ -24,7 +28,10 @@ export function isNamed({ passphraseFile, recoveryFile, keyFile }: SecretSource)
   return (passphraseFile ?? recoveryFile ?? keyFile) !== undefined;
 }
 
-export type KdbxSource = Pick<SecretSource, "kdbxPasswordFile" | "kdbxKeyFile">;
+export type KdbxSource = Pick<SecretSource, "kdbxPasswordFile" | "kdbxKeyFile" | "mayAsk">;
+
+/** What reading an entry takes of the settings. */
+export type EntrySettings = Pick<Settings, "secretOwners">;
 
 /** Wrong answers at a terminal before giving up. */
 const MAX_ATTEMPTS = 3;
@@ -39,20 +46,11 @@ export async function withSecret<T>(
   settings: Settings,
   open: (secret: Secret) => Promise<T>,
 ): Promise<T> {
-  const isAsked = !isNamed(source);
-  for (let attempt = 1; ; attempt++) {
+  const attempt = async (): Promise<T> => {
     const secret = await readSecret(source, settings);
-    try {
-      return await open(secret);
-    } catch (error) {
-      const mayRetry =
-        isAsked && attempt < MAX_ATTEMPTS && error instanceof TcfsError && error.code === "TCFS_WRONG_KEY";
-      if (!mayRetry) throw error;
-      process.stderr.write(`${error.message}\n`);
-    } finally {
-      secret.bytes.fill(0);
-    }
-  }
+    return withBytes(secret.bytes, () => open(secret));
+  };
+  return isNamed(source) ? attempt() : retrying(attempt);
 }
 
 /**
@@ -106,35 +104,71 @@ async function readSecret(source: SecretSource, settings: Settings): Promise<Sec
 }
 
 /** The first line of a file with a secret; or the password of an entry, if it is called `kdbx:FILE#ENTRY`. */
-export async function readPassphrase(file: string, settings: Settings, kdbx: KdbxSource = {}): Promise<Uint8Array> {
+export async function readPassphrase(
+  file: string,
+  settings: EntrySettings,
+  kdbx: KdbxSource = {},
+): Promise<Uint8Array> {
+  if (file.startsWith("kdbx:")) {
+    const fields = await readEntry(file, settings, kdbx);
+    try {
+      return passwordOf(fields, file).slice();
+    } finally {
+      wipeFields(fields);
+    }
+  }
   const { readPassphraseFile } = await import("../keys/secret-file.ts");
-  if (file.startsWith("kdbx:")) return readFromKdbx(file, settings, kdbx);
   return readPassphraseFile(file, { owners: settings.secretOwners });
 }
 
-async function readFromKdbx(
-  text: string,
-  settings: Settings,
-  { kdbxPasswordFile, kdbxKeyFile }: KdbxSource,
-): Promise<Uint8Array> {
-  const { parseKdbxReference, readKdbxPassword } = await import("../keys/kdbx.ts");
+/** The fields of the entry called `kdbx:FILE#ENTRY`. The caller wipes them. @throws TcfsError as readKdbxEntry. */
+export async function readEntry(text: string, settings: EntrySettings, kdbx: KdbxSource): Promise<EntryFields> {
+  const { parseKdbxReference, readKdbxEntry } = await import("../keys/kdbx.ts");
   const { readKeyFile } = await import("../keys/secret-file.ts");
   const reference = parseKdbxReference(text);
   if (reference === undefined) throw new RangeError("this is no reference to an entry");
+  const { kdbxPasswordFile, kdbxKeyFile } = kdbx;
   const keyFile =
     kdbxKeyFile === undefined ? undefined : await readKeyFile(kdbxKeyFile, { owners: settings.secretOwners });
-  let password: Uint8Array | undefined;
-  if (kdbxPasswordFile !== undefined) password = await readPassphrase(kdbxPasswordFile, settings);
-  else if (hasTerminal()) password = await askSecret(`Master password of ${reference.file}: `);
-  else if (keyFile === undefined) requireTerminal("--kdbx-password-file FILE", "master password");
+  const open = (password: Uint8Array | undefined): Promise<EntryFields> =>
+    readKdbxEntry(reference, { password: password?.length === 0 ? undefined : password, keyFile });
   try {
-    return await readKdbxPassword(reference, { password: password?.length === 0 ? undefined : password, keyFile });
+    if (kdbxPasswordFile !== undefined)
+      return await withBytes(await readPassphrase(kdbxPasswordFile, settings, { mayAsk: kdbx.mayAsk }), open);
+    if (kdbx.mayAsk === false || !hasTerminal()) {
+      if (keyFile !== undefined) return await open(undefined);
+      throw noTerminal("--kdbx-password-file FILE", "master password");
+    }
+    return await retrying(async () => withBytes(await askSecret(`Master password of ${reference.file}: `), open));
   } finally {
-    password?.fill(0);
     keyFile?.fill(0);
   }
 }
 
+async function withBytes<T>(bytes: Uint8Array, use: (bytes: Uint8Array) => Promise<T>): Promise<T> {
+  try {
+    return await use(bytes);
+  } finally {
+    bytes.fill(0);
+  }
+}
+
+/** For what somebody types: a wrong answer may be corrected. */
+async function retrying<T>(attempt: () => Promise<T>): Promise<T> {
+  for (let count = 1; ; count++) {
+    try {
+      return await attempt();
+    } catch (error) {
+      if (count === MAX_ATTEMPTS || !isTcfsError(error, "TCFS_WRONG_KEY")) throw error;
+      process.stderr.write(`${error.message}\n`);
+    }
+  }
+}
+
 function requireTerminal(flag: string, what = "passphrase"): void {
-  if (!hasTerminal()) throw new TcfsError("TCFS_USAGE", `there is no terminal to ask for the ${what} on: give ${flag}`);
+  if (!hasTerminal()) throw noTerminal(flag, what);
+}
+
+function noTerminal(flag: string, what: string): TcfsError {
+  return new TcfsError("TCFS_USAGE", `there is no terminal to ask for the ${what} on: give ${flag}`);
 }

@@ -16,6 +16,7 @@ import type { ControlRequest, RemountRequest } from "./control-protocol.ts";
 import { serveControl } from "./control-server.ts";
 import type { LaunchRequest } from "./launch-protocol.ts";
 import { OpenVault } from "./open-vault.ts";
+import { RenewedCredentials } from "./credentials.ts";
 import { writePidFile } from "./pid-file.ts";
 import { answerSnapshotRequest } from "./snapshot-requests.ts";
 import type { DaemonFigures, VaultFigures } from "./status.ts";
@@ -63,6 +64,7 @@ export async function serveMount(options: ServeOptions): Promise<void> {
     versionsShown: mount.versions,
     logger: log,
     credentials: options.credentials,
+    renewal: options.renewal && (await RenewedCredentials.from(options.renewal)),
     isReplicated: true,
   });
   key.wipe();

@@ -6,6 +6,7 @@ interface SecretFlags {
   vault: string | undefined;
   "passphrase-file": string | undefined;
   "recovery-file": string | undefined;
+  credentials: string | undefined;
 }
 
 const VAULT = { type: "string", requiresArg: true, describe: "the vault's directory" } as const;
@@ -47,7 +48,7 @@ function addStoreCommand(commands: Argv, settings: Settings, secrets: AddSecrets
       .command(
         "test [url]",
         "try out whether a store keeps what uploads rest on",
-        (test) => test.option("vault", VAULT).positional("url", URL_WORD),
+        (test) => secrets(test).positional("url", URL_WORD),
         async (parameters) => (await import("./commands/store.ts")).runStoreTest(parameters, settings),
       )
       .command(

@@ -1,10 +1,8 @@
-/** Who we are to an S3 store: from the environment, or from an AWS-style credentials file. Read only when a store needs it. */
-import { open, readdir } from "node:fs/promises";
+/** Who we are to an S3 store, as the AWS tools are told it: from the environment, or from a credentials file. */
+import { open } from "node:fs/promises";
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { TcfsError } from "../errors.ts";
-import { parseStoreUrl } from "../remote/store-url.ts";
-import type { Settings } from "./settings.ts";
 import type { S3Credentials } from "../remote/s3-store.ts";
 
 const MAX_FILE_BYTES = 64 * 1024;
@@ -16,45 +14,36 @@ export interface CredentialSource {
   readonly owners: readonly number[];
 }
 
-/** @returns Those for the vault's store; undefined where it has none, or a directory. @throws as {@link readStoreCredentials}. */
-export async function credentialsFor(
-  directory: string,
-  { credentialSource }: Pick<Settings, "credentialSource">,
-): Promise<S3Credentials | undefined> {
-  const names = await readdir(directory);
-  return names.includes("store.json") ? readStoreCredentials(credentialSource) : undefined;
+/** @returns Undefined where the environment says nothing. */
+export function credentialsFromEnvironment({ environment }: CredentialSource): S3Credentials | undefined {
+  return credentialsOf((name) => environment[name.toUpperCase()]);
 }
 
-/** @returns Those for the store that a URL names; undefined for a directory. @throws as {@link readStoreCredentials}. */
-export async function credentialsIfS3(
-  url: string,
-  { credentialSource }: Pick<Settings, "credentialSource">,
-): Promise<S3Credentials | undefined> {
-  return parseStoreUrl(url).kind === "s3" ? readStoreCredentials(credentialSource) : undefined;
+/** The file that is read, whether or not it is there. */
+export function credentialsFile({ environment }: CredentialSource): string {
+  return environment["AWS_SHARED_CREDENTIALS_FILE"] ?? join(environment["HOME"] ?? homedir(), ".aws", "credentials");
 }
 
 /**
- * @returns Undefined where neither says anything: a directory needs none.
+ * @param profile - Stands in for `AWS_PROFILE`.
+ * @returns Undefined where nobody named a file or profile, and the usual one says nothing: a directory needs none.
  * @throws TcfsError `TCFS_UNSAFE_FILE` if others can read the file; `TCFS_USAGE` if a file or profile that was named is not there.
  */
-export async function readStoreCredentials({
-  environment,
-  owners,
-}: CredentialSource): Promise<S3Credentials | undefined> {
-  const fromEnvironment = credentialsOf((name) => environment[name.toUpperCase()]);
-  if (fromEnvironment !== undefined) return fromEnvironment;
-  const named = environment["AWS_SHARED_CREDENTIALS_FILE"];
-  const path = named ?? join(environment["HOME"] ?? homedir(), ".aws", "credentials");
-  const text = await readPrivately(path, owners);
+export async function credentialsFromFile(
+  source: CredentialSource,
+  profile = source.environment["AWS_PROFILE"],
+): Promise<S3Credentials | undefined> {
+  const path = credentialsFile(source);
+  const isNamed = source.environment["AWS_SHARED_CREDENTIALS_FILE"] !== undefined || profile !== undefined;
+  const text = await readPrivately(path, source.owners);
   if (text === undefined) {
-    if (named === undefined) return undefined;
+    if (!isNamed) return undefined;
     throw new TcfsError("TCFS_USAGE", `there is no credentials file ${path}`);
   }
-  const profile = environment["AWS_PROFILE"] ?? "default";
-  const section = sectionOf(text, profile);
+  const section = sectionOf(text, profile ?? "default");
   const found = credentialsOf((name) => section.get(name));
-  if (found !== undefined || (named === undefined && environment["AWS_PROFILE"] === undefined)) return found;
-  throw new TcfsError("TCFS_USAGE", `${path} has no credentials for the profile “${profile}”`);
+  if (found !== undefined || !isNamed) return found;
+  throw new TcfsError("TCFS_USAGE", `${path} has no credentials for the profile “${profile ?? "default"}”`);
 }
 
 function credentialsOf(find: (name: string) => string | undefined): S3Credentials | undefined {

@@ -9,24 +9,51 @@ import { NodeDisk } from "../platform/node-disk.ts";
 import { systemRandom } from "../platform/random.ts";
 import type { ObjectStore } from "../remote/object-store.ts";
 import { openStore } from "../remote/open-store.ts";
+import type { S3Credentials } from "../remote/s3-store.ts";
 import { formatStoreUrl, parseStoreUrl } from "../remote/store-url.ts";
 import { HEADER_NAME, MAX_HEADER_OBJECT_BYTES, ROOT_NAME } from "../replica/object-names.ts";
 import { readRoot } from "../replica/remote-root.ts";
 import { readState, verifyState, writeState } from "../replica/replica-state.ts";
 import { probeStore } from "../replica/store-probe.ts";
 import { StoredPacks } from "../replica/stored-packs.ts";
+import { writeCredentialConfig } from "./credential-config.ts";
+import { credentialConfig, readCredentials } from "./credentials.ts";
+import type { CredentialFlags } from "./credentials.ts";
 import type { Settings } from "./settings.ts";
-import { credentialsIfS3 } from "./store-credentials.ts";
 
 const DEVICE_ID_BYTES = 16;
 
-/** Open the store that a URL names, with the credentials that are to be had. The caller closes it. */
+/**
+ * Open the store that a URL names, with the credentials that are to be had. The caller closes it.
+ * @param directory - The vault's, where there is one.
+ */
 export async function openNamedStore(
   url: string,
-  settings: Pick<Settings, "credentialSource">,
-  { create }: { readonly create: boolean },
+  settings: Settings,
+  flags: CredentialFlags,
+  { create, directory }: { readonly create: boolean; readonly directory?: string | undefined },
 ): Promise<ObjectStore> {
-  return openStore(url, { credentials: await credentialsIfS3(url, settings), create });
+  return openStore(url, { credentials: await credentialsForUrl(url, settings, flags, directory), create });
+}
+
+/** @returns Those for the store that a URL names; undefined for a directory. @param directory - The vault's, where there is one. */
+export async function credentialsForUrl(
+  url: string,
+  settings: Settings,
+  flags: CredentialFlags,
+  directory: string | undefined,
+): Promise<S3Credentials | undefined> {
+  if (parseStoreUrl(url).kind === "directory") return undefined;
+  const { credentials, passphrase } = await readCredentials(await credentialConfig(directory, flags), settings);
+  passphrase?.fill(0);
+  return credentials;
+}
+
+/** What a command that gives a vault its store was told of credentials is what the vault uses from now on. */
+export async function keepCredentials(directory: string, flags: CredentialFlags): Promise<void> {
+  if (flags.credentials === undefined) return;
+  const config = await credentialConfig(directory, flags);
+  if (config !== undefined) await writeCredentialConfig(new NodeDisk(), directory, config);
 }
 
 /** @throws TcfsError `TCFS_VAULT_EXISTS` unless the store is empty; what {@link probeStore} throws. */

@@ -1,10 +1,10 @@
 /** For commands that work on a vault which no daemon serves: unlock, open, do it, close. */
 import { RELATIVE_ACCESS_TIMES } from "../fs/access-times.ts";
+import { credentialConfig, credentialsIfAny } from "./credentials.ts";
 import type { OpenVault, OpenVaultOptions } from "./open-vault.ts";
 import type { SecretSource } from "./secrets.ts";
 import type { Settings } from "./settings.ts";
 import { SILENT_LOGGER } from "./silent-logger.ts";
-import { credentialsFor } from "./store-credentials.ts";
 import { unlockVault } from "./vault-access.ts";
 
 /** @throws TcfsError `TCFS_VAULT_IN_USE` if a process has it open; whatever opening, `action` and closing throw. */
@@ -15,9 +15,10 @@ export async function withOpenVault<T>(
   { isReadOnly }: { readonly isReadOnly: boolean },
   action: (vault: OpenVault) => Promise<T>,
 ): Promise<T> {
-  const { header, key } = await unlockVault(directory, source, settings);
+  const { header, key, ...unlocked } = await unlockVault(directory, source, settings);
   try {
-    const credentials = await credentialsFor(directory, settings);
+    const config = await credentialConfig(directory, source);
+    const credentials = unlocked.credentials ?? (await credentialsIfAny(directory, config, settings, source.mayAsk));
     await using vault = await openQuietly({ directory, header, key, isReadOnly, credentials });
     const result = await action(vault);
     await vault.close();

@@ -1,5 +1,5 @@
 /**
- * A passphrase out of a KeePass database, as KeePassXC writes them: KDBX 4 and 3.1, by entry's UUID or `Group/Entry`.
+ * An entry of a KeePass database, as KeePassXC writes them: KDBX 4 and 3.1, by the entry's UUID or `Group/Entry`.
  * Nothing is written to the database, and nothing of it is kept. The library forces the database's XML into strings; protected
  * fields stay bytes.
  */
@@ -8,6 +8,7 @@ import { open } from "node:fs/promises";
 import { isAbsolute, resolve } from "node:path";
 import type { Kdbx, KdbxEntry, KdbxGroup } from "kdbxweb";
 import { TcfsError } from "../errors.ts";
+import type { EntryFields } from "./entry-fields.ts";
 
 const PREFIX = "kdbx:";
 /** Attachments and icons included; more is no password database. */
@@ -51,19 +52,19 @@ export function absoluteReference(text: string): string {
 }
 
 /**
- * The password of an entry.
- * @returns Owned by the caller, who wipes it.
- * @throws TcfsError `TCFS_USAGE` if there is no such file or entry, more than one entry, or no password in it; `TCFS_WRONG_KEY`
- *   if the database does not open; `TCFS_BAD_KDBX` if it is damaged or of a kind that is not known.
+ * The fields of an entry that have a text.
+ * @throws TcfsError `TCFS_USAGE` if there is no such file or entry, or more than one; `TCFS_WRONG_KEY` if the database does not
+ *   open; `TCFS_BAD_KDBX` if it is damaged or of a kind that is not known.
  */
-export async function readKdbxPassword(reference: KdbxReference, credentials: KdbxCredentials): Promise<Uint8Array> {
+export async function readKdbxEntry(reference: KdbxReference, credentials: KdbxCredentials): Promise<EntryFields> {
   const content = await readBounded(reference.file);
   const database = await openDatabase(content, reference.file, credentials);
-  const password = findEntry(database, reference).fields.get("Password");
-  const bytes = typeof password === "string" ? new TextEncoder().encode(password) : password?.getBinary();
-  if (bytes === undefined || bytes.length === 0)
-    throw new TcfsError("TCFS_USAGE", `the entry “${reference.entry}” of ${reference.file} has no password`);
-  return Uint8Array.from(bytes);
+  const fields = new Map<string, Uint8Array>();
+  for (const [name, value] of findEntry(database, reference).fields) {
+    const bytes = typeof value === "string" ? new TextEncoder().encode(value) : value.getBinary();
+    if (bytes.length > 0) fields.set(name, Uint8Array.from(bytes));
+  }
+  return fields;
 }
 
 async function openDatabase(content: Uint8Array, file: string, credentials: KdbxCredentials): Promise<Kdbx> {

@@ -1,25 +1,32 @@
 /** Opens the store that a URL names. The SDK is loaded here, when there is an S3 store, and nowhere before. */
 import { TcfsError } from "../errors.ts";
+import { systemClock } from "../platform/clock.ts";
 import { DirectoryStore } from "./directory-store.ts";
 import type { ObjectStore } from "./object-store.ts";
+import type { CredentialRenewal } from "./renewing-store.ts";
 import type { S3Credentials } from "./s3-store.ts";
-import { parseStoreUrl } from "./store-url.ts";
+import { formatStoreUrl, overridePlace, parseStoreUrl } from "./store-url.ts";
 
 export interface OpenStoreOptions {
   readonly credentials?: S3Credentials | undefined;
+  /** Where they come from again, if the store refuses them. */
+  readonly renewal?: CredentialRenewal | undefined;
   /** Whether a missing directory is made. */
   readonly create: boolean;
 }
 
 /** @throws TcfsError `TCFS_USAGE`, `TCFS_REMOTE_MISSING`, `TCFS_REMOTE_DENIED`, `TCFS_REMOTE_UNAVAILABLE` */
-export async function openStore(url: string, { credentials, create }: OpenStoreOptions): Promise<ObjectStore> {
+export async function openStore(url: string, { credentials, renewal, create }: OpenStoreOptions): Promise<ObjectStore> {
   const place = parseStoreUrl(url);
   if (place.kind === "directory") return DirectoryStore.open(place.path, { create });
-  if (credentials === undefined) {
-    const message =
-      "there are no credentials for the store: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or ~/.aws/credentials";
-    throw new TcfsError("TCFS_REMOTE_DENIED", message);
-  }
   const { S3Store } = await import("./s3-store.ts");
-  return new S3Store(place, credentials);
+  const open = (known: S3Credentials): ObjectStore => new S3Store(overridePlace(place, known.place ?? {}), known);
+  if (renewal !== undefined) {
+    const { RenewingStore } = await import("./renewing-store.ts");
+    return new RenewingStore({ open, credentials, renewal, clock: systemClock, place: formatStoreUrl(place) });
+  }
+  if (credentials !== undefined) return open(credentials);
+  const message =
+    "there are no credentials for the store: tcfs credentials set names them, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or ~/.aws/credentials";
+  throw new TcfsError("TCFS_REMOTE_DENIED", message);
 }

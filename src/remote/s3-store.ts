@@ -25,12 +25,14 @@ import {
   requireObjectName,
   settleConflict,
 } from "./object-store.ts";
-import type { S3Place } from "./store-url.ts";
+import type { PlaceOverrides, S3Place } from "./store-url.ts";
 
 export interface S3Credentials {
   readonly accessKeyId: string;
   readonly secretAccessKey: string;
   readonly sessionToken?: string | undefined;
+  /** What these are for, where that is kept with them: stands in for what the store's URL says. */
+  readonly place?: PlaceOverrides | undefined;
 }
 
 /** Tries of one request, by the SDK: 5xx, throttling, connections that break. */

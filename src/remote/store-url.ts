@@ -21,6 +21,9 @@ export interface S3Place {
 
 export type StorePlace = DirectoryPlace | S3Place;
 
+/** Parts of a place that are kept elsewhere than in its URL. */
+export type PlaceOverrides = Partial<Pick<S3Place, "bucket" | "endpoint" | "region">>;
+
 const DEFAULT_REGION = "us-east-1";
 const BUCKET = /^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/u;
 const PREFIX = /^(?:[A-Za-z0-9][A-Za-z0-9._-]*(?:\/[A-Za-z0-9][A-Za-z0-9._-]*)*)?$/u;
@@ -52,6 +55,14 @@ export function formatStoreUrl(place: StorePlace): string {
   return `s3://${place.bucket}${path}${query.size === 0 ? "" : `?${query.toString()}`}`;
 }
 
+/** @throws TcfsError `TCFS_USAGE` if an override is not one. */
+export function overridePlace(place: S3Place, overrides: PlaceOverrides): S3Place {
+  const { bucket, prefix, endpoint, region } = { ...place, ...overrides };
+  if (!BUCKET.test(bucket)) throw refused("", "the bucket's name that is kept with the credentials is not one of S3");
+  checkRegion(region);
+  return { kind: "s3", bucket, prefix, endpoint: endpoint && parseEndpoint(endpoint), region };
+}
+
 function parseDirectory(text: string, url: URL): DirectoryPlace {
   if (url.host !== "" || url.search !== "") throw refused(text, "a directory is written file:///path");
   let path: string;
@@ -73,8 +84,12 @@ function parseS3(text: string, url: URL): S3Place {
   }
   const endpoint = url.searchParams.get("endpoint") ?? undefined;
   const region = url.searchParams.get("region") ?? DEFAULT_REGION;
-  if (!/^[a-z0-9-]{1,64}$/u.test(region)) throw refused(text, "its region is not one");
+  checkRegion(region);
   return { kind: "s3", bucket: url.hostname, prefix, endpoint: endpoint && parseEndpoint(endpoint), region };
+}
+
+function checkRegion(region: string): void {
+  if (!/^[a-z0-9-]{1,64}$/u.test(region)) throw refused("", "its region is not one");
 }
 
 function parseEndpoint(text: string): string {

@@ -1,4 +1,4 @@
-/** A passphrase out of KeePass databases: of every kind, made by kdbxweb here and by KeePassXC itself. */
+/** Entries of KeePass databases: of every kind, made by kdbxweb here and by KeePassXC itself. */
 import { spawnSync } from "node:child_process";
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -7,7 +7,9 @@ import kdbxweb from "kdbxweb";
 import type { Kdbx } from "kdbxweb";
 import { describe, expect, test } from "vitest";
 import { isTcfsError } from "../../src/errors.ts";
-import { absoluteReference, parseKdbxReference, readKdbxPassword } from "../../src/keys/kdbx.ts";
+import { passwordOf } from "../../src/keys/entry-fields.ts";
+import { absoluteReference, parseKdbxReference, readKdbxEntry } from "../../src/keys/kdbx.ts";
+import type { KdbxCredentials, KdbxReference } from "../../src/keys/kdbx.ts";
 import { run } from "../support/run.ts";
 import { temporaryDirectory } from "../support/temporary-directory.ts";
 import { utf8 } from "./fixtures.ts";
@@ -25,6 +27,10 @@ async function failure(attempt: Promise<unknown>): Promise<string> {
     return isTcfsError(error) ? `${error.code} ${error.message}` : String(error);
   }
   return "nothing thrown";
+}
+
+async function readKdbxPassword(reference: KdbxReference, credentials: KdbxCredentials): Promise<Uint8Array> {
+  return passwordOf(await readKdbxEntry(reference, credentials), reference.entry);
 }
 
 const text = (bytes: Uint8Array): string => new TextDecoder().decode(bytes);
@@ -47,6 +53,10 @@ async function makeDatabase(change: (database: Kdbx) => void, keyFile?: Uint8Arr
   };
   const vaults = database.createGroup(root, "Vaults");
   add(vaults, "tcfs", "pässword ✓");
+  const fields = vaults.entries[0]?.fields;
+  fields?.set("UserName", "AKIA");
+  fields?.set("endpoint", "http://host:8333");
+  fields?.set("passphrase", kdbxweb.ProtectedValue.fromString("protectéd"));
   add(vaults, "twin", "first");
   add(database.createGroup(root, "Other"), "twin", "second");
   add(root, "empty", "");
@@ -90,11 +100,19 @@ describe("a database", { timeout: TIMEOUT_MS }, () => {
     ["KDBX 4, AES", (database) => database.setKdf(KdfId.Aes)],
     ["KDBX 3.1", (database) => database.setVersion(3)],
   ];
-  test.each(kinds)("of the kind %s gives an entry's password", async (_kind, change) => {
+  test.each(kinds)("of the kind %s gives an entry's fields, protected ones too", async (_kind, change) => {
     await using directory = await temporaryDirectory("kdbx");
     const file = await stored(directory.path, await makeDatabase(change));
     expect(text(await readKdbxPassword({ file, entry: "Vaults/tcfs" }, byPassword))).toBe("pässword ✓");
     expect(text(await readKdbxPassword({ file, entry: "tcfs" }, byPassword))).toBe("pässword ✓");
+    const fields = await readKdbxEntry({ file, entry: "tcfs" }, byPassword);
+    expect([...fields].map(([name, value]) => [name, text(value)])).toEqual([
+      ["Title", "tcfs"],
+      ["UserName", "AKIA"],
+      ["Password", "pässword ✓"],
+      ["endpoint", "http://host:8333"],
+      ["passphrase", "protectéd"],
+    ]);
     const wrong = { ...byPassword, password: utf8("wrong") };
     expect(await failure(readKdbxPassword({ file, entry: "tcfs" }, wrong))).toMatch(/^TCFS_WRONG_KEY .*is wrong$/u);
   });
@@ -118,7 +136,7 @@ describe("a database", { timeout: TIMEOUT_MS }, () => {
     );
     expect(await failure(read("deleted"))).toMatch(/^TCFS_USAGE .* has no entry “deleted” \(the recycle bin/u);
     expect(await failure(read("Vaults"))).toMatch(/^TCFS_USAGE .* has no entry/u);
-    expect(await failure(read("empty"))).toMatch(/^TCFS_USAGE .* has no password/u);
+    expect(await failure(read("empty"))).toMatch(/^TCFS_USAGE the entry “empty” has no password/u);
   });
 
   test("with a key file opens with both, and with neither alone", async () => {
@@ -175,6 +193,8 @@ describe.skipIf(keepassxcIsMissing)("a database that KeePassXC made", { timeout:
       directory.path,
       await makeDatabase((database) => database.setKdf(kdbxweb.Consts.KdfId.Argon2id)),
     );
-    expect(await cli(["show", "-q", "-s", "-a", "Password", ours, "Vaults/tcfs"], MASTER)).toBe("pässword ✓\n");
+    const shown = ["UserName", "Password", "endpoint", "passphrase"].flatMap((name) => ["-a", name]);
+    const told = await cli(["show", "-q", "-s", ...shown, ours, "Vaults/tcfs"], MASTER);
+    expect(told).toBe("AKIA\npässword ✓\nhttp://host:8333\nprotectéd\n");
   });
 });

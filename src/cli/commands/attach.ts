@@ -9,7 +9,7 @@ import { attachVault, readRemoteHeader } from "../attach-vault.ts";
 import { withSecret } from "../secrets.ts";
 import type { Settings } from "../settings.ts";
 import { formatBytes } from "../status.ts";
-import { openNamedStore } from "../store-setup.ts";
+import { keepCredentials, openNamedStore } from "../store-setup.ts";
 import { secretSource, vaultDirectory } from "../vault-access.ts";
 import type { VaultArguments } from "../vault-access.ts";
 import { refuseOccupied } from "./init.ts";
@@ -28,12 +28,13 @@ export async function runAttach(parameters: AttachArguments, settings: Settings)
   }
   const directory = await vaultDirectory(parameters, settings);
   await refuseOccupied(new NodeDisk(), directory);
-  const store = await openNamedStore(url, settings, { create: false });
+  const store = await openNamedStore(url, settings, secretSource(parameters), { create: false });
   try {
     const header = await readRemoteHeader(store);
     const { key } = await withSecret(secretSource(parameters), settings, (secret) => unlockHeader(header, secret));
     try {
       const report = await attachVault(store, { directory, header, key, url, rootName });
+      await keepCredentials(directory, secretSource(parameters));
       tell(store, directory, report);
     } finally {
       key.wipe();

@@ -38,13 +38,15 @@ export async function runInit(parameters: InitArguments, settings: Settings): Pr
     (await createVault(parameters, settings)).key.wipe();
     return;
   }
-  const { openNamedStore, requireEmptyStore, setStore } = await import("../store-setup.ts");
-  const store = await openNamedStore(url, settings, { create: true });
+  const { keepCredentials, openNamedStore, requireEmptyStore, setStore } = await import("../store-setup.ts");
+  const store = await openNamedStore(url, settings, secretSource(parameters), { create: true });
   try {
     await requireEmptyStore(store); // before there is a vault
     const { header, key } = await createVault(parameters, settings);
     try {
-      await setStore(store, { directory: await vaultDirectory(parameters, settings), header, key, url });
+      const directory = await vaultDirectory(parameters, settings);
+      await setStore(store, { directory, header, key, url });
+      await keepCredentials(directory, secretSource(parameters));
     } finally {
       key.wipe();
     }

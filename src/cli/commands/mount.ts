@@ -1,10 +1,10 @@
 /** `tcfs mount`: unlock the vault, start its daemon, return when the mount answers (or stay, in the foreground). */
 import type { ChildProcess } from "node:child_process";
 import { resolve } from "node:path";
-import type { SecretKey } from "../../crypto/secret-key.ts";
 import { TcfsError } from "../../errors.ts";
 import { hasHeader } from "../../keys/header-file.ts";
 import { NodeDisk } from "../../platform/node-disk.ts";
+import { credentialConfig, credentialsIfAny, renewalRequest } from "../credentials.ts";
 import { EXIT_CODE } from "../exit-codes.ts";
 import { launchDaemon } from "../launch.ts";
 import { DEFAULT_MOUNT_OPTIONS, parseMountOptions } from "../mount-options.ts";
@@ -15,9 +15,8 @@ import type { Settings } from "../settings.ts";
 import { askYes, hasTerminal } from "../terminal.ts";
 import { resealAfterUnlock } from "../tpm-slots.ts";
 import { secretSource, unlockVault, vaultDirectory } from "../vault-access.ts";
-import type { VaultArguments } from "../vault-access.ts";
+import type { UnlockedVault, VaultArguments } from "../vault-access.ts";
 import { waitFor } from "../wait.ts";
-import { credentialsFor } from "../store-credentials.ts";
 import { createVault } from "./init.ts";
 
 export interface MountArguments extends VaultArguments {
@@ -30,6 +29,8 @@ export interface MountArguments extends VaultArguments {
   readonly snapshot?: string | undefined;
   readonly autoReseal?: boolean | undefined;
   readonly options?: readonly string[] | undefined;
+  /** Where nobody is to be asked, though there may be a terminal. */
+  readonly asksNobody?: boolean | undefined;
   /** Whether to say so when it is done. */
   readonly isQuiet?: boolean | undefined;
 }
@@ -46,11 +47,14 @@ export async function runMount(parameters: MountArguments, settings: Settings): 
   const healed = await prepareMountPoint(mountPoint, vault, options.nonEmpty);
   if (healed) process.stderr.write(`tcfs: took away the stale mount of a daemon that is gone\n`);
   await refuseVaultInUse(vault);
-  const key = await unlockOrCreate(vault, options, settings);
+  const { key, ...unlocked } = await unlockOrCreate(vault, options, settings);
   let daemon: ChildProcess;
   try {
-    const credentials = await credentialsFor(vault, settings);
-    const request = { vault, mountPoint, options, isForeground: parameters.foreground === true, credentials };
+    const config = await credentialConfig(vault, options);
+    const mayAsk = options.asksNobody ? false : undefined;
+    const credentials = unlocked.credentials ?? (await credentialsIfAny(vault, config, settings, mayAsk));
+    const renewal = renewalRequest(config, settings);
+    const request = { vault, mountPoint, options, isForeground: parameters.foreground === true, credentials, renewal };
     daemon = await launchDaemon(request, key, settings);
   } finally {
     key.wipe();
@@ -70,6 +74,8 @@ function mountOptions(parameters: MountArguments): MountOptions {
     keyFile: parameters.keyFile,
     kdbxPasswordFile: parameters.kdbxPasswordFile,
     kdbxKeyFile: parameters.kdbxKeyFile,
+    credentials: parameters.credentials,
+    asksNobody: parameters.asksNobody === true,
     pinFile: parameters.pinFile,
     tcti: parameters.tcti,
     autoReseal: parameters.autoReseal === true,
@@ -92,20 +98,24 @@ async function refuseVaultInUse(vault: string): Promise<void> {
   if (!isFree) throw new TcfsError("TCFS_VAULT_IN_USE", `the vault ${vault} is in use: its daemon is still flushing`);
 }
 
-async function unlockOrCreate(vault: string, options: MountOptions, settings: Settings): Promise<SecretKey> {
+async function unlockOrCreate(
+  vault: string,
+  options: MountOptions,
+  settings: Settings,
+): Promise<Pick<UnlockedVault, "key" | "credentials">> {
   const { passphraseFile, kdbxPasswordFile, kdbxKeyFile } = options;
   if (!(await hasHeader(new NodeDisk(), vault))) {
     if (!hasTerminal()) throw new TcfsError("TCFS_NO_VAULT", `there is no vault in ${vault}: make one with tcfs init`);
     if (!(await askYes(`There is no vault in ${vault}. Make one?`)))
       throw new TcfsError("TCFS_NO_VAULT", `there is no vault in ${vault}`);
-    return (await createVault({ vault, passphraseFile, kdbxPasswordFile, kdbxKeyFile }, settings)).key;
+    return await createVault({ vault, passphraseFile, kdbxPasswordFile, kdbxKeyFile }, settings);
   }
-  const mayAsk = options.onlyTpm ? false : undefined;
+  const mayAsk = options.onlyTpm || options.asksNobody ? false : undefined;
   const source = { ...secretSource(options), mayAsk };
   const unlocked = await unlockVault(vault, source, settings);
   if (!options.readOnly)
     await resealAfterUnlock(vault, unlocked, { ...source, autoReseal: options.autoReseal }, settings);
-  return unlocked.key;
+  return unlocked;
 }
 
 /** Pass signals on to the daemon and end as it does. */

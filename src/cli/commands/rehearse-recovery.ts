@@ -13,6 +13,8 @@ import type { VaultHeader } from "../../keys/header.ts";
 import { unlockHeader } from "../../keys/keyring.ts";
 import { NodeDisk } from "../../platform/node-disk.ts";
 import type { ObjectStore } from "../../remote/object-store.ts";
+import { openStore } from "../../remote/open-store.ts";
+import type { S3Credentials } from "../../remote/s3-store.ts";
 import { formatStoreUrl, parseStoreUrl } from "../../remote/store-url.ts";
 import { packObject, toHex } from "../../replica/object-names.ts";
 import { readState } from "../../replica/replica-state.ts";
@@ -26,8 +28,7 @@ import { withSecret } from "../secrets.ts";
 import type { DaemonStatus } from "../serve-mount.ts";
 import type { Settings } from "../settings.ts";
 import { formatBytes } from "../status.ts";
-import { credentialsIfS3 } from "../store-credentials.ts";
-import { openNamedStore } from "../store-setup.ts";
+import { credentialsForUrl } from "../store-setup.ts";
 import { type VaultArguments, secretSource, vaultDirectory } from "../vault-access.ts";
 import { openQuietly } from "../with-open-vault.ts";
 
@@ -77,7 +78,8 @@ export async function runRehearsal(parameters: RehearsalArguments, settings: Set
   const local = await vaultDirectory(parameters, settings);
   const url = await urlOf(parameters.url, local);
   const startedMs = performance.now();
-  const store = await openNamedStore(url, settings, { create: false });
+  const credentials = await credentialsForUrl(url, settings, secretSource(parameters), local);
+  const store = await openStore(url, { credentials, create: false });
   try {
     const header = await readRemoteHeader(store);
     const { key } = await withSecret(secretSource(parameters), settings, (secret) => unlockHeader(header, secret));
@@ -85,7 +87,7 @@ export async function runRehearsal(parameters: RehearsalArguments, settings: Set
       await using scratch = await scratchDirectory(parameters.scratch);
       const copy = { directory: join(scratch.path, "vault"), header, key, url };
       const wanted = { sampleBytes, isAll: parameters.all === true };
-      const found = await rehearse(store, copy, wanted, settings);
+      const found = await rehearse(store, copy, wanted, credentials);
       const wouldBeLost = await localLoss(local, url, { header, key }, found.root.commit);
       const report: Report = { ...found, totalMs: Math.round(performance.now() - startedMs), wouldBeLost };
       process.stdout.write(`${parameters.json === true ? JSON.stringify(report, null, 2) : format(report)}\n`);
@@ -140,13 +142,12 @@ async function rehearse(
   store: ObjectStore,
   copy: Copy,
   { sampleBytes, isAll }: { readonly sampleBytes: number; readonly isAll: boolean },
-  settings: Settings,
+  credentials: S3Credentials | undefined,
 ): Promise<Omit<Report, "totalMs" | "wouldBeLost">> {
   const startedMs = performance.now();
   const { root, volume, packCount } = await attachVault(store, copy);
   const attachMs = Math.round(performance.now() - startedMs);
-  const { directory, header, key, url } = copy;
-  const credentials = await credentialsIfS3(url, settings);
+  const { directory, header, key } = copy;
   await using vault = await openQuietly({ directory, header, key, isReadOnly: true, credentials });
   const { present, missing } = await askForPacks(store, vault);
   const { bytes: checkedBytes, damages } = isAll

@@ -48,7 +48,7 @@ export async function runStoreAccept(parameters: StoreAcceptArguments, settings:
       throw new TcfsError("TCFS_USAGE", "this vault has no store: tcfs store set URL gives it one");
     const state = verifyState(found, sealer);
     await using vault = await openQuietly({ directory, header, key, isReadOnly: true });
-    const store = await openNamedStore(state.url, settings, { create: false });
+    const store = await openNamedStore(state.url, settings, secretSource(parameters), { create: false, directory });
     try {
       await requireSameVault(store, header);
       await accept({ store, sealer, state, vault, directory }, parameters);

@@ -8,7 +8,7 @@ import { probeStore } from "../../replica/store-probe.ts";
 import type { OpenVault } from "../open-vault.ts";
 import type { Settings } from "../settings.ts";
 import { formatBytes } from "../status.ts";
-import { openNamedStore, setStore } from "../store-setup.ts";
+import { keepCredentials, openNamedStore, setStore } from "../store-setup.ts";
 import { secretSource, unlockVault, vaultDirectory } from "../vault-access.ts";
 import type { VaultArguments } from "../vault-access.ts";
 import { openQuietly } from "../with-open-vault.ts";
@@ -22,8 +22,7 @@ export interface StoreShowArguments {
   readonly json?: boolean | undefined;
 }
 
-export interface StoreTestArguments {
-  readonly vault?: string | undefined;
+export interface StoreTestArguments extends VaultArguments {
   readonly url?: string | undefined;
 }
 
@@ -34,11 +33,15 @@ export async function runStoreSet(parameters: StoreSetArguments, settings: Setti
   try {
     // Open, so that no daemon has it: one that ran would not know of its store.
     await using vault = await openQuietly({ directory, header, key, isReadOnly: true });
-    const store = await openNamedStore(parameters.url, settings, { create: true });
+    const store = await openNamedStore(parameters.url, settings, secretSource(parameters), {
+      create: true,
+      directory,
+    });
     try {
       await probeStore(store, systemRandom);
       await requireWhole(vault, directory, parameters.url);
       await setStore(store, { directory, header, key, url: parameters.url });
+      await keepCredentials(directory, secretSource(parameters));
     } finally {
       await store.close();
     }
@@ -79,8 +82,9 @@ export async function runStoreShow(parameters: StoreShowArguments, settings: Set
 }
 
 export async function runStoreTest(parameters: StoreTestArguments, settings: Settings): Promise<void> {
-  const url = parameters.url ?? (await urlOf(parameters, settings));
-  const store = await openNamedStore(url, settings, { create: false });
+  const url = parameters.url ?? (await urlOfStore(parameters, settings));
+  const directory = await vaultDirectory(parameters, settings);
+  const store = await openNamedStore(url, settings, secretSource(parameters), { create: false, directory });
   try {
     const { putMs, getMs, lengthBytes } = await probeStore(store, systemRandom);
     const speed = (ms: number): string => `${Math.round(ms)} ms`;
@@ -91,7 +95,8 @@ export async function runStoreTest(parameters: StoreTestArguments, settings: Set
   }
 }
 
-async function urlOf(parameters: StoreTestArguments, settings: Settings): Promise<string> {
+/** @throws TcfsError `TCFS_USAGE` where the vault has none. */
+export async function urlOfStore(parameters: VaultArguments, settings: Settings): Promise<string> {
   const state = await readState(new NodeDisk(), await vaultDirectory(parameters, settings));
   if (state === undefined) throw new TcfsError("TCFS_USAGE", "this vault has no store: say which with a URL");
   return state.url;

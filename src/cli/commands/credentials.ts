@@ -1,0 +1,114 @@
+/** `tcfs credentials set|show|test|unset`: where the credentials for the vault's store come from. */
+import { TcfsError } from "../../errors.ts";
+import { hasHeader, readHeader } from "../../keys/header-file.ts";
+import { unlockHeader } from "../../keys/keyring.ts";
+import { NodeDisk } from "../../platform/node-disk.ts";
+import { HEADER_NAME } from "../../replica/object-names.ts";
+import { openStore } from "../../remote/open-store.ts";
+import { isEntry, readCredentialConfig, removeCredentialConfig, writeCredentialConfig } from "../credential-config.ts";
+import type { CredentialConfig } from "../credential-config.ts";
+import { credentialConfig, readCredentials } from "../credentials.ts";
+import type { Settings } from "../settings.ts";
+import { secretSource, vaultDirectory } from "../vault-access.ts";
+import type { VaultArguments } from "../vault-access.ts";
+import { urlOfStore } from "./store.ts";
+
+export interface CredentialsSetArguments extends VaultArguments {
+  readonly source: string;
+  readonly withPassphrase?: boolean | undefined;
+}
+
+export interface CredentialsShowArguments {
+  readonly vault?: string | undefined;
+  readonly json?: boolean | undefined;
+}
+
+/** @throws TcfsError `TCFS_NO_VAULT`; whatever is wrong with the source, which is then not set. */
+export async function runCredentialsSet(parameters: CredentialsSetArguments, settings: Settings): Promise<void> {
+  const directory = await requireVault(parameters, settings);
+  const config = await configOf(parameters);
+  const { passphrase } = await readCredentials(config, settings);
+  try {
+    if (passphrase !== undefined) await requireOpening(directory, passphrase);
+  } finally {
+    passphrase?.fill(0);
+  }
+  await writeCredentialConfig(new NodeDisk(), directory, config);
+  const what = config.hasPassphrase ? "Credentials and passphrase come" : "The credentials for the store come";
+  process.stdout.write(
+    `${what} from ${config.source}${waysIn(config)}. A daemon that runs learns of it with the next mount.\n`,
+  );
+}
+
+/** @throws TcfsError `TCFS_NO_VAULT` */
+export async function runCredentialsShow(parameters: CredentialsShowArguments, settings: Settings): Promise<void> {
+  const config = await readCredentialConfig(new NodeDisk(), await requireVault(parameters, settings));
+  if (parameters.json === true) {
+    process.stdout.write(`${JSON.stringify(config ?? null, null, 2)}\n`);
+    return;
+  }
+  if (config === undefined) process.stdout.write("Nothing was set: the environment, then ~/.aws/credentials.\n");
+  else {
+    const { source, hasPassphrase } = config;
+    process.stdout.write(
+      `source          ${source}${waysIn(config)}\npassphrase      ${hasPassphrase ? "from there, too" : "not from there"}\n`,
+    );
+  }
+}
+
+/** @throws TcfsError `TCFS_REMOTE_DENIED`, `TCFS_REMOTE_MISSING`, `TCFS_REMOTE_UNAVAILABLE`; whatever is wrong with the source. */
+export async function runCredentialsTest(parameters: VaultArguments, settings: Settings): Promise<void> {
+  const directory = await requireVault(parameters, settings);
+  const url = await urlOfStore(parameters, settings);
+  const config = await credentialConfig(directory, secretSource(parameters));
+  const { credentials, passphrase } = await readCredentials(config, settings);
+  try {
+    if (passphrase !== undefined) await requireOpening(directory, passphrase);
+  } finally {
+    passphrase?.fill(0);
+  }
+  const store = await openStore(url, { credentials, create: false });
+  try {
+    const found = await store.head(HEADER_NAME);
+    const what = found === undefined ? "nothing of a vault is there yet" : "a vault is there";
+    process.stdout.write(`${store.place} lets us in; ${what}.\n`);
+    if (passphrase !== undefined) process.stdout.write("The passphrase that is kept with them opens the vault.\n");
+  } finally {
+    await store.close();
+  }
+}
+
+export async function runCredentialsUnset(parameters: VaultArguments, settings: Settings): Promise<void> {
+  await removeCredentialConfig(new NodeDisk(), await requireVault(parameters, settings));
+  process.stdout.write("Credentials come from the environment or ~/.aws/credentials from now on.\n");
+}
+
+async function configOf(parameters: CredentialsSetArguments): Promise<CredentialConfig> {
+  const { source, withPassphrase, kdbxPasswordFile, kdbxKeyFile } = parameters;
+  const config = await credentialConfig(undefined, { ...secretSource(parameters), credentials: source });
+  if (config === undefined) throw new RangeError("a source that was named is one");
+  if (!isEntry(config.source) && (withPassphrase === true || (kdbxPasswordFile ?? kdbxKeyFile) !== undefined))
+    throw new TcfsError("TCFS_USAGE", `--with-passphrase and --kdbx-… go with an entry, and “${source}” is none`);
+  return { ...config, hasPassphrase: withPassphrase === true };
+}
+
+/** How the database is opened, for a person. */
+function waysIn({ source, kdbxPasswordFile, kdbxKeyFile }: CredentialConfig): string {
+  if (!source.startsWith("kdbx:")) return "";
+  const ways = [kdbxPasswordFile && `with ${kdbxPasswordFile}`, kdbxKeyFile && `with the key file ${kdbxKeyFile}`];
+  const known = ways.filter((way) => way !== null).join(" and ");
+  return `, which opens ${known === "" ? "with a password that is asked for" : known}`;
+}
+
+async function requireVault(parameters: VaultArguments, settings: Settings): Promise<string> {
+  const directory = await vaultDirectory(parameters, settings);
+  if (await hasHeader(new NodeDisk(), directory)) return directory;
+  throw new TcfsError("TCFS_NO_VAULT", `there is no vault in ${directory}`);
+}
+
+/** @throws TcfsError `TCFS_WRONG_KEY` */
+async function requireOpening(directory: string, passphrase: Uint8Array): Promise<void> {
+  const header = await readHeader(new NodeDisk(), directory);
+  const { key } = await unlockHeader(header, { kind: "passphrase", bytes: passphrase });
+  key.wipe();
+}
