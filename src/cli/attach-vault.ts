@@ -7,6 +7,7 @@ import { PackKeyWrapper } from "../crypto/pack-key.ts";
 import type { SecretKey } from "../crypto/secret-key.ts";
 import { deriveSubkeys, wipeSubkeys } from "../crypto/subkeys.ts";
 import { TcfsError } from "../errors.ts";
+import { DEVICE_ID_BYTES } from "../keys/devices/device-list.ts";
 import { writeNewHeader } from "../keys/header-file.ts";
 import { type VaultHeader, assertWritable, parseHeader } from "../keys/header.ts";
 import { NodeDisk } from "../platform/node-disk.ts";
@@ -15,6 +16,7 @@ import type { ObjectStore } from "../remote/object-store.ts";
 import { formatStoreUrl, parseStoreUrl } from "../remote/store-url.ts";
 import { type AttachReport, attachRecords } from "../replica/attach.ts";
 import { HEADER_NAME, MAX_HEADER_OBJECT_BYTES } from "../replica/object-names.ts";
+import { newIdentity } from "./device-setup.ts";
 
 const SESSION_ID_BYTES = 8;
 
@@ -53,14 +55,15 @@ export async function attachVault(
     await chmod(directory, 0o700).catch(() => undefined); // one that was there; some filesystems have no modes
     const place = formatStoreUrl(parseStoreUrl(url));
     const rooms = { engine, packKeys, vaultId, random: systemRandom };
-    const source = { store, url: place, headerRevision, rootName };
+    const identity = newIdentity(systemRandom.bytes(DEVICE_ID_BYTES));
+    const source = { store, url: place, headerRevision, rootName, identity };
     const report = await attachRecords({ ...rooms, ...source, disk, directory, sealer });
     await disk.makeDirectory(join(directory, "packs"));
     await writeNewHeader(disk, directory, header);
     await disk.syncDirectory(dirname(directory));
     return report;
   } catch (error) {
-    for (const name of ["meta", "journal", "packs", "store.json", "store.packs"]) {
+    for (const name of ["meta", "journal", "packs", "store.json", "store.packs", "device", "devices"]) {
       await rm(join(directory, name), { recursive: true, force: true });
     }
     throw error;

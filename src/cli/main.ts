@@ -6,6 +6,7 @@ import type { Argv } from "yargs";
 import { TcfsError } from "../errors.ts";
 import { credentialCommands } from "./credential-commands.ts";
 import { EXIT_CODE, describeFailure, exitCodeOf } from "./exit-codes.ts";
+import { deviceCommands } from "./device-commands.ts";
 import { PCRS, keyCommands } from "./key-commands.ts";
 import { readSettings } from "./settings.ts";
 import { addSnapshotCommands } from "./snapshot-commands.ts";
@@ -70,6 +71,7 @@ function commandLine(words: readonly string[], setExitCode: (code: number) => vo
       "say where the credentials for the store come from",
       credentialCommands(settings, { secrets, file }),
     )
+    .command("device", "who writes to the vault's store", deviceCommands(settings, { secrets }))
     .command("gc", "give back the room of what nothing refers to any more", gcBuilder, async (parameters) =>
       (await import("./commands/gc.ts")).runGc(parameters, settings),
     )

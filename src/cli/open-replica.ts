@@ -7,6 +7,8 @@ import { type OwnPacks, PackDirectory, type RemotePacks } from "../chunkstore/pa
 import { TcfsError } from "../errors.ts";
 import type { RecordChange } from "../format/journal-codec.ts";
 import { packKey } from "../format/record-keys.ts";
+import type { Device } from "../keys/devices/device-list.ts";
+import { toHex } from "../keys/fields.ts";
 import { readHeader } from "../keys/header-file.ts";
 import { formatHeader } from "../keys/header.ts";
 import type { LevelMetadataStore } from "../metadata/level-metadata-store.ts";
@@ -22,12 +24,15 @@ import { PackUploader } from "../replica/pack-uploader.ts";
 import { type ReplicaState, readState, verifyState } from "../replica/replica-state.ts";
 import { type ReplicaStatus, Replicator } from "../replica/replicator.ts";
 import { StoredPacks } from "../replica/stored-packs.ts";
+import { openDeviceBook } from "./device-setup.ts";
 
 export interface OpenReplicaOptions {
   readonly disk: Disk;
   /** The vault's. */
   readonly directory: string;
   readonly vaultId: Uint8Array;
+  /** {@link VaultHeader.deviceId} */
+  readonly firstDeviceId: Uint8Array;
   /** Lent for the call. */
   readonly subkeys: { readonly store: Uint8Array; readonly packs: Uint8Array };
   readonly credentials: S3Credentials | undefined;
@@ -40,6 +45,7 @@ export interface FollowOptions {
   readonly metadata: LevelMetadataStore;
   readonly ownPacks: OwnPacks;
   readonly onOutcome: (error: unknown) => void;
+  readonly onNewDevices: (devices: readonly Device[]) => void;
 }
 
 export class Replica {
@@ -81,15 +87,18 @@ export class Replica {
   }
 
   /** Keep the store following the vault from now on; before anything changes in it. */
-  async follow({ engine, metadata, ownPacks, onOutcome }: FollowOptions): Promise<void> {
+  async follow({ engine, metadata, ownPacks, onOutcome, onNewDevices }: FollowOptions): Promise<void> {
     const { disk, directory, vaultId } = this.#options;
+    const devices = await openDeviceBook({ disk, directory, sealer: this.#sealer }, this.#options.firstDeviceId);
     this.#stored = await StoredPacks.open(disk, directory);
     const local = new PackDirectory(disk, join(directory, "packs"), ownPacks);
     this.#replicator = new Replicator({
       openStore: () => this.#store(),
       disk,
       directory,
-      state: this.#state,
+      state: { ...this.#state, deviceId: toHex(devices.identity.id) },
+      devices,
+      onNewDevices,
       commit: metadata.volume.commit,
       allRecords: () => metadata.allRecords(),
       readHeader: async () => {

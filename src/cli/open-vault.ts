@@ -12,6 +12,7 @@ import type { PackRecord } from "../format/records.ts";
 import type { AccessTimes } from "../fs/access-times.ts";
 import type { VirtualShown } from "../fs/snapshots/routed-operations.ts";
 import { Volume } from "../fs/volume.ts";
+import { type Device, describeDevice } from "../keys/devices/device-list.ts";
 import { assertWritable } from "../keys/header.ts";
 import type { VaultHeader } from "../keys/header.ts";
 import { nameFeatures } from "../keys/keyring.ts";
@@ -84,7 +85,12 @@ export class OpenVault implements AsyncDisposable {
       const { replica, engine, metadata, chunks } = rooms;
       if (options.isReplicated === true && !isReadOnly) {
         const onOutcome = outcomeReporter(logger, { failed: "an upload failed", healed: "uploads succeed again" });
-        await replica?.follow({ engine, metadata, ownPacks: chunks.ownPacks, onOutcome });
+        const onNewDevices = (devices: readonly Device[]): void => {
+          for (const device of devices) {
+            logger.warn("a device was added to the vault", { device: describeDevice(device), at: device.enrolledAt });
+          }
+        };
+        await replica?.follow({ engine, metadata, ownPacks: chunks.ownPacks, onOutcome, onNewDevices });
       }
       // The database is locked: nobody else writes the vault between this and what it announces.
       const named = isReadOnly ? header : nameFeatures(header, options.key);
@@ -212,7 +218,8 @@ async function openRooms(options: OpenVaultOptions, closers: Closer[]): Promise<
       engine.close();
     });
     const { credentials, renewal } = options;
-    const replica = await openReplica({ disk, directory, vaultId, subkeys, credentials, renewal });
+    const firstDeviceId = header.deviceId;
+    const replica = await openReplica({ disk, directory, vaultId, firstDeviceId, subkeys, credentials, renewal });
     const metadata = await LevelMetadataStore.open({
       directory: join(directory, "meta"),
       journalDirectory: join(directory, "journal"),

@@ -1,7 +1,5 @@
 /** Giving a vault a store: what must be true of the store first, and what is written then. */
 import type { SecretKey } from "../crypto/secret-key.ts";
-import { ObjectSealer } from "../crypto/object-seal.ts";
-import { deriveSubkeys, wipeSubkeys } from "../crypto/subkeys.ts";
 import { TcfsError, isTcfsError } from "../errors.ts";
 import { toHex } from "../keys/fields.ts";
 import { type VaultHeader, formatHeader, parseHeader } from "../keys/header.ts";
@@ -19,9 +17,8 @@ import { StoredPacks } from "../replica/stored-packs.ts";
 import { writeCredentialConfig } from "./credential-config.ts";
 import { credentialConfig, readCredentials } from "./credentials.ts";
 import type { CredentialFlags } from "./credentials.ts";
+import { openDeviceBook, withSealer } from "./device-setup.ts";
 import type { Settings } from "./settings.ts";
-
-const DEVICE_ID_BYTES = 16;
 
 /**
  * Open the store that a URL names, with the credentials that are to be had. The caller closes it.
@@ -82,8 +79,7 @@ export interface StoreToSet {
  */
 export async function setStore(store: ObjectStore, { directory, header, key, url }: StoreToSet): Promise<void> {
   const disk = new NodeDisk();
-  const sealer = openSealer(header, key);
-  try {
+  await withSealer(header, key, async (sealer) => {
     const text = formatStoreUrl(parseStoreUrl(url));
     const state = await readState(disk, directory);
     const known = state && verifyState(state, sealer);
@@ -98,28 +94,10 @@ export async function setStore(store: ObjectStore, { directory, header, key, url
       if (!isTcfsError(error, "TCFS_REMOTE_CONFLICT")) throw error; // an older one of ours: the upload replaces it
     });
     await StoredPacks.forget(disk, directory);
-    await writeState(
-      disk,
-      directory,
-      { url: text, deviceId: newDeviceId(), last: null, pending: null, keptBelow: 0 },
-      sealer,
-    );
-  } finally {
-    sealer.wipe();
-  }
-}
-
-/** For manifests, the root and `store.json`. The caller wipes it. @param key - Lent for the call. */
-export function openSealer({ vaultId }: Pick<VaultHeader, "vaultId">, key: SecretKey): ObjectSealer {
-  const subkeys = deriveSubkeys(key.expose(), vaultId);
-  const sealer = new ObjectSealer(subkeys.store, vaultId, systemRandom);
-  wipeSubkeys(subkeys);
-  return sealer;
-}
-
-/** @returns 16 random bytes in hexadecimal. */
-export function newDeviceId(): string {
-  return toHex(systemRandom.bytes(DEVICE_ID_BYTES));
+    const { identity } = await openDeviceBook({ disk, directory, sealer }, header.deviceId);
+    const deviceId = toHex(identity.id);
+    await writeState(disk, directory, { url: text, deviceId, last: null, pending: null, keptBelow: 0 }, sealer);
+  });
 }
 
 export async function requireSameVault(store: ObjectStore, header: VaultHeader): Promise<void> {

@@ -1,4 +1,7 @@
-/** Seals manifests and the root of a store: XChaCha20-Poly1305 under subkey `store`, with its kind and step bound (FORMAT.md §11.1). */
+/**
+ * Seals manifests, root and devices of a store, and a device's own key: XChaCha20-Poly1305 under subkey `store`, with its
+ * kind and step bound (FORMAT.md §11.1).
+ */
 import { createHmac } from "node:crypto";
 import { xchacha20poly1305 } from "@noble/ciphers/chacha.js";
 import { TcfsError } from "../errors.ts";
@@ -8,9 +11,18 @@ import { FORMAT_VERSION, KEY_EPOCH } from "./aad.ts";
 import { TAG_BYTES } from "./engine.ts";
 import { SecretKey } from "./secret-key.ts";
 
-export type SealedKind = "commit" | "checkpoint" | "root";
+/** What a device signs. */
+export type SignedKind = "commit" | "checkpoint" | "root";
+export type SealedKind = SignedKind | "devices" | "device";
 
-const MAGICS: Readonly<Record<SealedKind, string>> = { commit: "TCFSCOMM", checkpoint: "TCFSCHEK", root: "TCFSROOT" };
+const MAGICS: Readonly<Record<SealedKind, string>> = {
+  commit: "TCFSCOMM",
+  checkpoint: "TCFSCHEK",
+  root: "TCFSROOT",
+  devices: "TCFSDEVS",
+  device: "TCFSDEVI",
+};
+const SIGNED_FLAG = 1;
 const PREFIX_BYTES = 16;
 const NONCE_BYTES = 24;
 
@@ -63,16 +75,26 @@ export class ObjectSealer {
     return createHmac("sha256", this.#key.expose()).update(text).digest();
   }
 
+  /** What a device signs (FORMAT.md §11.6): not the key epoch, so that a signature outlasts it. @returns Fresh memory. */
+  signable(kind: SignedKind, number: number, fields: Uint8Array): Uint8Array {
+    const place = [Buffer.from(`tcfs signed${MAGICS[kind]}`, "latin1"), this.#vaultId, placeOf(number)];
+    return new Uint8Array(Buffer.concat([...place, fields]));
+  }
+
   wipe(): void {
     this.#key.wipe();
   }
 
   #cipher(nonce: Uint8Array, prefix: Uint8Array, number: number): ReturnType<typeof xchacha20poly1305> {
-    const place = new Uint8Array(8);
-    new DataView(place.buffer).setBigUint64(0, BigInt(number), true);
-    const aad = Buffer.concat([Buffer.from("tcfs store", "latin1"), prefix, this.#vaultId, place]);
+    const aad = Buffer.concat([Buffer.from("tcfs store", "latin1"), prefix, this.#vaultId, placeOf(number)]);
     return xchacha20poly1305(this.#key.expose(), nonce, aad);
   }
+}
+
+function placeOf(number: number): Uint8Array {
+  const place = new Uint8Array(8);
+  new DataView(place.buffer).setBigUint64(0, BigInt(number), true);
+  return place;
 }
 
 function prefixOf(kind: SealedKind): Uint8Array {
@@ -80,6 +102,7 @@ function prefixOf(kind: SealedKind): Uint8Array {
   prefix.set(Buffer.from(MAGICS[kind], "latin1"));
   const view = new DataView(prefix.buffer);
   view.setUint16(8, FORMAT_VERSION, true);
+  view.setUint16(10, kind === "devices" || kind === "device" ? 0 : SIGNED_FLAG, true);
   view.setUint32(12, KEY_EPOCH, true);
   return prefix;
 }

@@ -51,6 +51,7 @@ export interface Root {
   readonly time: Timestamp;
   readonly commit: number;
   readonly headerRevision: number;
+  readonly devicesRevision: number;
 }
 
 /** @returns Fresh memory. */
@@ -93,6 +94,7 @@ export function encodeRoot(root: Root): Uint8Array {
   writeTimestamp(writer, root.time);
   writer.u64(root.commit);
   writer.u32(root.headerRevision);
+  writer.u32(root.devicesRevision);
   return writer.take();
 }
 
@@ -109,11 +111,12 @@ export function decodeRoot(bytes: Uint8Array): Root {
   const time = readTimestamp(reader);
   const commit = reader.u64();
   const headerRevision = reader.u32();
+  const devicesRevision = reader.u32();
   reader.end();
   const isCheckpoint = checkpoint === number;
   if (checkpoint === 0 || checkpoint > number || number - checkpoint > MAX_STEPS) throw reader.fail("impossible steps");
   if (isCheckpoint !== (headKind === "checkpoint")) throw reader.fail("another kind than its step's");
-  return { number, headKind, headHash, checkpoint, deviceId, time, commit, headerRevision };
+  return { number, headKind, headHash, checkpoint, deviceId, time, commit, headerRevision, devicesRevision };
 }
 
 /** @returns `lengthBytes` rounded up so that at most 12 % are added and little is told (FORMAT.md §11.1). */

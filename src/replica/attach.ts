@@ -10,6 +10,7 @@ import { RECORD_KIND, packIdOfKey } from "../format/record-keys.ts";
 import type { VolumeRecord } from "../format/records.ts";
 import type { Manifest, Root } from "../format/replica-codec.ts";
 import type { PackId } from "../ids.ts";
+import { DeviceBook, type NewIdentity, writeDevices } from "../keys/devices/device-book.ts";
 import { RecordSink } from "../metadata/record-sink.ts";
 import type { Disk } from "../platform/disk.ts";
 import type { ObjectStore } from "../remote/object-store.ts";
@@ -19,8 +20,6 @@ import { readRoot, readSteps } from "./remote-root.ts";
 import { writeState } from "./replica-state.ts";
 import { noteOf } from "./step-writer.ts";
 import { StoredPacks } from "./stored-packs.ts";
-
-const DEVICE_ID_BYTES = 16;
 
 export interface AttachOptions extends StreamRooms {
   readonly store: ObjectStore;
@@ -32,6 +31,8 @@ export interface AttachOptions extends StreamRooms {
   readonly headerRevision: number;
   /** Of the root, if not the present one. */
   readonly rootName?: string | undefined;
+  /** Of the new copy, which becomes a device. */
+  readonly identity: NewIdentity;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -43,17 +44,17 @@ export interface AttachReport {
 
 /**
  * @throws TcfsError `TCFS_NO_VAULT` if the store has no root; `TCFS_REMOTE_DIVERGED` for an older header than the root's;
- *   `TCFS_CORRUPT`, `TCFS_UNKNOWN_FORMAT`, and what the store throws.
+ *   what {@link readRoot} throws, and what the store throws.
  */
 export async function attachRecords(options: AttachOptions): Promise<AttachReport> {
   const { store, sealer, disk, directory, engine, signal } = options;
-  const found = await readRoot(store, sealer, signal, options.rootName);
+  const found = await readRoot(store, sealer, { signal, name: options.rootName });
   if (found === undefined) throw new TcfsError("TCFS_NO_VAULT", `${store.place} has no finished upload of a vault yet`);
   const { root, hash } = found;
   if (options.headerRevision < root.headerRevision) {
     throw new TcfsError("TCFS_REMOTE_DIVERGED", "the store shows an older header than its root was written with");
   }
-  const steps = await readSteps(store, sealer, root, signal);
+  const steps = await readSteps(store, sealer, found, signal);
   const reader = new StreamReader(options, store, signal);
   const packs = new Map<string, PackId>();
   await using sink = await RecordSink.create({
@@ -77,7 +78,9 @@ export async function attachRecords(options: AttachOptions): Promise<AttachRepor
   if (volume.commit !== root.commit)
     throw corrupt("the store's root", `it names commit ${root.commit}, not ${volume.commit}`);
   await StoredPacks.create(disk, directory, packs.values());
-  const deviceId = toHex(options.random.bytes(DEVICE_ID_BYTES));
+  await writeDevices(options, found.devices);
+  const { identity } = await DeviceBook.open(options, options.identity);
+  const deviceId = toHex(identity.id);
   const last = { ...noteOf(root, hash), streamBytes: streamBytes(steps.slice(1)) };
   await writeState(disk, directory, { url: options.url, deviceId, last, pending: null, keptBelow: 0 }, sealer);
   return { volume, root, packCount: packs.size };

@@ -5,10 +5,12 @@ import type { PackId } from "../ids.ts";
 
 export const HEADER_NAME = "header";
 export const ROOT_NAME = "root";
+export const DEVICES_NAME = "devices";
 
 /** Upper bounds of what is read. */
 export const MAX_HEADER_OBJECT_BYTES = 64 * 1024;
 export const MAX_ROOT_BYTES = 4096;
+export const MAX_DEVICES_BYTES = 512 * 1024;
 export const MAX_MANIFEST_BYTES = 16 * 1024 * 1024;
 /** A pack has about 16 MiB; one job may have gone into it when it was all but full. */
 export const MAX_PACK_OBJECT_BYTES = 64 * 1024 * 1024;

@@ -7,15 +7,19 @@ import { TcfsError, isTcfsError } from "../errors.ts";
 import type { PlainRecord } from "../crypto/engine.ts";
 import type { RecordChange } from "../format/journal-codec.ts";
 import { MAX_STEPS, type Root } from "../format/replica-codec.ts";
+import type { DeviceBook } from "../keys/devices/device-book.ts";
+import { type Device, type DeviceList, requireNotRevoked } from "../keys/devices/device-list.ts";
 import type { Timer } from "../platform/clock.ts";
 import type { Disk } from "../platform/disk.ts";
 import type { ObjectStore, ObjectVersion } from "../remote/object-store.ts";
 import { type CapturedChanges, ChangeLog } from "./change-log.ts";
 import { HEADER_NAME, stepOfName } from "./object-names.ts";
 import { PackGone } from "./pack-uploader.ts";
-import { relationOf } from "./standing.ts";
+import { pushDevices } from "./remote-devices.ts";
 import { readManifest, readRoot } from "./remote-root.ts";
 import { type ReplicaState, type RootNote, writeState } from "./replica-state.ts";
+import { isRefusal } from "./signed-objects.ts";
+import { relationOf } from "./standing.ts";
 import { StepWriter, type StepWriterOptions, type WrittenStep, inBatches, noteOf } from "./step-writer.ts";
 
 /** After the last commit; a vault in use goes on for {@link MAX_AGE_MS}. */
@@ -29,12 +33,15 @@ const STEPS_PER_CHECKPOINT = Math.min(64, MAX_STEPS);
 /** Or when the commits' streams have grown to so much. */
 const STREAM_BYTES_PER_CHECKPOINT = 64 * 1024 * 1024;
 
-export interface ReplicatorOptions extends Omit<StepWriterOptions, "deviceId"> {
+export interface ReplicatorOptions extends Omit<StepWriterOptions, "identity"> {
   readonly openStore: () => Promise<ObjectStore>;
   readonly disk: Disk;
   /** The vault's. */
   readonly directory: string;
   readonly state: ReplicaState;
+  readonly devices: DeviceBook;
+  /** Told of devices that came into the list without this one's doing. */
+  readonly onNewDevices: (devices: readonly Device[]) => void;
   /** The vault's last commit. */
   readonly commit: number;
   /** As of the call: {@link ChangeLog.capture}. */
@@ -75,6 +82,8 @@ export class Replicator {
   /** Of the root that `state.last` tells of; undefined before it was looked at in this session. */
   #version: ObjectVersion | undefined;
   #isRootKnown = false;
+  /** Of the list of devices, that the store is known to have; undefined before it was looked at in this session. */
+  #devicesInStore: number | undefined;
   /** In a step that is being written. */
   #captured: CapturedChanges | undefined;
   #timer: Timer | undefined;
@@ -90,7 +99,7 @@ export class Replicator {
     this.#options = options;
     this.#state = state;
     this.#log = new ChangeLog(commit, state.last?.commit === commit);
-    this.#steps = new StepWriter({ ...options, deviceId: new Uint8Array(Buffer.from(state.deviceId, "hex")) });
+    this.#steps = new StepWriter({ ...options, identity: options.devices.identity });
     if (!this.#log.isEmpty) this.#schedule();
   }
 
@@ -200,7 +209,7 @@ export class Replicator {
     const jitter = 0.75 + Math.random() / 2;
     this.#retryMs = Math.min(LAST_RETRY_MS, Math.max(FIRST_RETRY_MS, this.#retryMs * 2)) * jitter;
     this.#options.onOutcome(error);
-    if (told.code === "TCFS_REMOTE_DIVERGED") {
+    if (isRefusal(told)) {
       this.#stopped = told;
       this.#reject(told);
       return;
@@ -215,11 +224,14 @@ export class Replicator {
     const header = await this.#options.readHeader();
     const { last } = this.#state;
     const isHeaderNew = last === null || last.headerRevision < header.revision;
-    if (this.#log.isEmpty && !isHeaderNew) return;
+    const devices = await this.#options.devices.reread();
+    if (this.#log.isEmpty && !isHeaderNew && devices.revision === this.#devicesInStore) return;
     if (isHeaderNew) await store.put(HEADER_NAME, header.content, signal);
+    await this.#settleDevices(store, devices, signal);
     const { kind, captured, changes } = this.#capture(last);
     this.#captured = captured;
-    const plan = { kind, commit: captured.commit, changes, previous: last, headerRevision: header.revision };
+    const revisions = { headerRevision: header.revision, devicesRevision: this.#options.devices.list.revision };
+    const plan = { kind, commit: captured.commit, changes, previous: last, ...revisions };
     const step = await this.#steps.write(store, plan, signal);
     await this.#publish(store, step, signal);
     if (kind === "checkpoint" && last !== null) await this.#deleteBefore(store, last.checkpoint, signal);
@@ -238,6 +250,19 @@ export class Replicator {
       return { kind: "checkpoint", captured, changes: this.#options.allRecords() };
     }
     return { kind: "commit", captured, changes: inBatches(captured.changes.values()) };
+  }
+
+  /**
+   * What this device and the store say of the devices becomes one. At each step, for this one may have been revoked.
+   * @throws TcfsError `TCFS_DEVICE_REVOKED`
+   */
+  async #settleDevices(store: ObjectStore, ours: DeviceList, signal: AbortSignal): Promise<void> {
+    const { devices, sealer } = this.#options;
+    const theirs = await pushDevices(store, sealer, ours, signal);
+    const fresh = await devices.learn(theirs);
+    if (fresh.length > 0) this.#options.onNewDevices(fresh);
+    this.#devicesInStore = theirs.revision;
+    requireNotRevoked(devices.list, devices.identity.id);
   }
 
   /** Note the root before it is written, so that it is known again if its answer is lost. */
@@ -260,7 +285,7 @@ export class Replicator {
    */
   async #settleRoot(store: ObjectStore, signal: AbortSignal): Promise<void> {
     const { last, pending, deviceId } = this.#state;
-    const found = await readRoot(store, this.#options.sealer, signal);
+    const found = await readRoot(store, this.#options.sealer, { signal, known: this.#options.devices.list });
     if (found !== undefined && found.hash === pending?.rootHash) {
       await this.#keep({ ...this.#state, last: pending, pending: null });
       this.#log.storeHas(pending.commit);
@@ -273,18 +298,17 @@ export class Replicator {
       );
     }
     this.#version = found?.version;
-    await this.#learnCheckpoint(store, signal);
+    if (found !== undefined) await this.#learnCheckpoint(store, found.devices, signal);
     this.#isRootKnown = true;
   }
 
   /** What the newest checkpoint has need not be brought again; where it cannot be read, it is. */
-  async #learnCheckpoint(store: ObjectStore, signal: AbortSignal): Promise<void> {
+  async #learnCheckpoint(store: ObjectStore, devices: DeviceList, signal: AbortSignal): Promise<void> {
     const { last, keptBelow } = this.#state;
     if (last === null || last.number !== last.checkpoint || last.number < keptBelow) return;
     const hash = new Uint8Array(Buffer.from(last.headHash, "hex"));
-    this.#steps.learn(
-      await readManifest(store, this.#options.sealer, { kind: "checkpoint", number: last.number, hash }, signal),
-    );
+    const place = { kind: "checkpoint", number: last.number, hash } as const;
+    this.#steps.learn(await readManifest(store, this.#options.sealer, devices, place, signal));
   }
 
   /** Steps that no root names any more, nor the one before. By a listing: what it leaves out stays for the next time. */

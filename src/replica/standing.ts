@@ -5,20 +5,25 @@
 import type { ObjectSealer } from "../crypto/object-seal.ts";
 import { TcfsError, isTcfsError } from "../errors.ts";
 import type { Root } from "../format/replica-codec.ts";
+import { DeviceBook, type NewIdentity, forgetIdentity } from "../keys/devices/device-book.ts";
+import { type DeviceList, mergeDevices } from "../keys/devices/device-list.ts";
 import type { Disk } from "../platform/disk.ts";
 import type { ObjectStore } from "../remote/object-store.ts";
-import { MAX_ROOT_BYTES, ROOT_NAME, keptRootObject, sha256, toHex } from "./object-names.ts";
+import { DEVICES_NAME, MAX_ROOT_BYTES, ROOT_NAME, keptRootObject, sha256, toHex } from "./object-names.ts";
+import { readRemoteDevices } from "./remote-devices.ts";
 import { type RemoteRoot, readManifest, readRoot } from "./remote-root.ts";
 import { type ReplicaState, type RootNote, writeState } from "./replica-state.ts";
+import { isRefusal, peekRoot } from "./signed-objects.ts";
 import { noteOf } from "./step-writer.ts";
 import { StoredPacks } from "./stored-packs.ts";
 
 /**
- * `known`: the store has what this directory knows. Else: it has lost its root; one that cannot be read; an older one of
- * this history; a newer one that the same device wrote, so that the directory is a copy; another device's. `behind`: the
- * root is known, and the directory holds an older state.
+ * `known`: the store has what this directory knows. Else: it has lost its root; one that cannot be read; one that is refused
+ * for who wrote it (FORMAT.md §11.6), or because the list of devices cannot be used; an older one of this history; a newer
+ * one that the same device wrote, so that the directory is a copy; another device's. `behind`: the root is known, and the
+ * directory holds an older state.
  */
-export type Relation = "known" | "lost" | "unreadable" | "older" | "copied" | "foreign" | "behind";
+export type Relation = "known" | "lost" | "unreadable" | "refused" | "older" | "copied" | "foreign" | "behind";
 
 export interface Standing {
   readonly relation: Relation;
@@ -28,6 +33,19 @@ export interface Standing {
   readonly rootHash: string | undefined;
   /** Steps of the store since the last one that this directory knew; undefined where it cannot be told. */
   readonly theirSteps: number | undefined;
+  /** Of the vault: as the directory and the store know them; the directory alone where the store's list cannot be used. */
+  readonly devices: DeviceList;
+  /** Whether the store's list is damaged, or contradicts the directory's. */
+  readonly isListUnusable: boolean;
+  /** Why the root is refused. */
+  readonly refusal?: string | undefined;
+}
+
+/** What the directory knows. */
+export interface Known {
+  /** Its last commit. */
+  readonly commit: number;
+  readonly devices: DeviceList;
 }
 
 /** @returns What a root that is not ours is. */
@@ -36,38 +54,72 @@ export function relationOf(root: Root, last: RootNote | null, deviceId: string):
   return toHex(root.deviceId) === deviceId ? "copied" : "foreign";
 }
 
-/** @param commit - The directory's. @throws TcfsError `TCFS_UNKNOWN_FORMAT`, and what the store throws. */
+/** @throws TcfsError `TCFS_UNKNOWN_FORMAT`, and what the store throws. */
 export async function readStanding(
   store: ObjectStore,
   sealer: ObjectSealer,
   { last, pending, deviceId }: ReplicaState,
-  commit: number,
+  { commit, devices: known }: Known,
 ): Promise<Standing> {
+  const merged = await readDevices(store, sealer, known);
+  const devices = merged ?? known;
+  const list = { devices, isListUnusable: merged === undefined };
   let found: RemoteRoot | undefined;
   try {
-    found = await readRoot(store, sealer);
+    found = await readRoot(store, sealer, { known });
   } catch (error) {
-    if (!isTcfsError(error, "TCFS_CORRUPT")) throw error;
-    const object = await store.get(ROOT_NAME, { maxBytes: MAX_ROOT_BYTES });
-    const rootHash = object && toHex(sha256(object.content));
-    return { relation: "unreadable", root: undefined, rootHash, theirSteps: undefined };
+    if (!isRefusal(error) && !isTcfsError(error, "TCFS_CORRUPT")) throw error;
+    const isRefused = isRefusal(error) || merged === undefined;
+    return { ...list, ...(await readUntrusted(store, sealer)), ...(isRefused ? { refusal: error.message } : {}) };
   }
   const root = found?.root;
   const rootHash = found?.hash;
-  const known = [last, pending].find((note) => note !== null && note.rootHash === rootHash);
-  if (known !== undefined || (found === undefined && last === null)) {
-    const isBehind = commit < (known?.commit ?? 0);
-    return { relation: isBehind ? "behind" : "known", root, rootHash, theirSteps: 0 };
+  const note = [last, pending].find((one) => one !== null && one.rootHash === rootHash);
+  if (note !== undefined || (found === undefined && last === null)) {
+    const isBehind = commit < (note?.commit ?? 0);
+    return { ...list, relation: isBehind ? "behind" : "known", root, rootHash, theirSteps: 0 };
   }
-  if (root === undefined) return { relation: "lost", root, rootHash, theirSteps: undefined };
-  const theirSteps = await countSteps(store, sealer, root, last);
-  return { relation: relationOf(root, last, deviceId), root, rootHash, theirSteps };
+  if (root === undefined) return { ...list, relation: "lost", root, rootHash, theirSteps: undefined };
+  const theirSteps = await countSteps(store, sealer, devices, root, last);
+  return { ...list, relation: relationOf(root, last, deviceId), root, rootHash, theirSteps };
+}
+
+/** @returns Undefined where the store's list cannot be used. */
+async function readDevices(
+  store: ObjectStore,
+  sealer: ObjectSealer,
+  known: DeviceList,
+): Promise<DeviceList | undefined> {
+  try {
+    return mergeDevices(known, (await readRemoteDevices(store, sealer)).list);
+  } catch (error) {
+    if (isRefusal(error) || isTcfsError(error, "TCFS_CORRUPT")) return undefined;
+    throw error;
+  }
+}
+
+/** A root that is not to be believed. */
+async function readUntrusted(
+  store: ObjectStore,
+  sealer: ObjectSealer,
+): Promise<Pick<Standing, "relation" | "root" | "rootHash" | "theirSteps">> {
+  const object = await store.get(ROOT_NAME, { maxBytes: MAX_ROOT_BYTES });
+  const rootHash = object && toHex(sha256(object.content));
+  const nothing = { root: undefined, rootHash, theirSteps: undefined };
+  if (object === undefined) return { ...nothing, relation: "lost" };
+  try {
+    return { ...nothing, relation: "refused", root: peekRoot(sealer, object.content) };
+  } catch (error) {
+    if (!isTcfsError(error, "TCFS_CORRUPT")) throw error;
+    return { ...nothing, relation: "unreadable" };
+  }
 }
 
 /** @returns Steps from `last` to the root, if the chain of hashes leads there within the root's checkpoint. */
 async function countSteps(
   store: ObjectStore,
   sealer: ObjectSealer,
+  devices: DeviceList,
   root: Root,
   last: RootNote | null,
 ): Promise<number | undefined> {
@@ -77,10 +129,10 @@ async function countSteps(
   try {
     for (let number = root.number; number > last.number; number--) {
       const kind = number === root.checkpoint ? "checkpoint" : "commit";
-      hash = (await readManifest(store, sealer, { kind, number, hash })).previousHash;
+      hash = (await readManifest(store, sealer, devices, { kind, number, hash })).previousHash;
     }
   } catch (error) {
-    if (isTcfsError(error, "TCFS_CORRUPT")) return undefined;
+    if (isRefusal(error) || isTcfsError(error, "TCFS_CORRUPT")) return undefined;
     throw error;
   }
   return toHex(hash) === last.headHash ? root.number - last.number : undefined;
@@ -91,8 +143,8 @@ export interface AcceptPlace {
   /** The vault's, which nobody else has open. */
   readonly directory: string;
   readonly sealer: ObjectSealer;
-  /** 16 bytes in hexadecimal: what the directory is to be known as from now on, since another may have been it too. */
-  readonly newDeviceId: string;
+  /** What the directory is to be known as from now on, where another copy of it may be the same device. */
+  readonly identity: NewIdentity;
 }
 
 /**
@@ -104,9 +156,10 @@ export interface AcceptPlace {
 export async function acceptStanding(
   store: ObjectStore,
   state: ReplicaState,
-  { relation, root, rootHash }: Standing,
-  { disk, directory, sealer, newDeviceId }: AcceptPlace,
+  { relation, root, rootHash, isListUnusable }: Standing,
+  { disk, directory, sealer, identity }: AcceptPlace,
 ): Promise<string | undefined> {
+  const isTrusted = relation !== "unreadable" && relation !== "refused";
   const number = Math.max(root?.number ?? 0, state.last?.number ?? 0, state.pending?.number ?? 0);
   const kept = rootHash === undefined ? undefined : keptRootObject(number, rootHash);
   if (kept !== undefined) {
@@ -115,11 +168,15 @@ export async function acceptStanding(
       throw new TcfsError("TCFS_REMOTE_CONFLICT", "the store's root has changed since it was told of: look again");
     }
     await store.putIfAbsent(kept, object.content);
-    if (relation === "unreadable") await store.delete(ROOT_NAME); // nobody can tell what comes after it
+    if (!isTrusted) await store.delete(ROOT_NAME); // nobody can or may go on from it
   }
+  if (isListUnusable) await store.delete(DEVICES_NAME); // the next upload brings the directory's
+  if (relation === "copied" || relation === "behind") await forgetIdentity({ disk, directory });
+  const book = await DeviceBook.open({ disk, directory, sealer }, identity);
   // Commit 0: no state of this directory, so that none is taken to be in the store.
-  const last = root === undefined || rootHash === undefined ? null : { ...noteOf(root, rootHash), number, commit: 0 };
-  const next = { url: state.url, deviceId: newDeviceId, last, pending: null, keptBelow: number + 1 };
+  const isHead = isTrusted && root !== undefined && rootHash !== undefined;
+  const last = isHead ? { ...noteOf(root, rootHash), number, commit: 0 } : null;
+  const next = { url: state.url, deviceId: toHex(book.identity.id), last, pending: null, keptBelow: number + 1 };
   await StoredPacks.forget(disk, directory);
   await writeState(disk, directory, next, sealer);
   return kept;

@@ -15,12 +15,14 @@ import {
   encodeRoot,
 } from "../format/replica-codec.ts";
 import type { ChunkIdKey } from "../ids.ts";
+import type { DeviceIdentity } from "../keys/devices/device-book.ts";
 import type { Clock } from "../platform/clock.ts";
 import type { ObjectStore, ObjectVersion } from "../remote/object-store.ts";
 import { ROOT_NAME, manifestObject, sha256, toHex } from "./object-names.ts";
 import { PackGone, type PackUploader, asDamage } from "./pack-uploader.ts";
 import { type StreamRooms, StreamWriter } from "./record-stream.ts";
 import type { RootNote } from "./replica-state.ts";
+import { sealSigned } from "./signed-objects.ts";
 import type { PackDirectory } from "../chunkstore/pack-directory.ts";
 
 /** Changes that are encoded at once. */
@@ -31,8 +33,7 @@ export interface StepWriterOptions extends StreamRooms {
   readonly clock: Clock;
   readonly local: PackDirectory;
   readonly uploader: PackUploader;
-  /** 16 bytes. */
-  readonly deviceId: Uint8Array;
+  readonly identity: DeviceIdentity;
   /** Whether the vault's newest state still names the pack. */
   readonly isPackNamed: (pack: PackRecord) => boolean;
 }
@@ -46,6 +47,7 @@ export interface StepPlan {
   readonly changes: AsyncIterable<readonly RecordChange[]>;
   readonly previous: RootNote | null;
   readonly headerRevision: number;
+  readonly devicesRevision: number;
 }
 
 /** A step in the store but for its root. */
@@ -70,7 +72,8 @@ export class StepWriter {
 
   /** Bring everything but the root. @throws TcfsError what the store throws, `TCFS_CORRUPT`; {@link PackGone}. */
   async write(store: ObjectStore, plan: StepPlan, signal: AbortSignal): Promise<WrittenStep> {
-    const { sealer, deviceId, clock } = this.#options;
+    const { sealer, identity, clock } = this.#options;
+    const deviceId = identity.id;
     const packs = new Map<string, PackRecord>();
     const stream = new StreamWriter(this.#options, this.#known, async (name, content) => {
       await store.putIfAbsent(name, content, signal);
@@ -92,15 +95,16 @@ export class StepWriter {
     const previousHash =
       plan.previous === null ? new Uint8Array(32) : new Uint8Array(Buffer.from(plan.previous.headHash, "hex"));
     const manifest: Manifest = { number, deviceId, previousHash, time, commit, stream: written };
-    const object = sealer.seal(plan.kind, number, encodeManifest(manifest));
+    const object = sealSigned(sealer, identity, { kind: plan.kind, number }, encodeManifest(manifest));
     const headHash = sha256(object);
     await store.putIfAbsent(manifestObject(plan.kind, number, headHash), object, signal);
     if (plan.kind === "checkpoint") this.#known = chunksOf(written);
     const isCheckpoint = plan.kind === "checkpoint";
     const checkpoint = isCheckpoint ? number : (plan.previous?.checkpoint ?? number);
-    const { headerRevision } = plan;
-    const root: Root = { number, headKind: plan.kind, headHash, checkpoint, deviceId, time, commit, headerRevision };
-    const rootObject = sealer.seal("root", 0, encodeRoot(root));
+    const { kind: headKind, headerRevision, devicesRevision } = plan;
+    const state = { number, headKind, headHash, checkpoint, deviceId, time, commit };
+    const root: Root = { ...state, headerRevision, devicesRevision };
+    const rootObject = sealSigned(sealer, identity, { kind: "root", number: 0 }, encodeRoot(root));
     const streamBytes = isCheckpoint ? 0 : (plan.previous?.streamBytes ?? 0) + stream.lengthBytes;
     return { rootObject, note: { ...noteOf(root, toHex(sha256(rootObject))), streamBytes } };
   }

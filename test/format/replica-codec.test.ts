@@ -56,7 +56,17 @@ const root: fc.Arbitrary<Root> = fc
   .map(({ number, steps, headHash, deviceId, time: at }) => {
     const checkpoint = Math.max(1, number - steps);
     const headKind = checkpoint === number ? "checkpoint" : "commit";
-    return { number, headKind, headHash, checkpoint, deviceId, time: at, commit: 7, headerRevision: 3 };
+    return {
+      number,
+      headKind,
+      headHash,
+      checkpoint,
+      deviceId,
+      time: at,
+      commit: 7,
+      headerRevision: 3,
+      devicesRevision: 2,
+    };
   });
 
 describe("manifests and the root", () => {
@@ -97,6 +107,7 @@ describe("manifests and the root", () => {
       time: { seconds: 0, nanoseconds: 0 },
       commit: 1,
       headerRevision: 1,
+      devicesRevision: 1,
     };
     for (const change of [
       { checkpoint: 0 },

@@ -15,6 +15,7 @@ import { openEngine } from "../../src/crypto/open-engine.ts";
 import { PackKeyWrapper } from "../../src/crypto/pack-key.ts";
 import { packKey } from "../../src/format/record-keys.ts";
 import type { ChunkId, InodeNumber } from "../../src/ids.ts";
+import { DeviceBook } from "../../src/keys/devices/device-book.ts";
 import { LevelMetadataStore } from "../../src/metadata/level-metadata-store.ts";
 import { type Clock, systemClock } from "../../src/platform/clock.ts";
 import { NodeDisk } from "../../src/platform/node-disk.ts";
@@ -52,6 +53,13 @@ const rooms = (engine: SealingEngine) => ({
   packKeys: new PackKeyWrapper(SUBKEYS.packs, VAULT_ID, systemRandom),
   vaultId: VAULT_ID,
   random: systemRandom,
+});
+
+const newDevice = (name: string) => ({
+  id: systemRandom.bytes(16),
+  name,
+  random: systemRandom,
+  clock: systemClock,
 });
 
 async function openMetadata(
@@ -140,6 +148,8 @@ class Session {
       disk,
       directory,
       state: verifyState(state!, sealer),
+      devices: await DeviceBook.open({ disk, directory, sealer }, newDevice("the first")),
+      onNewDevices: () => undefined,
       commit: metadata.volume.commit,
       allRecords: () => metadata.allRecords(),
       readHeader: () => Promise.resolve({ content: Buffer.from("header"), revision: 1 }),
@@ -213,7 +223,8 @@ async function expectAttachable(store: ObjectStore, known: Known, name: string):
   const directory = join(temporary.path, name);
   await disk.makeDirectory(directory);
   const engine = newEngine();
-  const place = { store, url: "file:///x", disk, directory, sealer, headerRevision: 1 };
+  const identity = newDevice("a copy");
+  const place = { store, url: "file:///x", disk, directory, sealer, headerRevision: 1, identity };
   const { volume } = await attachRecords({ ...rooms(engine), ...place });
   expect(volume.commit).toBeGreaterThanOrEqual(known.acknowledged);
   const metadata = await openMetadata(directory, engine, false);

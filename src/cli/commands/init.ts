@@ -14,6 +14,7 @@ import { systemClock } from "../../platform/clock.ts";
 import type { Disk } from "../../platform/disk.ts";
 import { NodeDisk } from "../../platform/node-disk.ts";
 import { systemRandom } from "../../platform/random.ts";
+import { openDeviceBook, withSealer } from "../device-setup.ts";
 import { OpenVault } from "../open-vault.ts";
 import { newPassphrase } from "../secrets.ts";
 import type { Settings } from "../settings.ts";
@@ -126,6 +127,7 @@ async function makeDurable(disk: Disk, directory: string, made: NewVault, recove
       logger: SILENT_LOGGER,
     });
     await vault.close();
+    await withSealer(header, key, (sealer) => openDeviceBook({ disk, directory, sealer }, header.deviceId));
     await writeNewHeader(disk, directory, header);
     await disk.syncDirectory(dirname(directory));
   } catch (error) {

@@ -1,6 +1,8 @@
 /** `tcfs store accept`: what the store and this directory have of each other, and the choice to go on from the directory's. */
 import type { ObjectSealer } from "../../crypto/object-seal.ts";
 import { TcfsError } from "../../errors.ts";
+import { readDevices } from "../../keys/devices/device-book.ts";
+import { DEVICE_ID_BYTES, requireNotRevoked } from "../../keys/devices/device-list.ts";
 import { NodeDisk } from "../../platform/node-disk.ts";
 import type { ObjectStore } from "../../remote/object-store.ts";
 import { packObject, toHex } from "../../replica/object-names.ts";
@@ -10,8 +12,9 @@ import { noteOf } from "../../replica/step-writer.ts";
 import { probeStore } from "../../replica/store-probe.ts";
 import { systemRandom } from "../../platform/random.ts";
 import type { OpenVault } from "../open-vault.ts";
+import { newIdentity, withSealer } from "../device-setup.ts";
 import type { Settings } from "../settings.ts";
-import { newDeviceId, openNamedStore, openSealer, requireSameVault } from "../store-setup.ts";
+import { openNamedStore, requireSameVault } from "../store-setup.ts";
 import { askYes } from "../terminal.ts";
 import { type VaultArguments, secretSource, unlockVault, vaultDirectory } from "../vault-access.ts";
 import { openQuietly } from "../with-open-vault.ts";
@@ -26,6 +29,7 @@ export interface StoreAcceptArguments extends VaultArguments {
 const HAPPENED: Readonly<Record<Relation, string>> = {
   known: "The store has what this directory knows of it: there is nothing to accept.",
   lost: "The store has lost its root: it was emptied, or is another one.",
+  refused: "The store's root is refused:",
   unreadable: "The store's root cannot be read: it is damaged, or was not written with this vault's key.",
   older: "The store has gone back to an older state than it had from this directory.",
   copied: "This directory is an older copy: the same device has written to the store from another one.",
@@ -40,23 +44,22 @@ const HAPPENED: Readonly<Record<Relation, string>> = {
 export async function runStoreAccept(parameters: StoreAcceptArguments, settings: Settings): Promise<void> {
   const directory = await vaultDirectory(parameters, settings);
   const { header, key } = await unlockVault(directory, secretSource(parameters), settings);
-  let sealer: ObjectSealer | undefined;
   try {
-    sealer = openSealer(header, key);
-    const found = await readState(new NodeDisk(), directory);
-    if (found === undefined)
-      throw new TcfsError("TCFS_USAGE", "this vault has no store: tcfs store set URL gives it one");
-    const state = verifyState(found, sealer);
-    await using vault = await openQuietly({ directory, header, key, isReadOnly: true });
-    const store = await openNamedStore(state.url, settings, secretSource(parameters), { create: false, directory });
-    try {
-      await requireSameVault(store, header);
-      await accept({ store, sealer, state, vault, directory }, parameters);
-    } finally {
-      await store.close();
-    }
+    await withSealer(header, key, async (sealer) => {
+      const found = await readState(new NodeDisk(), directory);
+      if (found === undefined)
+        throw new TcfsError("TCFS_USAGE", "this vault has no store: tcfs store set URL gives it one");
+      const state = verifyState(found, sealer);
+      await using vault = await openQuietly({ directory, header, key, isReadOnly: true });
+      const store = await openNamedStore(state.url, settings, secretSource(parameters), { create: false, directory });
+      try {
+        await requireSameVault(store, header);
+        await accept({ store, sealer, state, vault, directory }, parameters);
+      } finally {
+        await store.close();
+      }
+    });
   } finally {
-    sealer?.wipe();
     key.wipe();
   }
 }
@@ -72,7 +75,10 @@ interface Parties {
 async function accept(parties: Parties, { yes = false, dryRun = false }: StoreAcceptArguments): Promise<void> {
   const { store, sealer, state, vault, directory } = parties;
   const { lastCommit } = vault.figures();
-  const standing = await readStanding(store, sealer, state, lastCommit.number);
+  const disk = new NodeDisk();
+  const devices = await readDevices({ disk, directory, sealer });
+  const standing = await readStanding(store, sealer, state, { commit: lastCommit.number, devices });
+  requireNotRevoked(standing.devices, Uint8Array.from(Buffer.from(state.deviceId, "hex")));
   const lines = tell(store, state, standing, lastCommit);
   process.stdout.write(`${lines.join("\n")}\n`);
   if (standing.relation === "known") return;
@@ -82,10 +88,11 @@ async function accept(parties: Parties, { yes = false, dryRun = false }: StoreAc
     throw new TcfsError("TCFS_CANCELLED", "nothing was changed");
   }
   await probeStore(store, systemRandom);
-  const place = { disk: new NodeDisk(), directory, sealer, newDeviceId: newDeviceId() };
-  const kept = await acceptStanding(store, state, standing, place);
-  const whatStays =
-    kept === undefined ? "" : ` What the store had stays in it: tcfs attach '${state.url}' --root ${kept}`;
+  const identity = newIdentity(systemRandom.bytes(DEVICE_ID_BYTES));
+  const kept = await acceptStanding(store, state, standing, { disk, directory, sealer, identity });
+  const isRefused = standing.refusal !== undefined;
+  const opening = isRefused ? `under the name ${kept ?? ""}` : `tcfs attach '${state.url}' --root ${kept ?? ""}`;
+  const whatStays = kept === undefined ? "" : ` What the store had stays in it: ${opening}`;
   process.stdout.write(`Accepted. The next mount uploads this directory's state.${whatStays}\n`);
 }
 
@@ -104,12 +111,13 @@ function tell(
     ["this directory", `commit ${lastCommit.number} of ${lastCommit.time}`],
   ] as const;
   const lines = rows.map(([name, value]) => `${name.padEnd(18)}${value}`);
-  lines.push("", HAPPENED[relation]);
+  lines.push("", [HAPPENED[relation], standing.refusal].filter((text) => text !== undefined).join(" "));
   if (relation === "known") return lines;
   if (relation === "foreign" || relation === "copied") {
     lines.push("Unmount the vault there before you accept: whoever uploads first is the one that goes on.");
   }
   lines.push("", "To go on from this directory's state, over the store's:", `  ${lossOfTheirs(standing)}`);
+  if (standing.refusal !== undefined) return lines;
   lines.push(
     "To go on from the store's state instead: answer no; this directory stays as it is, and",
     `  tcfs attach '${url}' --vault NEW-DIRECTORY opens the store's. ${lossOfOurs(last?.commit, lastCommit.number, theirSteps)}`,

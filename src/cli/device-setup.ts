@@ -1,0 +1,42 @@
+/** Which device this copy of a vault is: found, or made when it is first needed. */
+import { hostname } from "node:os";
+import { ObjectSealer } from "../crypto/object-seal.ts";
+import type { SecretKey } from "../crypto/secret-key.ts";
+import { deriveSubkeys, wipeSubkeys } from "../crypto/subkeys.ts";
+import { DeviceBook, type DeviceBookOptions, type NewIdentity } from "../keys/devices/device-book.ts";
+import { deviceNameOf } from "../keys/devices/device-list.ts";
+import type { VaultHeader } from "../keys/header.ts";
+import { systemClock } from "../platform/clock.ts";
+import { systemRandom } from "../platform/random.ts";
+import { readState } from "../replica/replica-state.ts";
+
+/** Run `action` with what seals and opens the vault's lists; it is wiped then. @param key - Lent until settled. */
+export async function withSealer<T>(
+  { vaultId }: Pick<VaultHeader, "vaultId">,
+  key: SecretKey,
+  action: (sealer: ObjectSealer) => Promise<T>,
+): Promise<T> {
+  const subkeys = deriveSubkeys(key.expose(), vaultId);
+  const sealer = new ObjectSealer(subkeys.store, vaultId, systemRandom);
+  wipeSubkeys(subkeys);
+  try {
+    return await action(sealer);
+  } finally {
+    sealer.wipe();
+  }
+}
+
+/** @param id - See {@link NewIdentity}. */
+export function newIdentity(id: Uint8Array): NewIdentity {
+  return { id, name: deviceNameOf(hostname()), random: systemRandom, clock: systemClock };
+}
+
+/**
+ * @param firstDeviceId - The header's: the directory's own, unless `store.json` has one.
+ * @throws as {@link DeviceBook.open}.
+ */
+export async function openDeviceBook(options: DeviceBookOptions, firstDeviceId: Uint8Array): Promise<DeviceBook> {
+  const state = await readState(options.disk, options.directory);
+  const id = state === undefined ? firstDeviceId : Uint8Array.from(Buffer.from(state.deviceId, "hex"));
+  return DeviceBook.open(options, newIdentity(id));
+}

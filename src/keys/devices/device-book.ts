@@ -1,0 +1,180 @@
+/**
+ * `device` and `devices` in the vault directory (FORMAT.md §11.6): who this copy of the vault is, and which devices there
+ * are. A directory that has neither yet gets both.
+ */
+import { join } from "node:path";
+import type { ObjectSealer } from "../../crypto/object-seal.ts";
+import { SEED_BYTES, SigningKey } from "../../crypto/signing-key.ts";
+import { ByteReader } from "../../bytes.ts";
+import { TcfsError, isTcfsError } from "../../errors.ts";
+import type { Clock } from "../../platform/clock.ts";
+import type { Disk } from "../../platform/disk.ts";
+import { lockPath } from "../../platform/file-lock.ts";
+import type { RandomSource } from "../../platform/random.ts";
+import { isoTime } from "../keyring.ts";
+import {
+  DEVICE_ID_BYTES,
+  NO_DEVICES,
+  findDevice,
+  formatDevices,
+  mergeDevices,
+  parseDevices,
+  withDevice,
+} from "./device-list.ts";
+import type { Device, DeviceList } from "./device-list.ts";
+
+const OWN_NAME = "device";
+const LIST_NAME = "devices";
+/** Changing the list takes milliseconds; whoever holds the lock for longer hangs on its disk. */
+const LOCK_SECONDS = 30;
+
+/** This copy of the vault, among those that write to the store. */
+export interface DeviceIdentity {
+  readonly id: Uint8Array;
+  readonly key: SigningKey;
+}
+
+export interface DeviceBookOptions {
+  readonly disk: Disk;
+  /** The vault's. */
+  readonly directory: string;
+  readonly sealer: ObjectSealer;
+}
+
+/** What a copy that has no identity yet gets. */
+export interface NewIdentity {
+  readonly random: RandomSource;
+  readonly clock: Clock;
+  readonly name: string;
+  /** To be taken if no device has it. */
+  readonly id: Uint8Array;
+}
+
+export class DeviceBook {
+  readonly identity: DeviceIdentity;
+  readonly #options: DeviceBookOptions;
+  #list: DeviceList;
+
+  private constructor(options: DeviceBookOptions, identity: DeviceIdentity, list: DeviceList) {
+    this.#options = options;
+    this.identity = identity;
+    this.#list = list;
+  }
+
+  /**
+   * For who may write to the vault directory. The identity is on the disk before the list names it, so that a crash in
+   * between costs nothing: the next opening goes on.
+   * @throws TcfsError `TCFS_CORRUPT` if one of the files is damaged, what the disk throws.
+   */
+  static async open(options: DeviceBookOptions, fresh: NewIdentity): Promise<DeviceBook> {
+    const { disk, directory, sealer } = options;
+    const list = await readDevices(options);
+    const found = await readIdentity(options);
+    const identity = found ?? makeIdentity(fresh, list);
+    if (found === undefined) {
+      const content = Buffer.concat([identity.id, identity.seed]);
+      await disk.replaceFile(join(directory, OWN_NAME), sealer.seal("device", 0, content));
+      content.fill(0);
+    }
+    const key = new SigningKey(identity.seed);
+    identity.seed.fill(0);
+    const book = new DeviceBook(options, { id: identity.id, key }, list);
+    if (findDevice(list, identity.id) === undefined) {
+      const { id } = identity;
+      const enrolledAt = isoTime(fresh.clock);
+      const device: Device = { id, name: fresh.name, publicKey: key.publicKey, enrolledAt, revoked: null };
+      await book.change((known) => (findDevice(known, id) === undefined ? withDevice(known, device) : known));
+    }
+    return book;
+  }
+
+  /** As of the last opening, change or {@link reread}. */
+  get list(): DeviceList {
+    return this.#list;
+  }
+
+  /** A command may have changed it. */
+  async reread(): Promise<DeviceList> {
+    this.#list = await readDevices(this.#options);
+    return this.#list;
+  }
+
+  /**
+   * Make the list what `make` makes of it, while no other process changes it. Durable when it resolves.
+   * @throws TcfsError what `make` throws; `TCFS_BUSY`
+   */
+  async change(make: (known: DeviceList) => DeviceList): Promise<DeviceList> {
+    const { disk, directory, sealer } = this.#options;
+    await using _lock = await lockPath(directory, "is changing the vault's list of devices", LOCK_SECONDS);
+    const before = await this.reread();
+    const after = make(before);
+    if (after !== before) {
+      const content = sealer.seal("devices", 0, formatDevices(after));
+      await disk.replaceFile(join(directory, LIST_NAME), content);
+      this.#list = after;
+    }
+    return after;
+  }
+
+  /** Take over what the store's list says. @returns Devices that were not known here, this one left out. */
+  async learn(theirs: DeviceList): Promise<readonly Device[]> {
+    const before = this.#list;
+    if (mergeDevices(before, theirs) === before) return [];
+    const after = await this.change((ours) => mergeDevices(ours, theirs));
+    return after.devices.filter(({ id }) => findDevice(before, id) === undefined);
+  }
+}
+
+/** @returns {@link NO_DEVICES} where there is no list. @throws TcfsError `TCFS_CORRUPT` */
+export async function readDevices({ disk, directory, sealer }: DeviceBookOptions): Promise<DeviceList> {
+  const content = await disk.readFile(join(directory, LIST_NAME));
+  if (content === undefined) return NO_DEVICES;
+  return parseDevices(unsealOwn(sealer, "devices", LIST_NAME, content));
+}
+
+/** For a directory that goes on by itself though another copy may be the same device: the next opening makes it a new one. */
+export async function forgetIdentity({
+  disk,
+  directory,
+}: Pick<DeviceBookOptions, "disk" | "directory">): Promise<void> {
+  await disk.remove(join(directory, OWN_NAME));
+  await disk.syncDirectory(directory);
+}
+
+/** For a vault directory that an attach makes. */
+export async function writeDevices({ disk, directory, sealer }: DeviceBookOptions, list: DeviceList): Promise<void> {
+  await disk.replaceFile(join(directory, LIST_NAME), sealer.seal("devices", 0, formatDevices(list)));
+}
+
+interface Seeded {
+  readonly id: Uint8Array;
+  readonly seed: Uint8Array;
+}
+
+async function readIdentity({ disk, directory, sealer }: DeviceBookOptions): Promise<Seeded | undefined> {
+  const content = await disk.readFile(join(directory, OWN_NAME));
+  if (content === undefined) return undefined;
+  const plain = unsealOwn(sealer, "device", OWN_NAME, content);
+  const reader = new ByteReader(plain, "the device's key");
+  const own = { id: reader.bytes(DEVICE_ID_BYTES), seed: reader.bytes(SEED_BYTES) };
+  reader.end();
+  plain.fill(0);
+  return own;
+}
+
+function makeIdentity({ random, id }: NewIdentity, list: DeviceList): Seeded {
+  const isTaken = findDevice(list, id) !== undefined;
+  return { id: isTaken ? random.bytes(DEVICE_ID_BYTES) : id, seed: random.bytes(SEED_BYTES) };
+}
+
+function unsealOwn(sealer: ObjectSealer, kind: "device" | "devices", name: string, content: Uint8Array): Uint8Array {
+  try {
+    return sealer.unseal(kind, 0, content);
+  } catch (cause) {
+    if (!isTcfsError(cause, "TCFS_CORRUPT")) throw cause;
+    const advice = "remove it, and tcfs makes another";
+    throw new TcfsError("TCFS_CORRUPT", `${name} in the vault directory is damaged or another vault's: ${advice}`, {
+      cause,
+    });
+  }
+}

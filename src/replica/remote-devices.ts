@@ -1,0 +1,52 @@
+/** The list of devices in a store (FORMAT.md §11.6): read, and replaced by compare-and-swap. */
+import type { ObjectSealer } from "../crypto/object-seal.ts";
+import { isTcfsError } from "../errors.ts";
+import { type DeviceList, NO_DEVICES, formatDevices, mergeDevices, parseDevices } from "../keys/devices/device-list.ts";
+import type { ObjectStore, ObjectVersion } from "../remote/object-store.ts";
+import { DEVICES_NAME, MAX_DEVICES_BYTES } from "./object-names.ts";
+
+export interface RemoteDevices {
+  /** {@link NO_DEVICES} where the store has none. */
+  readonly list: DeviceList;
+  readonly version: ObjectVersion | undefined;
+}
+
+/** @throws TcfsError `TCFS_CORRUPT`, `TCFS_UNKNOWN_FORMAT`, and what the store throws. */
+export async function readRemoteDevices(
+  store: ObjectStore,
+  sealer: ObjectSealer,
+  signal?: AbortSignal,
+): Promise<RemoteDevices> {
+  const found = await store.get(DEVICES_NAME, { maxBytes: MAX_DEVICES_BYTES, signal });
+  if (found === undefined) return { list: NO_DEVICES, version: undefined };
+  return { list: parseDevices(sealer.unseal("devices", 0, found.content)), version: found.version };
+}
+
+/**
+ * Make the store's list say all that `ours` says, whoever changes it meanwhile.
+ * @returns What it is then: `ours`, or more.
+ * @throws TcfsError `TCFS_REMOTE_DIVERGED` if they contradict each other, and what the store throws.
+ */
+export async function pushDevices(
+  store: ObjectStore,
+  sealer: ObjectSealer,
+  ours: DeviceList,
+  signal?: AbortSignal,
+): Promise<DeviceList> {
+  for (let attempt = 1; ; attempt++) {
+    const { list, version } = await readRemoteDevices(store, sealer, signal);
+    const merged = mergeDevices(ours, list);
+    if (merged === list) return list;
+    const object = sealer.seal("devices", 0, formatDevices(merged));
+    try {
+      if (version === undefined) await store.putIfAbsent(DEVICES_NAME, object, signal);
+      else await store.putIfMatch(DEVICES_NAME, object, version, signal);
+      return merged;
+    } catch (error) {
+      // Another device's change came first, or it was ours, whose answer was lost.
+      if (!isTcfsError(error, "TCFS_REMOTE_CONFLICT") || attempt === MAX_ATTEMPTS) throw error;
+    }
+  }
+}
+
+const MAX_ATTEMPTS = 5;
