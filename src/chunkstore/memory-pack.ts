@@ -1,5 +1,4 @@
 /** A pack made in memory, for the store alone: pieces of record streams, which no record of the vault names (FORMAT.md §11.3). */
-import { KEY_EPOCH } from "../crypto/aad.ts";
 import type { SealingEngine } from "../crypto/engine.ts";
 import type { PackKeyWrapper } from "../crypto/pack-key.ts";
 import type { PackId } from "../ids.ts";
@@ -30,16 +29,17 @@ export class MemoryPack {
   constructor({ engine, packKeys, vaultId, random, packBytes }: MemoryPackOptions) {
     const pack = random.bytes(PACK_ID_BYTES) as PackId;
     const packKey = random.bytes(PACK_KEY_BYTES);
-    const wrappedKey = packKeys.wrap(pack, packKey);
+    const wraps = [packKeys.wrap(pack, packKey)];
+    const { keyEpoch } = engine;
     this.pack = pack;
     this.#engine = engine;
-    this.#file.put(encodePackHeader({ vaultId, keyEpoch: KEY_EPOCH, pack, wrappedKey }), 0);
+    this.#file.put(encodePackHeader({ vaultId, keyEpoch, pack, wraps }), 0);
     this.#writer = new PackWriter({
       disk: { syncDirectory: () => Promise.resolve() },
       path: "/",
       file: this.#file,
       pack,
-      cipher: engine.packCipher(pack, packKey),
+      cipher: engine.packCipher(pack, packKey, keyEpoch),
       packBytes,
       sealBoundBytes: (lengthBytes) => engine.sealBoundBytes(lengthBytes),
     });

@@ -5,7 +5,6 @@
  */
 import { dirname, join } from "node:path";
 
-import { KEY_EPOCH } from "../crypto/aad.ts";
 import type { SealingEngine } from "../crypto/engine.ts";
 import type { PackKeyWrapper } from "../crypto/pack-key.ts";
 import type { PackRecord } from "../format/records.ts";
@@ -130,18 +129,19 @@ export class OpenPacks {
     const { disk, directory, engine, vaultId, packKeys, random, packBytes } = this.#options;
     const pack = random.bytes(PACK_ID_BYTES) as PackId;
     const packKey = random.bytes(PACK_KEY_BYTES);
+    const { keyEpoch } = engine;
     const path = packPath(directory, pack);
     this.#ownNames.add(formatPackId(pack));
     await this.#makeDirectory(dirname(path));
     const file = await disk.create(path);
     try {
-      const wrappedKey = packKeys.wrap(pack, packKey);
-      await file.write([encodePackHeader({ vaultId, keyEpoch: KEY_EPOCH, pack, wrappedKey })], 0);
+      const wraps = [packKeys.wrap(pack, packKey)];
+      await file.write([encodePackHeader({ vaultId, keyEpoch, pack, wraps })], 0);
     } catch (error) {
       await discard(disk, file, path);
       throw error;
     }
-    const cipher = engine.packCipher(pack, packKey);
+    const cipher = engine.packCipher(pack, packKey, keyEpoch);
     packKey.fill(0);
     const sealBoundBytes = (lengthBytes: number): number => engine.sealBoundBytes(lengthBytes);
     const writer = new PackWriter({ disk, path, file, pack, cipher, packBytes, sealBoundBytes });

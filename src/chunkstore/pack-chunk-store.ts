@@ -5,7 +5,7 @@
 import { join } from "node:path";
 
 import { type ChunkInput, MAX_CHUNK_BYTES, type NamedChunk, type SealingEngine } from "../crypto/engine.ts";
-import { PackKeyWrapper } from "../crypto/pack-key.ts";
+import type { PackKeyWrapper } from "../crypto/pack-key.ts";
 import { TcfsError, isTcfsError } from "../errors.ts";
 import type { ChunkRecord } from "../format/records.ts";
 import type { ChunkId, ChunkIdKey, PackId } from "../ids.ts";
@@ -55,8 +55,8 @@ export interface PackChunkStoreOptions {
   readonly random: RandomSource;
   readonly clock: Clock;
   readonly vaultId: Uint8Array;
-  /** Subkey `packs` (FORMAT.md §3); copied. */
-  readonly packsSubkey: Uint8Array;
+  /** Borrowed: its keys are wiped by their owner, after the store. */
+  readonly packKeys: PackKeyWrapper;
   /** Owned: cleared by close. */
   readonly frameCache: FrameCache;
   /** Stored bytes at which a pack counts as full. */
@@ -70,7 +70,6 @@ export interface PackChunkStoreOptions {
 export class PackChunkStore implements ChunkStore, AsyncDisposable {
   readonly #engine: SealingEngine;
   readonly #metadata: MetadataStore;
-  readonly #packKeys: PackKeyWrapper;
   readonly #limits: JobLimits;
   readonly #packs: OpenPacks;
   readonly #readers: PackReaders;
@@ -93,13 +92,11 @@ export class PackChunkStore implements ChunkStore, AsyncDisposable {
   #isClosed = false;
 
   private constructor(options: PackChunkStoreOptions, ledger: ChunkLedger) {
-    const { disk, engine, metadata, random, vaultId, packBytes, openPacks } = options;
+    const { disk, engine, metadata, random, vaultId, packBytes, openPacks, packKeys } = options;
     const directory = join(options.directory, "packs");
-    const packKeys = new PackKeyWrapper(options.packsSubkey, vaultId, random);
     const jobBytes = engine.sealBoundBytes(MAX_CHUNK_BYTES);
     this.#engine = engine;
     this.#metadata = metadata;
-    this.#packKeys = packKeys;
     this.#ledger = ledger;
     this.#limits = { jobBytes, chunkCount: MAX_JOB_CHUNKS };
     const shared = { disk, directory, engine, vaultId, packKeys };
@@ -435,7 +432,6 @@ export class PackChunkStore implements ChunkStore, AsyncDisposable {
       await this.#readers.close();
     } finally {
       this.#cache.clear();
-      this.#packKeys.wipe();
     }
   }
 

@@ -2,8 +2,8 @@
  * The bytes of a pack file: header, sealed index, footer (FORMAT.md §5). Pure and keyless: the wrapped key and
  * the index's seal are opened elsewhere. Every length is checked before it is used.
  */
-import { KEY_EPOCH } from "../crypto/aad.ts";
 import { FRAME_BYTES, MAX_CHUNK_BYTES } from "../crypto/engine.ts";
+import { type PackKeyWrap, WRAPPED_PACK_KEY_BYTES } from "../crypto/pack-key.ts";
 import { TcfsError } from "../errors.ts";
 import type { ChunkRecord } from "../format/records.ts";
 import type { ChunkId, PackId } from "../ids.ts";
@@ -19,7 +19,12 @@ const MAX_STORED_FRAME_BYTES = FRAME_BYTES + 20;
 const FORMAT_VERSION = 1;
 const HEADER_MAGIC = Buffer.from("TCFSPACK", "latin1");
 const FOOTER_MAGIC = Buffer.from("TCFSPEND", "latin1");
-const WRAPPED_KEY_OFFSET = 50;
+const WRAPS_OFFSET = 48;
+/** `u32 key epoch || wrapped key`. */
+const WRAP_BYTES = 4 + WRAPPED_PACK_KEY_BYTES;
+const NO_WRAP = new Uint8Array(WRAP_BYTES);
+/** Places for wraps: one is whole while the other is written. */
+export const WRAP_COUNT = 2;
 const CHUNK_ID_BYTES = 32;
 const INDEX_ENTRY_FIXED_BYTES = CHUNK_ID_BYTES + 12;
 const INDEX_PREFIX_BYTES = 8;
@@ -31,10 +36,12 @@ export const MAX_FOOTER_BYTES = FOOTER_TAIL_BYTES + 4 * (MAX_CHUNK_BYTES / FRAME
 export type PackedChunkRecord = Extract<ChunkRecord, { kind: "packed" }>;
 
 export interface PackHeader {
+  /** In which the pack was made. */
   readonly keyEpoch: number;
   readonly vaultId: Uint8Array;
   readonly pack: PackId;
-  readonly wrappedKey: Uint8Array;
+  /** By their place, at most {@link WRAP_COUNT}; undefined: none. */
+  readonly wraps: readonly (PackKeyWrap | undefined)[];
 }
 
 export interface PackIndexEntry {
@@ -76,9 +83,6 @@ function corrupt(what: string): TcfsError {
 
 /** @returns Fresh header, zero-padded to PACK_HEADER_BYTES. */
 export function encodePackHeader(header: PackHeader): Uint8Array {
-  if (header.wrappedKey.length > PACK_HEADER_BYTES - WRAPPED_KEY_OFFSET) {
-    throw new RangeError("wrapped pack key does not fit the header");
-  }
   const bytes = new Uint8Array(PACK_HEADER_BYTES);
   const view = new DataView(bytes.buffer);
   bytes.set(HEADER_MAGIC, 0);
@@ -86,15 +90,41 @@ export function encodePackHeader(header: PackHeader): Uint8Array {
   view.setUint32(12, header.keyEpoch, true);
   bytes.set(header.vaultId, 16);
   bytes.set(header.pack, 32);
-  view.setUint16(48, header.wrappedKey.length, true);
-  bytes.set(header.wrappedKey, WRAPPED_KEY_OFFSET);
+  header.wraps.forEach((wrap, place) => {
+    bytes.set(encodeWrap(wrap), wrapOffset(place));
+  });
   return bytes;
 }
 
+/** @returns Where in the header a wrap stands. @throws RangeError on a place that there is not. */
+export function wrapOffset(place: number): number {
+  if (place < 0 || place >= WRAP_COUNT) throw new RangeError("a pack header has no such place for a wrapped key");
+  return WRAPS_OFFSET + place * WRAP_BYTES;
+}
+
+/** @returns The bytes of one place; zeros for no wrap. */
+export function encodeWrap(wrap: PackKeyWrap | undefined): Uint8Array {
+  if (wrap === undefined) return NO_WRAP.slice();
+  if (wrap.wrappedKey.length !== WRAPPED_PACK_KEY_BYTES) throw new RangeError("a wrapped pack key has another length");
+  const bytes = new Uint8Array(WRAP_BYTES);
+  new DataView(bytes.buffer).setUint32(0, wrap.keyEpoch, true);
+  bytes.set(wrap.wrappedKey, 4);
+  return bytes;
+}
+
+/** @returns Those that there are. */
+export function wrapsOf({ wraps }: Pick<PackHeader, "wraps">): PackKeyWrap[] {
+  return wraps.filter((wrap) => wrap !== undefined);
+}
+
+function decodeWrap(bytes: Uint8Array): PackKeyWrap | undefined {
+  const keyEpoch = new DataView(bytes.buffer, bytes.byteOffset, WRAP_BYTES).getUint32(0, true);
+  return keyEpoch === 0 ? undefined : { keyEpoch, wrappedKey: bytes.slice(4, WRAP_BYTES) };
+}
+
 /**
- * @returns Fresh fields; the wrapped key is not yet authenticated.
- * @throws TcfsError `TCFS_CORRUPT` if truncated or not a pack, `TCFS_UNKNOWN_FORMAT` for another version, flag or key
- *   epoch.
+ * @returns Fresh fields; the wraps are not yet authenticated.
+ * @throws TcfsError `TCFS_CORRUPT` if truncated or not a pack, `TCFS_UNKNOWN_FORMAT` for another version or flag.
  */
 export function decodePackHeader(bytes: Uint8Array): PackHeader {
   if (bytes.length < PACK_HEADER_BYTES) throw corrupt("header is truncated");
@@ -106,14 +136,13 @@ export function decodePackHeader(bytes: Uint8Array): PackHeader {
     throw new TcfsError("TCFS_UNKNOWN_FORMAT", `pack has format version ${version}, flags ${flags}`);
   }
   const keyEpoch = view.getUint32(12, true);
-  if (keyEpoch !== KEY_EPOCH) throw new TcfsError("TCFS_UNKNOWN_FORMAT", `pack has key epoch ${keyEpoch}`);
-  const wrappedLength = view.getUint16(48, true);
-  if (wrappedLength > PACK_HEADER_BYTES - WRAPPED_KEY_OFFSET) throw corrupt("header has an oversized wrapped key");
+  if (keyEpoch === 0) throw corrupt("header has key epoch 0");
+  const places = Array.from({ length: WRAP_COUNT }, (_, place) => bytes.subarray(wrapOffset(place)));
   return {
     keyEpoch,
     vaultId: bytes.slice(16, 32),
     pack: bytes.slice(32, 48) as PackId,
-    wrappedKey: bytes.slice(WRAPPED_KEY_OFFSET, WRAPPED_KEY_OFFSET + wrappedLength),
+    wraps: places.map(decodeWrap),
   };
 }
 

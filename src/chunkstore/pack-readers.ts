@@ -22,6 +22,7 @@ import {
   decodePackIndex,
   formatPackId,
   sumBytes,
+  wrapsOf,
 } from "./pack-format.ts";
 
 /** 32 TiB of packs. */
@@ -197,8 +198,8 @@ export class PackReaders {
       if (!isEqual(decoded.pack, pack) || !isEqual(decoded.vaultId, vaultId)) {
         throw new TcfsError("TCFS_CORRUPT", "its header names another");
       }
-      const packKey = packKeys.unwrap(pack, decoded.wrappedKey);
-      const cipher = engine.packCipher(pack, packKey);
+      const packKey = packKeys.unwrap(pack, wrapsOf(decoded));
+      const cipher = engine.packCipher(pack, packKey, decoded.keyEpoch);
       packKey.fill(0);
       const reader = new PackReader(name, this.#numberOf(name), file, cipher, this.#pace);
       this.#open.set(name, reader);

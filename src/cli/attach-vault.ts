@@ -1,15 +1,13 @@
 /** A vault directory made from a store, for whoever is to live in it or to rehearse that. */
 import { chmod, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { openEngine } from "../crypto/open-engine.ts";
-import { ObjectSealer } from "../crypto/object-seal.ts";
-import { PackKeyWrapper } from "../crypto/pack-key.ts";
 import type { SecretKey } from "../crypto/secret-key.ts";
-import { deriveSubkeys, wipeSubkeys } from "../crypto/subkeys.ts";
 import { TcfsError } from "../errors.ts";
 import { DEVICE_ID_BYTES } from "../keys/devices/device-list.ts";
+import { EpochRooms } from "../keys/epoch-rooms.ts";
 import { writeNewHeader } from "../keys/header-file.ts";
 import { type VaultHeader, assertWritable, parseHeader } from "../keys/header.ts";
+import { VaultKeys } from "../keys/key-epochs.ts";
 import { NodeDisk } from "../platform/node-disk.ts";
 import { systemRandom } from "../platform/random.ts";
 import type { ObjectStore } from "../remote/object-store.ts";
@@ -17,8 +15,6 @@ import { formatStoreUrl, parseStoreUrl } from "../remote/store-url.ts";
 import { type AttachReport, attachRecords } from "../replica/attach.ts";
 import { HEADER_NAME, MAX_HEADER_OBJECT_BYTES } from "../replica/object-names.ts";
 import { newIdentity } from "./device-setup.ts";
-
-const SESSION_ID_BYTES = 8;
 
 /** @throws TcfsError `TCFS_NO_VAULT`; what is wrong with the header; what the store throws. */
 export async function readRemoteHeader(store: ObjectStore): Promise<VaultHeader> {
@@ -45,11 +41,10 @@ export async function attachVault(
 ): Promise<AttachReport> {
   const disk = new NodeDisk();
   const { vaultId, chunking, revision: headerRevision } = header;
-  const subkeys = deriveSubkeys(key.expose(), vaultId);
-  const sealer = new ObjectSealer(subkeys.store, vaultId, systemRandom);
-  const packKeys = new PackKeyWrapper(subkeys.packs, vaultId, systemRandom);
-  const engine = openEngine({ vaultId, subkeys, chunking, sessionId: systemRandom.bytes(SESSION_ID_BYTES) });
-  wipeSubkeys(subkeys);
+  const keys = VaultKeys.open(header, key);
+  const epochs = new EpochRooms(keys, { vaultId, chunking, random: systemRandom });
+  keys.wipe();
+  const { engine, packKeys, sealer } = epochs;
   try {
     await disk.makeDirectory(directory);
     await chmod(directory, 0o700).catch(() => undefined); // one that was there; some filesystems have no modes
@@ -68,8 +63,6 @@ export async function attachVault(
     }
     throw error;
   } finally {
-    engine.close();
-    packKeys.wipe();
-    sealer.wipe();
+    epochs.close();
   }
 }

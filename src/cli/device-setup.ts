@@ -2,27 +2,26 @@
 import { hostname } from "node:os";
 import { ObjectSealer } from "../crypto/object-seal.ts";
 import type { SecretKey } from "../crypto/secret-key.ts";
-import { deriveSubkeys, wipeSubkeys } from "../crypto/subkeys.ts";
 import { DeviceBook, type DeviceBookOptions, type NewIdentity } from "../keys/devices/device-book.ts";
 import { deviceNameOf } from "../keys/devices/device-list.ts";
-import type { VaultHeader } from "../keys/header.ts";
+import { type EpochHeader, VaultKeys } from "../keys/key-epochs.ts";
 import { systemClock } from "../platform/clock.ts";
 import { systemRandom } from "../platform/random.ts";
 import { readState } from "../replica/replica-state.ts";
 
 /** Run `action` with what seals and opens the vault's lists; it is wiped then. @param key - Lent until settled. */
 export async function withSealer<T>(
-  { vaultId }: Pick<VaultHeader, "vaultId">,
+  header: EpochHeader,
   key: SecretKey,
   action: (sealer: ObjectSealer) => Promise<T>,
 ): Promise<T> {
-  const subkeys = deriveSubkeys(key.expose(), vaultId);
-  const sealer = new ObjectSealer(subkeys.store, vaultId, systemRandom);
-  wipeSubkeys(subkeys);
+  const keys = VaultKeys.open(header, key);
+  const storeKeys = keys.keysFor("store");
+  keys.wipe();
   try {
-    return await action(sealer);
+    return await action(new ObjectSealer(storeKeys, header.vaultId, systemRandom));
   } finally {
-    sealer.wipe();
+    storeKeys.wipe();
   }
 }
 

@@ -1,8 +1,6 @@
 /** A vault's store, opened with the vault where it has one: packs come from it, commits go to it. Loaded only then. */
 import { join } from "node:path";
 import type { SealingEngine } from "../crypto/engine.ts";
-import { ObjectSealer } from "../crypto/object-seal.ts";
-import { PackKeyWrapper } from "../crypto/pack-key.ts";
 import { type OwnPacks, PackDirectory, type RemotePacks } from "../chunkstore/pack-directory.ts";
 import { TcfsError } from "../errors.ts";
 import type { RecordChange } from "../format/journal-codec.ts";
@@ -10,6 +8,7 @@ import { packKey } from "../format/record-keys.ts";
 import type { Device } from "../keys/devices/device-list.ts";
 import { toHex } from "../keys/fields.ts";
 import { readHeader } from "../keys/header-file.ts";
+import type { EpochRooms } from "../keys/epoch-rooms.ts";
 import { formatHeader } from "../keys/header.ts";
 import type { LevelMetadataStore } from "../metadata/level-metadata-store.ts";
 import { systemClock } from "../platform/clock.ts";
@@ -33,8 +32,8 @@ export interface OpenReplicaOptions {
   readonly vaultId: Uint8Array;
   /** {@link VaultHeader.deviceId} */
   readonly firstDeviceId: Uint8Array;
-  /** Lent for the call. */
-  readonly subkeys: { readonly store: Uint8Array; readonly packs: Uint8Array };
+  /** Borrowed: closed by its owner, after the replica. */
+  readonly epochs: EpochRooms;
   readonly credentials: S3Credentials | undefined;
   readonly renewal: CredentialRenewal | undefined;
 }
@@ -51,29 +50,23 @@ export interface FollowOptions {
 export class Replica {
   readonly #options: OpenReplicaOptions;
   readonly #state: ReplicaState;
-  readonly #sealer: ObjectSealer;
-  readonly #packKeys: PackKeyWrapper;
   readonly #fetcher: PackFetcher;
   #opening: Promise<ObjectStore> | undefined;
   #stored: StoredPacks | undefined;
   #replicator: Replicator | undefined;
 
-  private constructor(options: OpenReplicaOptions, state: ReplicaState, sealer: ObjectSealer) {
-    const { disk, directory, vaultId, subkeys } = options;
+  private constructor(options: OpenReplicaOptions, state: ReplicaState) {
+    const { disk, directory } = options;
     this.#options = options;
     this.#state = state;
-    this.#sealer = sealer;
-    this.#packKeys = new PackKeyWrapper(subkeys.packs, vaultId, systemRandom);
     this.#fetcher = new PackFetcher(() => this.#store(), disk, join(directory, "packs"));
   }
 
   /** @returns Undefined where the vault has no store. @throws TcfsError `TCFS_CORRUPT` if `store.json` is not this vault's. */
   static async open(options: OpenReplicaOptions): Promise<Replica | undefined> {
-    const { disk, directory, vaultId, subkeys } = options;
+    const { disk, directory, epochs } = options;
     const found = await readState(disk, directory);
-    if (found === undefined) return undefined;
-    const sealer = new ObjectSealer(subkeys.store, vaultId, systemRandom);
-    return new Replica(options, verifyState(found, sealer), sealer);
+    return found && new Replica(options, verifyState(found, epochs.sealer));
   }
 
   /** For the chunk store. */
@@ -88,8 +81,8 @@ export class Replica {
 
   /** Keep the store following the vault from now on; before anything changes in it. */
   async follow({ engine, metadata, ownPacks, onOutcome, onNewDevices }: FollowOptions): Promise<void> {
-    const { disk, directory, vaultId } = this.#options;
-    const devices = await openDeviceBook({ disk, directory, sealer: this.#sealer }, this.#options.firstDeviceId);
+    const { disk, directory, vaultId, epochs, firstDeviceId } = this.#options;
+    const devices = await openDeviceBook({ disk, directory, sealer: epochs.sealer }, firstDeviceId);
     this.#stored = await StoredPacks.open(disk, directory);
     const local = new PackDirectory(disk, join(directory, "packs"), ownPacks);
     this.#replicator = new Replicator({
@@ -106,13 +99,13 @@ export class Replica {
         return { content: formatHeader(header), revision: header.revision };
       },
       onOutcome,
-      sealer: this.#sealer,
+      sealer: epochs.sealer,
       clock: systemClock,
       local,
       uploader: new PackUploader({ local, stored: this.#stored }),
       isPackNamed: ({ pack }) => metadata.database.find(packKey(pack)) !== undefined,
       engine,
-      packKeys: this.#packKeys,
+      packKeys: epochs.packKeys,
       vaultId,
       random: systemRandom,
     });
@@ -141,8 +134,6 @@ export class Replica {
     await Promise.all([this.#replicator?.close(), this.#fetcher.close()]);
     await this.#stored?.[Symbol.asyncDispose]();
     await (await this.#opening?.catch(() => undefined))?.close();
-    this.#sealer.wipe();
-    this.#packKeys.wipe();
   }
 
   /** Opened when it is first needed; what failed is tried again by whoever asks next. */

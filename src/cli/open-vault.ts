@@ -2,10 +2,8 @@
 import { join } from "node:path";
 import { LruFrameCache } from "../cache/lru-frame-cache.ts";
 import { PackChunkStore } from "../chunkstore/pack-chunk-store.ts";
-import { openEngine } from "../crypto/open-engine.ts";
 import type { SealingEngine } from "../crypto/engine.ts";
 import type { SecretKey } from "../crypto/secret-key.ts";
-import { deriveSubkeys, wipeSubkeys } from "../crypto/subkeys.ts";
 import { formatPackId } from "../chunkstore/pack-format.ts";
 import { TcfsError, isTcfsError } from "../errors.ts";
 import type { PackRecord } from "../format/records.ts";
@@ -13,8 +11,10 @@ import type { AccessTimes } from "../fs/access-times.ts";
 import type { VirtualShown } from "../fs/snapshots/routed-operations.ts";
 import { Volume } from "../fs/volume.ts";
 import { type Device, describeDevice } from "../keys/devices/device-list.ts";
+import { EpochRooms } from "../keys/epoch-rooms.ts";
 import { assertWritable } from "../keys/header.ts";
 import type { VaultHeader } from "../keys/header.ts";
+import { VaultKeys } from "../keys/key-epochs.ts";
 import { nameFeatures } from "../keys/keyring.ts";
 import type { Logger } from "../logger.ts";
 import { LevelMetadataStore } from "../metadata/level-metadata-store.ts";
@@ -36,7 +36,6 @@ const CHUNK_CACHE_BYTES = 48 * 1024 * 1024;
 const PACK_BYTES = 16 * 1024 * 1024;
 /** Chunks land in one of these at random, so that a pack does not tell in which order files were written. */
 const OPEN_PACK_COUNT = 4;
-const SESSION_ID_BYTES = 8;
 
 export interface OpenVaultOptions {
   /** Absolute path of the vault directory. */
@@ -210,16 +209,16 @@ async function openRooms(options: OpenVaultOptions, closers: Closer[]): Promise<
   const { directory, header, logger } = options;
   const { vaultId, chunking } = header;
   const disk = new NodeDisk();
-  const subkeys = deriveSubkeys(options.key.expose(), vaultId);
+  const keys = VaultKeys.open(header, options.key);
   try {
-    const sessionId = systemRandom.bytes(SESSION_ID_BYTES);
-    const engine = openEngine({ vaultId, subkeys, chunking, sessionId });
+    const epochs = new EpochRooms(keys, { vaultId, chunking, random: systemRandom });
     closers.push(() => {
-      engine.close();
+      epochs.close();
     });
     const { credentials, renewal } = options;
+    const { engine, packKeys } = epochs;
     const firstDeviceId = header.deviceId;
-    const replica = await openReplica({ disk, directory, vaultId, firstDeviceId, subkeys, credentials, renewal });
+    const replica = await openReplica({ disk, directory, vaultId, firstDeviceId, epochs, credentials, renewal });
     const metadata = await LevelMetadataStore.open({
       directory: join(directory, "meta"),
       journalDirectory: join(directory, "journal"),
@@ -250,7 +249,7 @@ async function openRooms(options: OpenVaultOptions, closers: Closer[]): Promise<
       random: systemRandom,
       clock: systemClock,
       vaultId,
-      packsSubkey: subkeys.packs,
+      packKeys,
       frameCache: new LruFrameCache({ cacheBytes: CHUNK_CACHE_BYTES }),
       packBytes: PACK_BYTES,
       openPacks: OPEN_PACK_COUNT,
@@ -260,7 +259,7 @@ async function openRooms(options: OpenVaultOptions, closers: Closer[]): Promise<
     if (replica !== undefined) closers.push(() => replica.close());
     return { disk, engine, metadata, chunks, replica };
   } finally {
-    wipeSubkeys(subkeys);
+    keys.wipe();
   }
 }
 

@@ -139,6 +139,13 @@ export interface RecordCipher {
    * @throws TcfsError `TCFS_CORRUPT` if truncated, forged or from another key.
    */
   unseal(key: Uint8Array, sealed: Uint8Array): Uint8Array;
+  /** Of what it seals. */
+  readonly keyEpoch: number;
+  /**
+   * Open a record to learn under which key epoch it is sealed: a value does not say.
+   * @throws TcfsError `TCFS_CORRUPT` as unseal.
+   */
+  epochOf(key: Uint8Array, sealed: Uint8Array): number;
   wipe(): void;
 }
 
@@ -160,6 +167,8 @@ export interface EngineOptions {
   readonly vaultId: Uint8Array;
   readonly subkeys: VaultSubkeys;
   readonly chunking: ChunkingParameters;
+  /** Of the subkeys. */
+  readonly keyEpoch: number;
   /** 8 fresh random bytes: this session's id for record sealing. Never the same twice. */
   readonly sessionId: Uint8Array;
 }
@@ -167,12 +176,18 @@ export interface EngineOptions {
 export interface SealingEngine {
   readonly kind: "native" | "portable";
   readonly records: RecordCipher;
+  /** Under which it seals records, and in which packs are made. */
+  readonly keyEpoch: number;
   /** Cut each input by content and name the pieces; at once where that is little work. A final input of zero bytes gives no chunk. */
   nameChunks(inputs: readonly ChunkInput[]): MaybePromise<NamedChunk[][]>;
   /** Upper bound of the stored bytes for a chunk of `lengthBytes`. */
   sealBoundBytes(lengthBytes: number): number;
-  /** A cipher for one pack under its own random key. `packKey` (32 bytes) is copied. */
-  packCipher(packId: PackId, packKey: Uint8Array): PackCipher;
+  /**
+   * A cipher for one pack under its own random key.
+   * @param packKey - 32 bytes, copied.
+   * @param keyEpoch - In which the pack was made.
+   */
+  packCipher(packId: PackId, packKey: Uint8Array, keyEpoch: number): PackCipher;
   /** `PRF(directory, name)`, 16 bytes: the part of a dentry's key that stands for its name. Fresh memory. */
   namePrf(directory: InodeNumber, name: Name): Uint8Array;
   /** Wipe every key of the engine. Later calls throw `TCFS_CLOSED`. Pack ciphers are wiped by whoever made them. */

@@ -62,13 +62,13 @@ class SharedEngine {
   #handle: EngineHandle | undefined;
   staging = new Uint8Array(STAGING_BYTES);
 
-  constructor(binding: EngineBinding, { vaultId, subkeys, chunking, sessionId }: EngineOptions) {
+  constructor(binding: EngineBinding, { vaultId, subkeys, chunking, sessionId, keyEpoch }: EngineOptions) {
     this.binding = binding;
     const keys = new Uint8Array(4 * KEY_BYTES);
     [subkeys.chunkId, subkeys.gear, subkeys.records, subkeys.names].forEach((key, i) => {
       keys.set(key, i * KEY_BYTES);
     });
-    const prefix = recordAadPrefix(vaultId);
+    const prefix = recordAadPrefix(vaultId, keyEpoch);
     const { minBytes, averageBytes, maxBytes } = chunking;
     this.#handle = binding.openEngine(keys, sessionId, prefix, this.staging, minBytes, averageBytes, maxBytes);
     keys.fill(0);
@@ -127,13 +127,15 @@ class ResultArena {
 }
 
 class NativeRecordCipher implements RecordCipher {
+  readonly keyEpoch: number;
   readonly #engine: SharedEngine;
   readonly #results = new ResultArena();
   readonly #counter = new NonceCounter();
   #isWiped = false;
 
-  constructor(engine: SharedEngine) {
+  constructor(engine: SharedEngine, keyEpoch: number) {
     this.#engine = engine;
+    this.keyEpoch = keyEpoch;
   }
 
   seal(records: readonly PlainRecord[]): Uint8Array[] {
@@ -169,6 +171,11 @@ class NativeRecordCipher implements RecordCipher {
       throw corrupt("record", "it does not verify");
     }
     return this.#results.copy(staging, key.length + RECORD_HEADER_BYTES, end - TAG_BYTES);
+  }
+
+  epochOf(key: Uint8Array, sealed: Uint8Array): number {
+    this.unseal(key, sealed);
+    return this.keyEpoch;
   }
 
   wipe(): void {
@@ -315,6 +322,7 @@ class NativePackCipher implements PackCipher {
 class NativeEngine implements SealingEngine {
   readonly kind = "native";
   readonly records: RecordCipher;
+  readonly keyEpoch: number;
   readonly #engine: SharedEngine;
   readonly #vaultId: Uint8Array;
   readonly #minChunkBytes: number;
@@ -322,8 +330,9 @@ class NativeEngine implements SealingEngine {
   constructor(binding: EngineBinding, options: EngineOptions) {
     this.#engine = new SharedEngine(binding, options);
     this.#vaultId = Uint8Array.from(options.vaultId);
+    this.keyEpoch = options.keyEpoch;
     this.#minChunkBytes = options.chunking.minBytes;
-    this.records = new NativeRecordCipher(this.#engine);
+    this.records = new NativeRecordCipher(this.#engine, options.keyEpoch);
   }
 
   nameChunks(inputs: readonly ChunkInput[]): MaybePromise<NamedChunk[][]> {
@@ -354,10 +363,10 @@ class NativeEngine implements SealingEngine {
     return sealBoundBytes(lengthBytes);
   }
 
-  packCipher(packId: PackId, packKey: Uint8Array): PackCipher {
+  packCipher(packId: PackId, packKey: Uint8Array, keyEpoch: number): PackCipher {
     this.#engine.checkOpen();
     if (packKey.length !== KEY_BYTES) throw new RangeError(`a pack key has ${KEY_BYTES} bytes`);
-    return new NativePackCipher(this.#engine.binding, packKey, frameAad(this.#vaultId, packId));
+    return new NativePackCipher(this.#engine.binding, packKey, frameAad(this.#vaultId, packId, keyEpoch));
   }
 
   namePrf(directory: InodeNumber, name: Name): Uint8Array {

@@ -2,14 +2,14 @@
  * Seals manifests, root and devices of a store, and a device's own key: XChaCha20-Poly1305 under subkey `store`, with its
  * kind and step bound (FORMAT.md §11.1).
  */
-import { createHmac } from "node:crypto";
+import { createHmac, timingSafeEqual } from "node:crypto";
 import { xchacha20poly1305 } from "@noble/ciphers/chacha.js";
 import { TcfsError } from "../errors.ts";
 import type { RandomSource } from "../platform/random.ts";
 import { padContent, unpadContent } from "../format/replica-codec.ts";
-import { FORMAT_VERSION, KEY_EPOCH } from "./aad.ts";
+import { FORMAT_VERSION } from "./aad.ts";
 import { TAG_BYTES } from "./engine.ts";
-import { SecretKey } from "./secret-key.ts";
+import type { EpochKeys } from "./epoch-keys.ts";
 
 /** What a device signs. */
 export type SignedKind = "commit" | "checkpoint" | "root";
@@ -24,25 +24,26 @@ const MAGICS: Readonly<Record<SealedKind, string>> = {
 };
 const SIGNED_FLAG = 1;
 const PREFIX_BYTES = 16;
+const EPOCH_OFFSET = 12;
 const NONCE_BYTES = 24;
 
 export class ObjectSealer {
-  readonly #key: SecretKey;
+  readonly #keys: EpochKeys;
   readonly #vaultId: Uint8Array;
   readonly #random: RandomSource;
 
-  /** @param storeSubkey - Copied. */
-  constructor(storeSubkey: Uint8Array, vaultId: Uint8Array, random: RandomSource) {
-    this.#key = new SecretKey(storeSubkey);
+  /** @param keys - Subkey `store` of each epoch. Borrowed: wiped by its owner. */
+  constructor(keys: EpochKeys, vaultId: Uint8Array, random: RandomSource) {
+    this.#keys = keys;
     this.#vaultId = Uint8Array.from(vaultId);
     this.#random = random;
   }
 
   /** @param number - Its step; 0 for the root. @returns Fresh memory. */
   seal(kind: SealedKind, number: number, content: Uint8Array): Uint8Array {
-    const prefix = prefixOf(kind);
+    const prefix = prefixOf(kind, this.#keys.keyEpoch);
     const nonce = this.#random.bytes(NONCE_BYTES);
-    const sealed = this.#cipher(nonce, prefix, number).encrypt(padContent(content));
+    const sealed = this.#cipher(this.#keys.newest(), nonce, prefix, number).encrypt(padContent(content));
     return new Uint8Array(Buffer.concat([prefix, nonce, sealed]));
   }
 
@@ -53,17 +54,22 @@ export class ObjectSealer {
    */
   unseal(kind: SealedKind, number: number, object: Uint8Array): Uint8Array {
     const prefix = object.slice(0, PREFIX_BYTES);
-    const expected = prefixOf(kind);
+    const keyEpoch = epochOfObject(object);
+    const expected = prefixOf(kind, keyEpoch);
     if (object.length < PREFIX_BYTES + NONCE_BYTES + TAG_BYTES || !startsEqual(prefix, expected, 8)) {
       throw new TcfsError("TCFS_CORRUPT", `this is no ${kind} of a tcfs store`);
     }
     if (!startsEqual(prefix, expected, PREFIX_BYTES)) {
       throw new TcfsError("TCFS_UNKNOWN_FORMAT", `the store's ${kind} has a format that this tcfs does not know`);
     }
+    const key = this.#keys.of(keyEpoch);
+    if (key === undefined) {
+      throw new TcfsError("TCFS_UNKNOWN_FORMAT", `the store's ${kind} is sealed under key epoch ${keyEpoch}`);
+    }
     const nonce = object.slice(PREFIX_BYTES, PREFIX_BYTES + NONCE_BYTES);
     let padded: Uint8Array;
     try {
-      padded = this.#cipher(nonce, prefix, number).decrypt(object.slice(PREFIX_BYTES + NONCE_BYTES));
+      padded = this.#cipher(key, nonce, prefix, number).decrypt(object.slice(PREFIX_BYTES + NONCE_BYTES));
     } catch (cause) {
       throw new TcfsError("TCFS_CORRUPT", `the store's ${kind} does not verify`, { cause });
     }
@@ -72,7 +78,7 @@ export class ObjectSealer {
 
   /** For `store.json` (FORMAT.md §11.5). @returns 32 bytes. */
   mac(text: string): Uint8Array {
-    return createHmac("sha256", this.#key.expose()).update(text).digest();
+    return hmac(this.#keys.newest(), text);
   }
 
   /** What a device signs (FORMAT.md §11.6): not the key epoch, so that a signature outlasts it. @returns Fresh memory. */
@@ -81,14 +87,30 @@ export class ObjectSealer {
     return new Uint8Array(Buffer.concat([...place, fields]));
   }
 
-  wipe(): void {
-    this.#key.wipe();
+  /** Whether `mac` was made of the text under any epoch whose key is known. */
+  verifies(text: string, mac: Uint8Array): boolean {
+    return this.#keys.all().some((key) => timingSafeEqual(hmac(key, text), mac));
   }
 
-  #cipher(nonce: Uint8Array, prefix: Uint8Array, number: number): ReturnType<typeof xchacha20poly1305> {
+  #cipher(
+    key: Uint8Array,
+    nonce: Uint8Array,
+    prefix: Uint8Array,
+    number: number,
+  ): ReturnType<typeof xchacha20poly1305> {
     const aad = Buffer.concat([Buffer.from("tcfs store", "latin1"), prefix, this.#vaultId, placeOf(number)]);
-    return xchacha20poly1305(this.#key.expose(), nonce, aad);
+    return xchacha20poly1305(key, nonce, aad);
   }
+}
+
+/** @returns What its prefix says; 0 where it is too short to say. */
+export function epochOfObject(object: Uint8Array): number {
+  if (object.length < PREFIX_BYTES) return 0;
+  return new DataView(object.buffer, object.byteOffset, PREFIX_BYTES).getUint32(EPOCH_OFFSET, true);
+}
+
+function hmac(key: Uint8Array, text: string): Uint8Array {
+  return createHmac("sha256", key).update(text).digest();
 }
 
 function placeOf(number: number): Uint8Array {
@@ -97,13 +119,13 @@ function placeOf(number: number): Uint8Array {
   return place;
 }
 
-function prefixOf(kind: SealedKind): Uint8Array {
+function prefixOf(kind: SealedKind, keyEpoch: number): Uint8Array {
   const prefix = new Uint8Array(PREFIX_BYTES);
   prefix.set(Buffer.from(MAGICS[kind], "latin1"));
   const view = new DataView(prefix.buffer);
   view.setUint16(8, FORMAT_VERSION, true);
   view.setUint16(10, kind === "devices" || kind === "device" ? 0 : SIGNED_FLAG, true);
-  view.setUint32(12, KEY_EPOCH, true);
+  view.setUint32(EPOCH_OFFSET, keyEpoch, true);
   return prefix;
 }
 

@@ -146,20 +146,22 @@ class PortablePackCipher implements PackCipher {
 class PortableEngine implements SealingEngine {
   readonly kind = "portable";
   readonly records: RecordCipher;
+  readonly keyEpoch: number;
   readonly #primitives = new PortablePrimitives();
   readonly #vaultId: Uint8Array;
   readonly #idKey: SecretKey;
   readonly #nameKey: SecretKey;
   readonly #chunker: Chunker;
 
-  constructor({ vaultId, subkeys, chunking, sessionId }: EngineOptions) {
+  constructor({ vaultId, subkeys, chunking, sessionId, keyEpoch }: EngineOptions) {
+    this.keyEpoch = keyEpoch;
     this.#vaultId = Uint8Array.from(vaultId);
     this.#idKey = new SecretKey(subkeys.chunkId);
     this.#nameKey = new SecretKey(subkeys.names);
     const gearTable = this.#primitives.keyedHash(subkeys.gear, [GEAR_CONTEXT], GEAR_TABLE_BYTES);
     this.#chunker = new Chunker(gearTable, chunking);
     gearTable.fill(0);
-    this.records = new PortableRecordCipher(this.#primitives, subkeys.records, { vaultId, sessionId });
+    this.records = new PortableRecordCipher(this.#primitives, subkeys.records, { vaultId, sessionId, keyEpoch });
   }
 
   async nameChunks(inputs: readonly ChunkInput[]): Promise<NamedChunk[][]> {
@@ -173,10 +175,10 @@ class PortableEngine implements SealingEngine {
     return sealBoundBytes(lengthBytes);
   }
 
-  packCipher(packId: PackId, packKey: Uint8Array): PackCipher {
+  packCipher(packId: PackId, packKey: Uint8Array, keyEpoch: number): PackCipher {
     this.#idKey.expose();
     if (packKey.length !== KEY_BYTES) throw new RangeError(`a pack key has ${KEY_BYTES} bytes`);
-    return new PortablePackCipher(this.#primitives, packKey, frameAad(this.#vaultId, packId));
+    return new PortablePackCipher(this.#primitives, packKey, frameAad(this.#vaultId, packId, keyEpoch));
   }
 
   namePrf(directory: InodeNumber, name: Name): Uint8Array {

@@ -4,7 +4,7 @@ import { LRUCache } from "lru-cache";
 import { corrupt } from "../bytes.ts";
 import type { InodeNumber, Name } from "../ids.ts";
 import { recordAadPrefix } from "./aad.ts";
-import type { PlainRecord, RecordCipher } from "./engine.ts";
+import type { EngineOptions, PlainRecord, RecordCipher } from "./engine.ts";
 import { RECORD_OVERHEAD_BYTES } from "./engine.ts";
 import { SESSION_ID_BYTES } from "./engine-options.ts";
 import { NonceCounter } from "./nonce-counter.ts";
@@ -21,6 +21,7 @@ const SESSION_CACHE_SLOTS = 64;
 const SESSION_CONTEXT = Buffer.from("tcfs session", "latin1");
 
 export class PortableRecordCipher implements RecordCipher {
+  readonly keyEpoch: number;
   readonly #primitives: PortablePrimitives;
   readonly #parent: SecretKey;
   readonly #sessionId: Uint8Array;
@@ -37,12 +38,13 @@ export class PortableRecordCipher implements RecordCipher {
   constructor(
     primitives: PortablePrimitives,
     recordsSubkey: Uint8Array,
-    place: { readonly vaultId: Uint8Array; readonly sessionId: Uint8Array },
+    place: Pick<EngineOptions, "vaultId" | "sessionId" | "keyEpoch">,
   ) {
     this.#primitives = primitives;
     this.#parent = new SecretKey(recordsSubkey);
     this.#sessionId = Uint8Array.from(place.sessionId);
-    this.#aadPrefix = recordAadPrefix(place.vaultId);
+    this.keyEpoch = place.keyEpoch;
+    this.#aadPrefix = recordAadPrefix(place.vaultId, place.keyEpoch);
   }
 
   seal(records: readonly PlainRecord[]): Uint8Array[] {
@@ -68,6 +70,11 @@ export class PortableRecordCipher implements RecordCipher {
     const value = openSealed(sessionKey, nonce, this.#aad(key), sealed.subarray(HEADER_BYTES));
     if (value === undefined) throw corrupt("record", "it does not verify");
     return new Uint8Array(value);
+  }
+
+  epochOf(key: Uint8Array, sealed: Uint8Array): number {
+    this.unseal(key, sealed);
+    return this.keyEpoch;
   }
 
   wipe(): void {

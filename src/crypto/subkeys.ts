@@ -7,11 +7,20 @@ import type { VaultSubkeys } from "./engine.ts";
 export const KEY_BYTES = 32;
 export const VAULT_ID_BYTES = 16;
 
-/** @returns Fresh keys of 32 bytes each, the caller's to wipe. `header` authenticates `vault.json`, `store` seals a store's root. */
-export function deriveSubkeys(
-  vaultKey: Uint8Array,
-  vaultId: Uint8Array,
-): VaultSubkeys & { readonly header: Uint8Array; readonly store: Uint8Array } {
+/** All that a vault key gives. */
+export interface Subkeys extends VaultSubkeys {
+  /** Authenticates `vault.json`. */
+  readonly header: Uint8Array;
+  /** Seals a store's root. */
+  readonly store: Uint8Array;
+  /** Wraps what a newer key epoch keeps of older ones. */
+  readonly keyring: Uint8Array;
+  /** Wraps a new vault key on its way to the daemon. */
+  readonly handover: Uint8Array;
+}
+
+/** @returns Fresh keys of 32 bytes each, the caller's to wipe. */
+export function deriveSubkeys(vaultKey: Uint8Array, vaultId: Uint8Array): Subkeys {
   if (vaultKey.length !== KEY_BYTES) throw new RangeError(`a vault key has ${KEY_BYTES} bytes`);
   if (vaultId.length !== VAULT_ID_BYTES) throw new RangeError(`a vault id has ${VAULT_ID_BYTES} bytes`);
   const subkey = (label: string) =>
@@ -24,11 +33,13 @@ export function deriveSubkeys(
     packs: subkey("packs"),
     header: subkey("header"),
     store: subkey("store"),
+    keyring: subkey("keyring"),
+    handover: subkey("handover"),
   };
 }
 
 /** Overwrite all of them with zeros. */
-export function wipeSubkeys(subkeys: ReturnType<typeof deriveSubkeys>): void {
-  const { chunkId, gear, records, names, packs, header, store } = subkeys;
-  for (const subkey of [chunkId, gear, records, names, packs, header, store]) subkey.fill(0);
+export function wipeSubkeys(subkeys: Subkeys): void {
+  const { chunkId, gear, records, names, packs, header, store, keyring, handover } = subkeys;
+  for (const subkey of [chunkId, gear, records, names, packs, header, store, keyring, handover]) subkey.fill(0);
 }

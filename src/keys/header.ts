@@ -7,8 +7,10 @@ import { z } from "zod";
 import { FORMAT_VERSION } from "../crypto/aad.ts";
 import type { ChunkingParameters } from "../crypto/engine.ts";
 import { MAX_CHUNK_BYTES } from "../crypto/engine.ts";
+import { FIRST_KEY_EPOCH } from "../crypto/epoch-keys.ts";
 import { TcfsError } from "../errors.ts";
 import { hexField, timeField, toHex } from "./fields.ts";
+import { type Keyring, keyringMembers, keyringSchema } from "./key-epochs.ts";
 import { MAX_SLOTS, checkKdfBounds, slotMembers, slotProbeSchema, slotSchema, unknownInSlot } from "./slot-format.ts";
 import type { KeySlot } from "./slot-format.ts";
 
@@ -17,7 +19,9 @@ export const MAX_HEADER_BYTES = 64 * 1024;
 
 const FORMAT_NAME = "tcfs vault";
 /** Closed lists: a reader that does not know a feature refuses to open, or to write. */
-const KNOWN_INCOMPATIBLE: readonly string[] = [];
+/** What a vault has after its first rotation, and no other (FORMAT.md §8.8). */
+export const KEY_EPOCHS_FEATURE = "key-epochs";
+const KNOWN_INCOMPATIBLE: readonly string[] = [KEY_EPOCHS_FEATURE];
 /** A vault that this version writes has all of them. */
 export const READ_ONLY_COMPATIBLE_FEATURES: readonly string[] = ["snapshots", "snapshot-policy", "versions"];
 const MIN_CHUNK_BYTES = 4096;
@@ -33,6 +37,8 @@ export interface VaultHeader {
   /** Raised by one whenever the header is written. */
   readonly revision: number;
   readonly chunking: ChunkingParameters;
+  /** With a key epoch above the first, and not else. */
+  readonly keyring: Keyring | undefined;
   readonly slots: readonly KeySlot[];
   readonly mac: Uint8Array;
 }
@@ -52,6 +58,7 @@ const headerSchema = z.strictObject({
   keyEpoch: counter,
   revision: counter,
   chunking: z.strictObject({ minBytes: chunkLength, averageBytes: chunkLength, maxBytes: chunkLength }),
+  keyring: keyringSchema.optional(),
   slots: z.array(slotSchema).min(1).max(MAX_SLOTS),
   mac: hexField(32),
   checksum: hexField(32),
@@ -75,9 +82,11 @@ const featureProbeSchema = z.looseObject({
 export function parseHeader(content: Uint8Array): VaultHeader {
   const json = parseJson(content);
   refuseUnknownFormat(json);
-  const { format: _format, formatVersion: _version, checksum: _checksum, ...header } = check(headerSchema, json);
+  const { format: _format, formatVersion: _version, checksum: _checksum, ...members } = check(headerSchema, json);
+  const header: VaultHeader = { ...members, keyring: members.keyring };
   checkKdfBounds(header.slots);
   checkChunking(header.chunking);
+  checkKeyring(header);
   // One text per header: no duplicate keys, no second spelling, nothing that another parser would read otherwise.
   if (!Buffer.from(formatHeader(header)).equals(content)) throw badHeader("its text or checksum is not right");
   return header;
@@ -119,6 +128,7 @@ function headerBody(header: Omit<VaultHeader, "mac">): object {
     keyEpoch: header.keyEpoch,
     revision: header.revision,
     chunking: { minBytes, averageBytes, maxBytes },
+    ...(header.keyring === undefined ? {} : { keyring: keyringMembers(header.keyring) }),
     slots: header.slots.map(slotMembers),
   };
 }
@@ -148,6 +158,16 @@ function refuseUnknownFormat(json: unknown): void {
 function checkChunking({ minBytes, averageBytes, maxBytes }: ChunkingParameters): void {
   if (!(minBytes < averageBytes && averageBytes < maxBytes)) throw badHeader("chunking lengths are out of order");
   if (!Number.isInteger(Math.log2(averageBytes))) throw badHeader("chunking.averageBytes is no power of two");
+}
+
+/** A reader that does not know of key epochs must be told by the feature; the epochs must follow one another. */
+function checkKeyring({ incompatibleFeatures, keyEpoch, keyring }: VaultHeader): void {
+  const isRotated = keyEpoch > FIRST_KEY_EPOCH;
+  if (isRotated !== (keyring !== undefined) || isRotated !== incompatibleFeatures.includes(KEY_EPOCHS_FEATURE)) {
+    throw badHeader("its key epoch, keyring and features do not go together");
+  }
+  if (keyring?.older.some((older) => older.keyEpoch >= keyEpoch) === true)
+    throw badHeader("an older epoch is not older");
 }
 
 function check<T>(schema: z.ZodType<T>, json: unknown): T {

@@ -1,15 +1,17 @@
 /** The header's life: made, unlocked and authenticated, its slots added, replaced and removed (FORMAT.md §8). Does no I/O. */
 import { createHmac, timingSafeEqual } from "node:crypto";
 import type { ChunkingParameters } from "../crypto/engine.ts";
+import { FIRST_KEY_EPOCH } from "../crypto/epoch-keys.ts";
 import { SecretKey } from "../crypto/secret-key.ts";
 import { KEY_BYTES, deriveSubkeys, wipeSubkeys } from "../crypto/subkeys.ts";
 import { TcfsError } from "../errors.ts";
 import type { Clock } from "../platform/clock.ts";
 import type { RandomSource } from "../platform/random.ts";
-import { READ_ONLY_COMPATIBLE_FEATURES, macInput } from "./header.ts";
+import { KEY_EPOCHS_FEATURE, READ_ONLY_COMPATIBLE_FEATURES, macInput } from "./header.ts";
 import type { VaultHeader } from "./header.ts";
 import { toHex } from "./fields.ts";
 import type { KdfCost } from "./kdf.ts";
+import { type Renewal, nextKeyring } from "./key-epochs.ts";
 import { formatRecoveryWords } from "./recovery-words.ts";
 import { MAX_SLOTS, SLOT_KIND_NAMES, checkKdfBounds, needsNoHardware } from "./slot-format.ts";
 import type { KeySlot, SlotKind, SlotKindName } from "./slot-format.ts";
@@ -64,9 +66,10 @@ export async function createHeader(
     vaultId,
     deviceId: random.bytes(16),
     createdAt,
-    keyEpoch: 1,
+    keyEpoch: FIRST_KEY_EPOCH,
     revision: 1,
     chunking,
+    keyring: undefined,
     slots,
   });
   return { header, key, recoveryWords };
@@ -173,12 +176,14 @@ export async function replaceSlot(
  */
 export function removeSlot(header: VaultHeader, key: SecretKey, id: Uint8Array): VaultHeader {
   const slots = header.slots.filter((slot) => toHex(slot.id) !== toHex(id));
-  if (!slots.some(needsNoHardware)) {
-    const message =
-      "this is the last key slot that needs no hardware: without it a broken machine would take the vault";
-    throw new TcfsError("TCFS_LAST_SLOT", `${message}. Add another first, with tcfs key add`);
-  }
+  requireSlotWithoutHardware(slots);
   return withSlots(header, key, slots);
+}
+
+function requireSlotWithoutHardware(slots: readonly KeySlot[]): void {
+  if (slots.some(needsNoHardware)) return;
+  const message = "this is the last key slot that needs no hardware: without it a broken machine would take the vault";
+  throw new TcfsError("TCFS_LAST_SLOT", `${message}. Add another first, with tcfs key add`);
 }
 
 /**
@@ -241,6 +246,47 @@ export function nameFeatures(header: VaultHeader, key: SecretKey): VaultHeader {
   return authenticate(key, { ...header, revision: header.revision + 1, readOnlyCompatibleFeatures });
 }
 
+/** A header of the next key epoch, and its key. */
+export interface RotatedHeader {
+  readonly header: VaultHeader;
+  /** The caller wipes it. */
+  readonly key: SecretKey;
+}
+
+/**
+ * Begin a key epoch: a fresh vault key, which only these slots wrap; nothing that opened the header before does any more.
+ * @param key - From {@link unlockHeader} of this header.
+ * @throws TcfsError `TCFS_BUSY` if the epoch before has not ended yet; `TCFS_LAST_SLOT` if all slots need hardware;
+ *   `TCFS_USAGE` if there are more than a header takes; `TCFS_KDF_BOUNDS`.
+ */
+export async function rotateHeader(
+  header: VaultHeader,
+  key: SecretKey,
+  { slots, renewal }: { readonly slots: readonly NewSlot[]; readonly renewal: Renewal },
+  options: SlotOptions,
+): Promise<RotatedHeader> {
+  if (slots.length > MAX_SLOTS) throw new TcfsError("TCFS_USAGE", `a vault has at most ${MAX_SLOTS} key slots`);
+  const bytes = options.random.bytes(KEY_BYTES);
+  const nextKey = new SecretKey(bytes);
+  bytes.fill(0);
+  const keyring = nextKeyring(header, key, nextKey, renewal, options.random);
+  const sealed: KeySlot[] = [];
+  for (const slot of slots) sealed.push(await newSlot(header.vaultId, nextKey, slot, options));
+  requireSlotWithoutHardware(sealed);
+  const { keyEpoch, incompatibleFeatures: features } = header;
+  const incompatibleFeatures = features.includes(KEY_EPOCHS_FEATURE) ? features : [...features, KEY_EPOCHS_FEATURE];
+  const body = { ...header, incompatibleFeatures, keyEpoch: keyEpoch + 1, keyring };
+  return { header: withSlots(body, nextKey, sealed), key: nextKey };
+}
+
+/** The header once nothing is under an older epoch any more: it no longer keeps that epoch's key. */
+export function endRotation(header: VaultHeader, macKey: Uint8Array): VaultHeader {
+  if (header.keyring === undefined) throw new RangeError("this vault was never rotated");
+  const keyring = { ...header.keyring, older: [] };
+  const body = { ...header, revision: header.revision + 1, keyring };
+  return { ...body, mac: macUnder(macKey, body) };
+}
+
 async function withPassphrase<T>(passphrase: Uint8Array, kdf: KdfCost, use: (slot: NewSlot) => Promise<T>): Promise<T> {
   if (passphrase.length === 0) throw new TcfsError("TCFS_USAGE", "the passphrase is empty");
   const material = secretMaterial({ kind: "passphrase", bytes: passphrase });
@@ -268,9 +314,13 @@ function authenticate(key: SecretKey, body: Omit<VaultHeader, "mac">): VaultHead
 
 function headerMac(header: Omit<VaultHeader, "mac">, key: SecretKey): Uint8Array {
   const subkeys = deriveSubkeys(key.expose(), header.vaultId);
-  const mac = createHmac("sha256", subkeys.header).update(macInput(header)).digest();
+  const mac = macUnder(subkeys.header, header);
   wipeSubkeys(subkeys);
-  return Uint8Array.from(mac);
+  return mac;
+}
+
+function macUnder(macKey: Uint8Array, header: Omit<VaultHeader, "mac">): Uint8Array {
+  return Uint8Array.from(createHmac("sha256", macKey).update(macInput(header)).digest());
 }
 
 export function isoTime(clock: Clock): string {

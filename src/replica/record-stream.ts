@@ -2,7 +2,7 @@
 import type { SealingEngine } from "../crypto/engine.ts";
 import type { PackKeyWrapper } from "../crypto/pack-key.ts";
 import { MemoryPack } from "../chunkstore/memory-pack.ts";
-import { PACK_HEADER_BYTES, decodePackHeader, sumBytes } from "../chunkstore/pack-format.ts";
+import { PACK_HEADER_BYTES, decodePackHeader, sumBytes, wrapsOf } from "../chunkstore/pack-format.ts";
 import { corrupt } from "../bytes.ts";
 import { type RecordChange, changesBytes, decodeChanges, encodeChanges } from "../format/journal-codec.ts";
 import { chunkIdKey } from "../format/record-keys.ts";
@@ -174,8 +174,8 @@ export class StreamReader {
     if (toHex(header.pack) !== toHex(pack) || toHex(header.vaultId) !== toHex(vaultId)) {
       throw corrupt(`pack ${toHex(pack)} of the store`, "its header names another");
     }
-    const packKey = packKeys.unwrap(pack, header.wrappedKey);
-    const cipher = engine.packCipher(pack, packKey);
+    const packKey = packKeys.unwrap(pack, wrapsOf(header));
+    const cipher = engine.packCipher(pack, packKey, header.keyEpoch);
     packKey.fill(0);
     return cipher;
   }

@@ -1,5 +1,4 @@
 /** `store.json` (FORMAT.md §11.5): where the vault's store is, and the roots that this device knows to be its own. */
-import { timingSafeEqual } from "node:crypto";
 import { join } from "node:path";
 import { z } from "zod";
 import type { ObjectSealer } from "../crypto/object-seal.ts";
@@ -67,7 +66,7 @@ export async function readState(disk: Disk, directory: string): Promise<(Replica
 /** @throws TcfsError `TCFS_CORRUPT` if it was not this vault's key that wrote it. */
 export function verifyState(state: ReplicaState & { mac: string }, sealer: ObjectSealer): ReplicaState {
   const { mac, ...rest } = state;
-  if (!timingSafeEqual(Buffer.from(mac, "hex"), sealer.mac(JSON.stringify(bodyOf(rest))))) {
+  if (!sealer.verifies(JSON.stringify(bodyOf(rest)), Buffer.from(mac, "hex"))) {
     throw new TcfsError("TCFS_CORRUPT", `${STATE_NAME} in the vault directory was not written by this vault`);
   }
   return rest;

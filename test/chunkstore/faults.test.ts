@@ -249,14 +249,14 @@ describe("a damaged pack", () => {
     await vault.store.close();
     const [path = ""] = await vault.packFiles();
     const bytes = await readFile(path);
-    for (let at = 0; at < 50 + 72; at++) {
+    for (let at = 0; at < 48 + 76; at++) {
       const flipped = Uint8Array.from(bytes);
       flipped[at] = flipped[at]! ^ (1 << (at & 7));
       await writeFile(path, flipped);
       await vault.reopen();
       await expect(vault.get(chunks), `byte ${at}`).rejects.toMatchObject({ code: "TCFS_CORRUPT" });
     }
-    await writeFile(path, Buffer.concat([bytes.subarray(0, 50 + 72), Buffer.alloc(134, 1), bytes.subarray(256)]));
+    await writeFile(path, Buffer.concat([bytes.subarray(0, 48 + 76), Buffer.alloc(132, 1), bytes.subarray(256)]));
     await vault.reopen();
     expectSameBytes(await vault.get(chunks), noise("every byte", 1000));
   });

@@ -20,7 +20,8 @@ import { isTcfsError } from "../../src/errors.ts";
 import type { ChunkId } from "../../src/ids.ts";
 import { PACK_ID, VAULT_ID, noise } from "../crypto/fixtures.ts";
 
-const HEADER = { keyEpoch: 1, vaultId: VAULT_ID, pack: PACK_ID, wrappedKey: noise("wrapped", 72) };
+const WRAP = { keyEpoch: 1, wrappedKey: noise("wrapped", 72) };
+const HEADER = { keyEpoch: 1, vaultId: VAULT_ID, pack: PACK_ID, wraps: [WRAP, undefined] };
 const DATA_END = 2 ** 31;
 
 const entry: fc.Arbitrary<PackIndexEntry> = fc
@@ -59,9 +60,16 @@ describe("pack names", () => {
 describe("the pack header", () => {
   test("gives back what was encoded", () => {
     expect(decodePackHeader(encodePackHeader(HEADER))).toEqual(HEADER);
+    const second = { keyEpoch: 7, wrappedKey: noise("second", 72) };
+    for (const wraps of [
+      [undefined, second],
+      [second, WRAP],
+    ]) {
+      expect(decodePackHeader(encodePackHeader({ ...HEADER, wraps }))).toEqual({ ...HEADER, wraps });
+    }
   });
 
-  test("refuses truncation, another magic, unknown versions and flags, and an oversized key", () => {
+  test("refuses truncation, another magic, unknown versions and flags, and epoch 0", () => {
     const good = encodePackHeader(HEADER);
     const change = (at: number, value: number): Uint8Array => {
       const bytes = good.slice();
@@ -73,8 +81,7 @@ describe("the pack header", () => {
     for (const at of [8, 9, 10, 11]) {
       expect(() => decodePackHeader(change(at, 7))).toThrow(expect.objectContaining({ code: "TCFS_UNKNOWN_FORMAT" }));
     }
-    expect(() => decodePackHeader(change(12, 2))).toThrow(expect.objectContaining({ code: "TCFS_UNKNOWN_FORMAT" }));
-    expect(() => decodePackHeader(change(49, 1))).toThrow(/oversized/);
+    expect(() => decodePackHeader(change(12, 0))).toThrow(/epoch 0/);
   });
 
   test("never fails in any other way", () => {

@@ -13,7 +13,7 @@ import type { PackId } from "../../src/ids.ts";
 import { systemClock } from "../../src/platform/clock.ts";
 import { NodeDisk } from "../../src/platform/node-disk.ts";
 import { systemRandom } from "../../src/platform/random.ts";
-import { VAULT_ID, expectSameBytes, framesOf, noise } from "../crypto/fixtures.ts";
+import { VAULT_ID, expectSameBytes, firstEpoch, framesOf, noise } from "../crypto/fixtures.ts";
 import { FaultyDisk } from "./faulty-disk.ts";
 import { SUBKEYS, TestVault } from "./test-vault.ts";
 
@@ -23,7 +23,7 @@ function openReaders(vault: TestVault, maxOpen = 4): PackReaders {
     directory: join(vault.path, "packs"),
     engine: vault.engine,
     vaultId: VAULT_ID,
-    packKeys: new PackKeyWrapper(SUBKEYS.packs, VAULT_ID, systemRandom),
+    packKeys: new PackKeyWrapper(firstEpoch(SUBKEYS.packs), VAULT_ID, systemRandom),
     clock: systemClock,
     maxOpen,
   });
@@ -35,12 +35,13 @@ function watchFrames(engine: SealingEngine): { engine: SealingEngine; seen: Map<
   const watched: SealingEngine = {
     kind: engine.kind,
     records: engine.records,
+    keyEpoch: engine.keyEpoch,
     nameChunks: (inputs) => engine.nameChunks(inputs),
     sealBoundBytes: (lengthBytes) => engine.sealBoundBytes(lengthBytes),
     namePrf: (directory, name) => engine.namePrf(directory, name),
     close: () => undefined,
-    packCipher(packId: PackId, packKey: Uint8Array): PackCipher {
-      const cipher = engine.packCipher(packId, packKey);
+    packCipher(packId: PackId, packKey: Uint8Array, keyEpoch: number): PackCipher {
+      const cipher = engine.packCipher(packId, packKey, keyEpoch);
       const numbers: number[] = [];
       seen.set(`${Buffer.from(packId).toString("hex")} ${Buffer.from(packKey).toString("hex")}`, numbers);
       return {
@@ -77,7 +78,7 @@ describe("frame numbers", () => {
       random: systemRandom,
       clock: systemClock,
       vaultId: VAULT_ID,
-      packsSubkey: SUBKEYS.packs,
+      packKeys: new PackKeyWrapper(firstEpoch(SUBKEYS.packs), VAULT_ID, systemRandom),
       frameCache: new LruFrameCache({ cacheBytes: 0 }),
       packBytes: 600_000,
       openPacks: 2,

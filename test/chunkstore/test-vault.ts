@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { LruFrameCache } from "../../src/cache/lru-frame-cache.ts";
 import { type ChunkingParameters, DEFAULT_CHUNKING, type SealingEngine } from "../../src/crypto/engine.ts";
 import { openEngine } from "../../src/crypto/open-engine.ts";
+import { PackKeyWrapper } from "../../src/crypto/pack-key.ts";
 import { deriveSubkeys } from "../../src/crypto/subkeys.ts";
 import { type StoredChunk } from "../../src/chunkstore/chunk-store.ts";
 import { PackChunkStore } from "../../src/chunkstore/pack-chunk-store.ts";
@@ -15,7 +16,7 @@ import type { Disk } from "../../src/platform/disk.ts";
 import { systemClock } from "../../src/platform/clock.ts";
 import { NodeDisk } from "../../src/platform/node-disk.ts";
 import { systemRandom } from "../../src/platform/random.ts";
-import { VAULT_ID, noise } from "../crypto/fixtures.ts";
+import { VAULT_ID, firstEpoch, noise } from "../crypto/fixtures.ts";
 import { type TemporaryDirectory, temporaryDirectory } from "../support/temporary-directory.ts";
 import { MemoryMetadata } from "./memory-metadata.ts";
 
@@ -55,6 +56,7 @@ export class TestVault implements AsyncDisposable {
         subkeys: SUBKEYS,
         chunking: options.chunking ?? DEFAULT_CHUNKING,
         sessionId: systemRandom.bytes(8),
+        keyEpoch: 1,
       },
       options.engine,
     );
@@ -143,7 +145,7 @@ function openStore(
     random: systemRandom,
     clock: systemClock,
     vaultId: VAULT_ID,
-    packsSubkey: SUBKEYS.packs,
+    packKeys: new PackKeyWrapper(firstEpoch(SUBKEYS.packs), VAULT_ID, systemRandom),
     frameCache: new LruFrameCache({ cacheBytes: options.cacheBytes ?? 4 * 1024 * 1024 }),
     packBytes: options.packBytes ?? 16 * 1024 * 1024,
     openPacks: options.openPacks ?? 2,

@@ -8,12 +8,13 @@ import { LruFrameCache } from "../../src/cache/lru-frame-cache.ts";
 import { PackChunkStore } from "../../src/chunkstore/pack-chunk-store.ts";
 import { DEFAULT_CHUNKING } from "../../src/crypto/engine.ts";
 import { openEngine } from "../../src/crypto/open-engine.ts";
+import { PackKeyWrapper } from "../../src/crypto/pack-key.ts";
 import type { ChunkId, InodeNumber } from "../../src/ids.ts";
 import { LevelMetadataStore } from "../../src/metadata/level-metadata-store.ts";
 import { systemClock } from "../../src/platform/clock.ts";
 import { NodeDisk } from "../../src/platform/node-disk.ts";
 import { systemRandom } from "../../src/platform/random.ts";
-import { VAULT_ID, expectSameBytes, noise } from "../crypto/fixtures.ts";
+import { VAULT_ID, expectSameBytes, firstEpoch, noise } from "../crypto/fixtures.ts";
 import { temporaryDirectory } from "../support/temporary-directory.ts";
 import { SUBKEYS } from "./test-vault.ts";
 
@@ -23,7 +24,13 @@ async function mount(directory: string): Promise<{
   unmount: () => Promise<void>;
 }> {
   const sessionId = systemRandom.bytes(8);
-  const engine = openEngine({ vaultId: VAULT_ID, subkeys: SUBKEYS, chunking: DEFAULT_CHUNKING, sessionId });
+  const engine = openEngine({
+    vaultId: VAULT_ID,
+    subkeys: SUBKEYS,
+    chunking: DEFAULT_CHUNKING,
+    sessionId,
+    keyEpoch: 1,
+  });
   const metadata = await LevelMetadataStore.open({
     directory: join(directory, "meta"),
     journalDirectory: join(directory, "journal"),
@@ -41,7 +48,7 @@ async function mount(directory: string): Promise<{
     random: systemRandom,
     clock: systemClock,
     vaultId: VAULT_ID,
-    packsSubkey: SUBKEYS.packs,
+    packKeys: new PackKeyWrapper(firstEpoch(SUBKEYS.packs), VAULT_ID, systemRandom),
     frameCache: new LruFrameCache({ cacheBytes: 1_000_000 }),
     packBytes: 100_000,
     openPacks: 2,

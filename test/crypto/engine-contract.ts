@@ -193,7 +193,7 @@ function testNaming(engine: () => SealingEngine, open: (change?: Partial<EngineO
 const EDGES = [0, 1, 15, 16, 17, 31, 32, 33, FRAME_BYTES - 1, FRAME_BYTES, FRAME_BYTES + 1, 3 * FRAME_BYTES + 5];
 
 function testSealing(engine: () => SealingEngine): void {
-  const cipher = () => engine().packCipher(PACK_ID, PACK_KEY);
+  const cipher = () => engine().packCipher(PACK_ID, PACK_KEY, 1);
 
   test.each([...EDGES, MAX_CHUNK_BYTES - 1, MAX_CHUNK_BYTES])("opens what it sealed, %i bytes", async (lengthBytes) => {
     for (const plain of [noise("sealed", lengthBytes), prose(lengthBytes)]) {
@@ -272,7 +272,7 @@ function testSealing(engine: () => SealingEngine): void {
     const plain = prose(100_000);
     const before = plain.slice();
     const key = PACK_KEY.slice();
-    const own = engine().packCipher(PACK_ID, key);
+    const own = engine().packCipher(PACK_ID, key, 1);
     key.fill(0);
     const sealed = await sealWhole(engine(), own, plain);
     const bytes = sealed.bytes.slice();
@@ -300,12 +300,12 @@ function testSealing(engine: () => SealingEngine): void {
     await expect(seal(100, bound - 1)).rejects.toThrow(RangeError);
     const { run, bytes } = await sealWhole(engine(), cipher(), plain);
     await expect(cipher().unseal(run, bytes, new Uint8Array(101))).rejects.toThrow(RangeError);
-    expect(() => engine().packCipher(PACK_ID, PACK_KEY.slice(1))).toThrow(RangeError);
+    expect(() => engine().packCipher(PACK_ID, PACK_KEY.slice(1), 1)).toThrow(RangeError);
   });
 }
 
 function testForgeries(engine: () => SealingEngine, open: (change?: Partial<EngineOptions>) => SealingEngine): void {
-  const cipher = () => engine().packCipher(PACK_ID, PACK_KEY);
+  const cipher = () => engine().packCipher(PACK_ID, PACK_KEY, 1);
 
   test("refuses every flipped byte of a frame", async () => {
     for (const plain of [noise("flip", 60), prose(300)]) {
@@ -330,10 +330,10 @@ function testForgeries(engine: () => SealingEngine, open: (change?: Partial<Engi
   test("refuses a frame moved to another number, pack or vault", async () => {
     const sealed = await sealWhole(engine(), cipher(), prose(1000));
     await expectRefused(cipher(), { ...sealed, run: { ...sealed.run, firstFrame: 8 } });
-    await expectRefused(engine().packCipher(noise("other pack", 16) as PackId, PACK_KEY), sealed);
-    await expectRefused(engine().packCipher(PACK_ID, noise("other key", 32)), sealed);
+    await expectRefused(engine().packCipher(noise("other pack", 16) as PackId, PACK_KEY, 1), sealed);
+    await expectRefused(engine().packCipher(PACK_ID, noise("other key", 32), 1), sealed);
     const other = open({ vaultId: noise("other vault", 16) });
-    await expectRefused(other.packCipher(PACK_ID, PACK_KEY), sealed);
+    await expectRefused(other.packCipher(PACK_ID, PACK_KEY, 1), sealed);
     other.close();
   });
 
@@ -394,7 +394,7 @@ function testClosing(open: (change?: Partial<EngineOptions>) => SealingEngine): 
     engine.close();
     engine.close();
     await expect((async () => engine.nameChunks([]))()).rejects.toEqual(CLOSED);
-    expect(() => engine.packCipher(PACK_ID, PACK_KEY)).toThrow(CLOSED);
+    expect(() => engine.packCipher(PACK_ID, PACK_KEY, 1)).toThrow(CLOSED);
     expect(() => engine.namePrf(1 as never, "a" as never)).toThrow(CLOSED);
     expect(() => engine.records.seal([])).toThrow(CLOSED);
     expect(() => engine.records.unseal(new Uint8Array(1), new Uint8Array(40))).toThrow(CLOSED);
@@ -402,7 +402,7 @@ function testClosing(open: (change?: Partial<EngineOptions>) => SealingEngine): 
 
   test("refuses every call of a wiped pack cipher, and lets a call under way finish", async () => {
     const engine = open();
-    const cipher = engine.packCipher(PACK_ID, PACK_KEY);
+    const cipher = engine.packCipher(PACK_ID, PACK_KEY, 1);
     const plain = noise("under way", 500_000);
     const sealed = await sealWhole(engine, cipher, plain);
     const opening = openWhole(cipher, sealed);

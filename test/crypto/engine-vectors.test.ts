@@ -8,7 +8,7 @@ import { PackKeyWrapper } from "../../src/crypto/pack-key.ts";
 import { deriveSubkeys } from "../../src/crypto/subkeys.ts";
 import type { InodeNumber, Name, PackId } from "../../src/ids.ts";
 import { systemRandom } from "../../src/platform/random.ts";
-import { engineOptions, expectSameBytes, noise } from "./fixtures.ts";
+import { engineOptions, expectSameBytes, firstEpoch, noise } from "./fixtures.ts";
 
 const DIRECTORY = join(import.meta.dirname, "..", "vectors", "engine");
 const CORRUPT = expect.objectContaining({ code: "TCFS_CORRUPT" }) as Error;
@@ -83,8 +83,9 @@ describe("vectors of keys", () => {
   test.each(vectors("pack-key"))("%s", (_file, vector) => {
     const vaultId = vector.bytes("vault-id");
     const { packs } = deriveSubkeys(vector.bytes("vault-key"), vaultId);
-    const wrapper = new PackKeyWrapper(packs, vaultId, systemRandom);
-    const unwrap = () => wrapper.unwrap(vector.bytes("pack-id") as PackId, vector.body());
+    const wrapper = new PackKeyWrapper(firstEpoch(packs), vaultId, systemRandom);
+    const unwrap = () =>
+      wrapper.unwrap(vector.bytes("pack-id") as PackId, [{ keyEpoch: 1, wrappedKey: vector.body() }]);
     if (vector.text("expect") === "ok") expect(unwrap()).toEqual(vector.bytes("pack-key"));
     else expect(unwrap).toThrow(CORRUPT);
   });
@@ -104,7 +105,7 @@ describe.each(["native", "portable"] as const)("vectors, %s engine", (kind) => {
 
   test.each(vectors("frames"))("%s", async (_file, vector) => {
     const engine = openEngine({ ...engineOptions(), vaultId: vector.bytes("vault-id") }, kind);
-    const cipher = engine.packCipher(vector.bytes("pack-id") as PackId, vector.bytes("pack-key"));
+    const cipher = engine.packCipher(vector.bytes("pack-id") as PackId, vector.bytes("pack-key"), 1);
     const plain = vector.data();
     const storedFrameBytes = Uint32Array.from(vector.text("stored").split(","), Number);
     const run = { firstFrame: vector.number("first-frame"), storedFrameBytes, lengthBytes: plain.length };

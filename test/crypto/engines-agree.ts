@@ -50,9 +50,11 @@ export function testAgreement(seals: EngineKind, opens: EngineKind): void {
       const property = fc.asyncProperty(content, splits, async (plain, cuts) => {
         const output = new Uint8Array(sealing.sealBoundBytes(plain.length));
         const input = { pieces: cutInto(plain, cuts), lengthBytes: plain.length };
-        const [sealed] = await sealing.packCipher(PACK_ID, PACK_KEY).seal([input], 5, output);
+        const [sealed] = await sealing.packCipher(PACK_ID, PACK_KEY, 1).seal([input], 5, output);
         const opened = new Uint8Array(plain.length);
-        await opening.packCipher(PACK_ID, PACK_KEY).unseal(sealed!, output.subarray(0, storedBytes(sealed!)), opened);
+        await opening
+          .packCipher(PACK_ID, PACK_KEY, 1)
+          .unseal(sealed!, output.subarray(0, storedBytes(sealed!)), opened);
         expectSameBytes(opened, plain);
       });
       await fc.assert(property, { numRuns: 40 });
@@ -64,7 +66,7 @@ export function testAgreement(seals: EngineKind, opens: EngineKind): void {
         [sealing, opening].map(async (engine) => {
           const output = new Uint8Array(engine.sealBoundBytes(plain.length));
           const input = { pieces: [plain], lengthBytes: plain.length };
-          await engine.packCipher(PACK_ID, PACK_KEY).seal([input], 2 ** 31, output);
+          await engine.packCipher(PACK_ID, PACK_KEY, 1).seal([input], 2 ** 31, output);
           return output;
         }),
       );

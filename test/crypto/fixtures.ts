@@ -10,8 +10,14 @@ import {
   type FrameRun,
   type SealedChunk,
 } from "../../src/crypto/engine.ts";
+import { EpochKeys, FIRST_KEY_EPOCH } from "../../src/crypto/epoch-keys.ts";
 import { deriveSubkeys } from "../../src/crypto/subkeys.ts";
 import type { PackId } from "../../src/ids.ts";
+
+/** One purpose's keys as a vault has them that was never rotated. */
+export function firstEpoch(key: Uint8Array): EpochKeys {
+  return new EpochKeys({ keyEpoch: FIRST_KEY_EPOCH, key });
+}
 
 /** Small, so that short inputs have many cuts. */
 export const SMALL_CHUNKING: ChunkingParameters = { minBytes: 256, averageBytes: 1024, maxBytes: 4096 };
@@ -47,6 +53,7 @@ export function engineOptions(change: Partial<EngineOptions> = {}): EngineOption
     subkeys: deriveSubkeys(noise("vault key", 32), VAULT_ID),
     chunking: SMALL_CHUNKING,
     sessionId: noise("session", 8),
+    keyEpoch: 1,
     ...change,
   };
 }
@@ -92,7 +99,7 @@ export function forgeFrame(frameNumber: number, header: number, payload: Uint8Ar
   const nonce = Buffer.alloc(12);
   nonce.writeBigUInt64LE(BigInt(frameNumber));
   const cipher = createCipheriv("aes-256-gcm", PACK_KEY, nonce);
-  cipher.setAAD(frameAad(VAULT_ID, PACK_ID));
+  cipher.setAAD(frameAad(VAULT_ID, PACK_ID, 1));
   const headerBytes = Buffer.alloc(4);
   headerBytes.writeUInt32LE(header);
   const sealed = [cipher.update(headerBytes), cipher.update(payload), cipher.final(), cipher.getAuthTag()];

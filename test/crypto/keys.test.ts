@@ -5,18 +5,18 @@ import { PackKeyWrapper, WRAPPED_PACK_KEY_BYTES } from "../../src/crypto/pack-ke
 import { SecretKey } from "../../src/crypto/secret-key.ts";
 import { deriveSubkeys } from "../../src/crypto/subkeys.ts";
 import { systemRandom } from "../../src/platform/random.ts";
-import { noise, PACK_ID, PACK_KEY, VAULT_ID } from "./fixtures.ts";
+import { firstEpoch, noise, PACK_ID, PACK_KEY, VAULT_ID } from "./fixtures.ts";
 
 const CORRUPT = expect.objectContaining({ code: "TCFS_CORRUPT" }) as Error;
 const CLOSED = expect.objectContaining({ code: "TCFS_CLOSED" }) as Error;
 
 describe("deriveSubkeys", () => {
-  test("gives seven keys, all different, and others to another vault", () => {
+  test("gives nine keys, all different, and others to another vault", () => {
     const keys = Object.values<Uint8Array>({ ...deriveSubkeys(noise("vault key", 32), VAULT_ID) });
     const others = Object.values<Uint8Array>({ ...deriveSubkeys(noise("vault key", 32), noise("other vault", 16)) });
     const all = new Set([...keys, ...others].map((key) => Buffer.from(key).toString("hex")));
-    expect(keys).toHaveLength(7);
-    expect(all.size).toBe(14);
+    expect(keys).toHaveLength(9);
+    expect(all.size).toBe(18);
   });
 
   test("refuses keys and ids of another length", () => {
@@ -26,34 +26,58 @@ describe("deriveSubkeys", () => {
 });
 
 describe("PackKeyWrapper", () => {
-  const wrapper = () => new PackKeyWrapper(noise("packs", 32), VAULT_ID, systemRandom);
+  const wrapper = () => new PackKeyWrapper(firstEpoch(noise("packs", 32)), VAULT_ID, systemRandom);
 
   test("unwraps what it wrapped, each time under another nonce", () => {
     const [first, second] = [wrapper().wrap(PACK_ID, PACK_KEY), wrapper().wrap(PACK_ID, PACK_KEY)];
-    expect(first).toHaveLength(WRAPPED_PACK_KEY_BYTES);
-    expect(first).not.toEqual(second);
-    expect(wrapper().unwrap(PACK_ID, first)).toEqual(PACK_KEY);
-    expect(wrapper().unwrap(PACK_ID, second)).toEqual(PACK_KEY);
+    expect(first.keyEpoch).toBe(1);
+    expect(first.wrappedKey).toHaveLength(WRAPPED_PACK_KEY_BYTES);
+    expect(first.wrappedKey).not.toEqual(second.wrappedKey);
+    expect(wrapper().unwrap(PACK_ID, [first])).toEqual(PACK_KEY);
+    expect(wrapper().unwrap(PACK_ID, [second])).toEqual(PACK_KEY);
   });
 
   test("refuses every flipped byte, another vault and another key", () => {
     const wrapped = wrapper().wrap(PACK_ID, PACK_KEY);
-    for (let i = 0; i < wrapped.length; i++) {
-      const forged = wrapped.slice();
-      forged[i]! ^= 0x80;
-      expect(() => wrapper().unwrap(PACK_ID, forged)).toThrow(CORRUPT);
+    for (let i = 0; i < wrapped.wrappedKey.length; i++) {
+      const wrappedKey = wrapped.wrappedKey.slice();
+      wrappedKey[i]! ^= 0x80;
+      expect(() => wrapper().unwrap(PACK_ID, [{ keyEpoch: 1, wrappedKey }])).toThrow(CORRUPT);
     }
-    const otherVault = new PackKeyWrapper(noise("packs", 32), noise("other vault", 16), systemRandom);
-    expect(() => otherVault.unwrap(PACK_ID, wrapped)).toThrow(CORRUPT);
-    const otherKey = new PackKeyWrapper(noise("other packs", 32), VAULT_ID, systemRandom);
-    expect(() => otherKey.unwrap(PACK_ID, wrapped)).toThrow(CORRUPT);
+    const otherVault = new PackKeyWrapper(firstEpoch(noise("packs", 32)), noise("other vault", 16), systemRandom);
+    expect(() => otherVault.unwrap(PACK_ID, [wrapped])).toThrow(CORRUPT);
+    const otherKey = new PackKeyWrapper(firstEpoch(noise("other packs", 32)), VAULT_ID, systemRandom);
+    expect(() => otherKey.unwrap(PACK_ID, [wrapped])).toThrow(CORRUPT);
   });
 
   test("refuses every call once wiped", () => {
-    const wiped = wrapper();
-    wiped.wipe();
+    const keys = firstEpoch(noise("packs", 32));
+    const wiped = new PackKeyWrapper(keys, VAULT_ID, systemRandom);
+    const wrap = wiped.wrap(PACK_ID, PACK_KEY);
+    keys.wipe();
     expect(() => wiped.wrap(PACK_ID, PACK_KEY)).toThrow(CLOSED);
-    expect(() => wiped.unwrap(PACK_ID, new Uint8Array(WRAPPED_PACK_KEY_BYTES))).toThrow(CLOSED);
+    expect(() => wiped.unwrap(PACK_ID, [wrap])).toThrow(CLOSED);
+  });
+
+  test("opens what any epoch wrapped whose key it has, the newest that verifies; and not under another's number", () => {
+    const keys = firstEpoch(noise("packs", 32));
+    const rotating = new PackKeyWrapper(keys, VAULT_ID, systemRandom);
+    const old = rotating.wrap(PACK_ID, PACK_KEY);
+    keys.begin({ keyEpoch: 2, key: noise("packs of epoch 2", 32) });
+    const fresh = rotating.wrap(PACK_ID, PACK_KEY);
+    expect(fresh.keyEpoch).toBe(2);
+    const torn = { ...fresh, wrappedKey: fresh.wrappedKey.slice().fill(0, 40) };
+    for (const wraps of [[old], [fresh], [old, fresh], [fresh, old], [old, torn], [torn, old]]) {
+      expect(rotating.unwrap(PACK_ID, wraps)).toEqual(PACK_KEY);
+    }
+    expect(() => rotating.unwrap(PACK_ID, [torn])).toThrow(CORRUPT);
+    expect(() => rotating.unwrap(PACK_ID, [{ ...old, keyEpoch: 2 }])).toThrow(CORRUPT);
+    expect(() => rotating.unwrap(PACK_ID, [{ ...fresh, keyEpoch: 1 }])).toThrow(CORRUPT);
+    expect(() => wrapper().unwrap(PACK_ID, [fresh])).toThrow(/key epoch 2/u);
+    keys.forgetOlder();
+    expect(() => rotating.unwrap(PACK_ID, [old])).toThrow(/key epoch 1/u);
+    expect(rotating.unwrap(PACK_ID, [old, fresh])).toEqual(PACK_KEY);
+    expect(() => rotating.unwrap(PACK_ID, [])).toThrow(/key epoch none/u);
   });
 });
 

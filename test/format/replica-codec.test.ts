@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { ObjectSealer } from "../../src/crypto/object-seal.ts";
+import { ObjectSealer, epochOfObject } from "../../src/crypto/object-seal.ts";
 import {
   type Manifest,
   type Root,
@@ -14,7 +14,7 @@ import {
 } from "../../src/format/replica-codec.ts";
 import type { ChunkId, PackId } from "../../src/ids.ts";
 import { systemRandom } from "../../src/platform/random.ts";
-import { noise } from "../crypto/fixtures.ts";
+import { firstEpoch, noise } from "../crypto/fixtures.ts";
 
 const corrupt: unknown = expect.objectContaining({ code: "TCFS_CORRUPT" });
 const bytes = (lengthBytes: number) => fc.uint8Array({ minLength: lengthBytes, maxLength: lengthBytes });
@@ -143,7 +143,7 @@ describe("padding", () => {
 });
 
 describe("a sealed object", () => {
-  const sealer = new ObjectSealer(noise("store", 32), noise("vault", 16), systemRandom);
+  const sealer = new ObjectSealer(firstEpoch(noise("store", 32)), noise("vault", 16), systemRandom);
   const content = noise("content", 100);
   const object = sealer.seal("commit", 7, content);
 
@@ -158,9 +158,29 @@ describe("a sealed object", () => {
       ["other", "vault"],
       ["store", "other"],
     ] as const) {
-      const stranger = new ObjectSealer(noise(key, 32), noise(vault, 16), systemRandom);
+      const stranger = new ObjectSealer(firstEpoch(noise(key, 32)), noise(vault, 16), systemRandom);
       expect(() => stranger.unseal("commit", 7, object)).toThrow(corrupt);
     }
+  });
+
+  test("of an older key epoch opens until that is over; a newer one, or another's number, never", () => {
+    const keys = firstEpoch(noise("store", 32));
+    const rotating = new ObjectSealer(keys, noise("vault", 16), systemRandom);
+    const mac = rotating.mac("text");
+    keys.begin({ keyEpoch: 2, key: noise("store of epoch 2", 32) });
+    const newer = rotating.seal("root", 0, content);
+    expect(epochOfObject(newer)).toBe(2);
+    expect(rotating.unseal("commit", 7, object)).toEqual(content);
+    expect(rotating.unseal("root", 0, newer)).toEqual(content);
+    const unknown = expect.objectContaining({ code: "TCFS_UNKNOWN_FORMAT" }) as Error;
+    expect(() => sealer.unseal("root", 0, newer)).toThrow(unknown);
+    const downgraded = newer.slice();
+    downgraded[12] = 1;
+    expect(() => rotating.unseal("root", 0, downgraded)).toThrow(corrupt);
+    expect([rotating.verifies("text", mac), rotating.verifies("other", mac)]).toEqual([true, false]);
+    keys.forgetOlder();
+    expect(() => rotating.unseal("commit", 7, object)).toThrow(unknown);
+    expect(rotating.verifies("text", mac)).toBe(false);
   });
 
   test("does not open with any byte flipped, or cut", () => {

@@ -19,7 +19,7 @@ const MIB = 1024 * 1024;
 export function openTestEngine(): SealingEngine {
   const vaultId = new Uint8Array(16).fill(7);
   const subkeys = deriveSubkeys(new Uint8Array(32).fill(9), vaultId);
-  return openEngine({ vaultId, subkeys, chunking: DEFAULT_CHUNKING, sessionId: randomBytes(8) });
+  return openEngine({ vaultId, subkeys, chunking: DEFAULT_CHUNKING, sessionId: randomBytes(8), keyEpoch: 1 });
 }
 
 /** A directory that goes when the test ends. */

@@ -10,11 +10,11 @@ import { DirectoryStore } from "../../src/remote/directory-store.ts";
 import { pushDevices, readRemoteDevices } from "../../src/replica/remote-devices.ts";
 import { readRoot } from "../../src/replica/remote-root.ts";
 import { openManifest, openRoot, sealSigned } from "../../src/replica/signed-objects.ts";
-import { noise } from "../crypto/fixtures.ts";
+import { firstEpoch, noise } from "../crypto/fixtures.ts";
 import { temporaryDirectory } from "../support/temporary-directory.ts";
 
 const AT = "2026-11-22T10:00:00.000Z";
-const sealer = new ObjectSealer(noise("store", 32), noise("vault", 16), systemRandom);
+const sealer = new ObjectSealer(firstEpoch(noise("store", 32)), noise("vault", 16), systemRandom);
 const code = (name: string): Error => expect.objectContaining({ code: name }) as Error;
 
 const identity = (name: string): DeviceIdentity => ({
@@ -80,7 +80,7 @@ describe("a signed root or manifest", () => {
       const moved = sealer.seal("commit", 7, Buffer.concat([fields, signature]));
       expect(() => openManifest(sealer, devices, PLACE, moved)).toThrow(code("TCFS_BAD_SIGNATURE"));
     }
-    const other = new ObjectSealer(noise("store", 32), noise("another vault", 16), systemRandom);
+    const other = new ObjectSealer(firstEpoch(noise("store", 32)), noise("another vault", 16), systemRandom);
     const foreign = identity("a").key.sign(other.signable("commit", 7, fields));
     const brought = sealer.seal("commit", 7, Buffer.concat([fields, foreign]));
     expect(() => openManifest(sealer, devices, PLACE, brought)).toThrow(code("TCFS_BAD_SIGNATURE"));

@@ -29,7 +29,7 @@ import { readState, verifyState, writeState } from "../../src/replica/replica-st
 import { Replicator } from "../../src/replica/replicator.ts";
 import { StoredPacks } from "../../src/replica/stored-packs.ts";
 import { SUBKEYS } from "../chunkstore/test-vault.ts";
-import { VAULT_ID, noise } from "../crypto/fixtures.ts";
+import { VAULT_ID, firstEpoch, noise } from "../crypto/fixtures.ts";
 import { FaultyStore, seeded } from "../remote/faulty-store.ts";
 import { type TemporaryDirectory, temporaryDirectory } from "../support/temporary-directory.ts";
 
@@ -46,11 +46,17 @@ const hurriedClock: Clock = {
 };
 
 const newEngine = (): SealingEngine =>
-  openEngine({ vaultId: VAULT_ID, subkeys: SUBKEYS, chunking: CHUNKING, sessionId: systemRandom.bytes(8) });
-const sealer = new ObjectSealer(STORE_SUBKEY, VAULT_ID, systemRandom);
+  openEngine({
+    vaultId: VAULT_ID,
+    subkeys: SUBKEYS,
+    chunking: CHUNKING,
+    sessionId: systemRandom.bytes(8),
+    keyEpoch: 1,
+  });
+const sealer = new ObjectSealer(firstEpoch(STORE_SUBKEY), VAULT_ID, systemRandom);
 const rooms = (engine: SealingEngine) => ({
   engine,
-  packKeys: new PackKeyWrapper(SUBKEYS.packs, VAULT_ID, systemRandom),
+  packKeys: new PackKeyWrapper(firstEpoch(SUBKEYS.packs), VAULT_ID, systemRandom),
   vaultId: VAULT_ID,
   random: systemRandom,
 });
@@ -89,7 +95,7 @@ function openChunks(directory: string, engine: SealingEngine, metadata: LevelMet
     random: systemRandom,
     clock: systemClock,
     vaultId: VAULT_ID,
-    packsSubkey: SUBKEYS.packs,
+    packKeys: new PackKeyWrapper(firstEpoch(SUBKEYS.packs), VAULT_ID, systemRandom),
     frameCache: new LruFrameCache({ cacheBytes: 1_000_000 }),
     packBytes: 200_000,
     openPacks: 2,
