@@ -17,6 +17,7 @@ import type { RecordReader } from "./record-reader.ts";
 export interface BatchVersionsOptions {
   readonly reader: Pick<RecordReader, "plain" | "has">;
   readonly epoch: Epoch;
+  /** As of the freeze: what becomes of chains later is in a later batch. */
   readonly chainOf: (ino: InodeNumber) => readonly ChainLink[] | undefined;
 }
 

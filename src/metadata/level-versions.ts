@@ -59,6 +59,8 @@ export class LevelVersions implements VersionStore {
   #policy: VersionPolicy;
   /** Keys of the records that this session dropped and whose pages are still there. */
   readonly #dropped = new Map<VersionNumber, Uint8Array>();
+  /** What the chains that changed since the last freeze were then. */
+  #frozenChains = new Map<InodeNumber, readonly ChainLink[] | undefined>();
 
   constructor(options: LevelVersionsOptions) {
     this.#options = options;
@@ -107,8 +109,11 @@ export class LevelVersions implements VersionStore {
   /** What a batch of the present epoch has to keep. */
   freeze(): BatchVersions | undefined {
     const { reader, volume, chains } = this.#options;
+    const frozen = new Map<InodeNumber, readonly ChainLink[] | undefined>();
+    this.#frozenChains = frozen;
     if (chains.size === 0) return undefined;
-    return new BatchVersions({ reader, epoch: volume.epoch, chainOf: (ino) => chains.get(ino) });
+    const chainOf = (ino: InodeNumber) => (frozen.has(ino) ? frozen.get(ino) : chains.get(ino));
+    return new BatchVersions({ reader, epoch: volume.epoch, chainOf });
   }
 
   #keyOf({ directory, name, inode, version }: Pick<VersionRecord, "directory" | "name" | "inode" | "version">) {
@@ -119,6 +124,7 @@ export class LevelVersions implements VersionStore {
   #setChain(ino: InodeNumber, chain: readonly ChainLink[]): void {
     const { chains, put, volume } = this.#options;
     const key = versionChainKey(ino);
+    if (!this.#frozenChains.has(ino)) this.#frozenChains.set(ino, chains.get(ino));
     if (chain.length === 0) chains.delete(ino);
     else chains.set(ino, chain);
     put([{ key, value: chain.length === 0 ? undefined : encodeChain(volume.epoch, chain) }]);
@@ -208,8 +214,9 @@ export class LevelVersions implements VersionStore {
     else {
       const { ino } = record.inode;
       this.#requireLinked(record);
+      // From the newest on: the way that batches in between move pages.
       await this.#walkKeys(extentsOf(ino, fromPage, toPage), (key) => add(pageOfKey(key)));
-      for (const { version } of this.chainOf(ino) ?? []) {
+      for (const { version } of (this.chainOf(ino) ?? []).toReversed()) {
         if (version < record.version) continue;
         await this.#walkKeys(versionPagesOf(version, fromPage, toPage), (key) => add(versionPageOf(key).page));
       }
@@ -217,14 +224,15 @@ export class LevelVersions implements VersionStore {
     return [...found].sort((left, right) => left - right);
   }
 
-  /** Without its chain nothing says which pages are its own: they may be newer ones. */
+  /** Without its chain nothing says which pages are its own: they may be newer ones. So it is while it is dropped. */
   #requireLinked({ inode, version }: VersionRecord): void {
-    if (this.#isLinked(inode.ino, version)) return;
-    throw corrupt(`version ${version} of inode ${inode.ino}`, "is in no chain");
+    const link = this.#linkOf(inode.ino, version);
+    if (link === undefined) throw corrupt(`version ${version} of inode ${inode.ino}`, "is in no chain");
+    if (link.isDropped) throw new TcfsError("TCFS_STALE", `version ${version} of inode ${inode.ino} was given up`);
   }
 
-  #isLinked(ino: InodeNumber, version: VersionNumber): boolean {
-    return this.chainOf(ino)?.some((link) => link.version === version) === true;
+  #linkOf(ino: InodeNumber, version: VersionNumber): ChainLink | undefined {
+    return this.chainOf(ino)?.find((link) => link.version === version);
   }
 
   async #walkKeys(range: KeyRange, visit: (key: Uint8Array) => void): Promise<void> {
@@ -243,7 +251,7 @@ export class LevelVersions implements VersionStore {
 
   drop(record: VersionRecord): void {
     const { ino } = record.inode;
-    if (record.pages !== undefined || !this.#isLinked(ino, record.version)) {
+    if (record.pages !== undefined || this.#linkOf(ino, record.version) === undefined) {
       this.#options.put([{ key: this.#keyOf(record), value: undefined }]);
       return;
     }
@@ -305,7 +313,8 @@ export class LevelVersions implements VersionStore {
     }
     requireIntact(database, range);
     put(changes);
-    if (changes.length >= stepPages) return;
+    // Only what is durable may be relied on: by readers of older versions, and by batches that change these pages.
+    if (changes.length > 0) return;
     const key = this.#dropped.get(version); // one that an earlier session dropped goes when all are looked through
     if (key !== undefined) put([{ key, value: undefined }]);
     this.#dropped.delete(version);

@@ -23,3 +23,51 @@ test("a long file's pages are free once it and its versions are gone, whichever 
   await driver.vault.volume.versions.emptyTrash(0);
   expect(await liveChunks(driver)).toBe(0);
 });
+
+/** With two versions: the second is all that keeps a page of the first. */
+async function withTwoVersions(): Promise<{ driver: Driver; first: Buffer; records: VersionRecord[] }> {
+  const driver = await Driver.open();
+  const first = pattern(6 * MIB, 1);
+  await driver.save("long", first);
+  await driver.write("long", 0, Buffer.from("u"));
+  await driver.close("long");
+  await driver.write("long", 3 * MIB, Buffer.from("v"));
+  await driver.operations.syncAll();
+  const records = await driver.vault.metadata.versions.ofFile(await driver.ino("long"));
+  return { driver, first, records };
+}
+
+test("a version stays as it was while a newer one is cleared away and the file is written", async () => {
+  const { driver, first, records } = await withTwoVersions();
+  const { versions } = driver.vault.metadata;
+  const [older, newer] = records as [VersionRecord, VersionRecord];
+  const page = 12; // at 3 MiB
+  const before = versions.page(older, page);
+  versions.drop(newer);
+  expect(() => versions.page(newer, page)).toThrow(expect.objectContaining({ code: "TCFS_STALE" }));
+  await driver.operations.syncAll();
+  for (let at = 0; await versions.clearStep(() => false); at++) {
+    expect(versions.page(older, page)).toEqual(before);
+    expect(await versions.pages(older, page, page + 1)).toEqual([page]);
+    await driver.write("long", 3 * MIB, Buffer.from(`w${at}`));
+    await driver.operations.syncAll();
+  }
+  const [found] = await driver.versions("long");
+  expect(found?.equals(first)).toBe(true);
+});
+
+test("a version that is given up while a commit is under way is whole if a crash brings it back", async () => {
+  const { driver, records } = await withTwoVersions();
+  const { metadata } = driver.vault;
+  const ino = await driver.ino("long");
+  const newer = records[1] as VersionRecord;
+  const page = 16;
+  const before = metadata.versions.page(newer, page);
+  const batch = metadata.freeze();
+  batch.putExtentPage(ino, page, []);
+  metadata.versions.drop(newer);
+  await batch.commit();
+  await driver.vault.crash();
+  const [, found] = await driver.vault.metadata.versions.ofFile(ino);
+  expect(driver.vault.metadata.versions.page(found as VersionRecord, page)).toEqual(before);
+});
