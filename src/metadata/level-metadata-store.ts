@@ -169,7 +169,11 @@ export class LevelMetadataStore implements MetadataStore, BatchOwner, AsyncDispo
       for (const operation of operations) this.#live.plain.push(operation);
     };
     const stepRecords = options.stepRecords ?? STEP_RECORDS;
-    this.versions = new LevelVersions({ ...parts, onDamage, put, stepPages: Math.min(stepRecords, STEP_PAGES) });
+    const onPageGone = (ino: InodeNumber, page: number): void => {
+      this.extentPageChanged(ino, page, NO_EXTENTS);
+    };
+    const stepPages = Math.min(stepRecords, STEP_PAGES);
+    this.versions = new LevelVersions({ ...parts, onDamage, put, stepPages, onPageGone });
     this.snapshots = new LevelSnapshots({
       ...parts,
       onDamage,

@@ -52,6 +52,8 @@ export interface LevelVersionsOptions {
   readonly stepPages: number;
   /** Put records into the next batch. */
   readonly put: (operations: readonly RecordChange[]) => void;
+  /** Told of each page of an inode that is gone, when its deletion is put. */
+  readonly onPageGone: (ino: InodeNumber, page: number) => void;
 }
 
 export class LevelVersions implements VersionStore {
@@ -278,7 +280,7 @@ export class LevelVersions implements VersionStore {
 
   /** Delete pages of an inode that is gone: the batch keeps them for the chain. @returns Whether there were any. */
   async #movePages(ino: InodeNumber, isGone: (ino: InodeNumber) => boolean): Promise<boolean> {
-    const { database, put, stepPages } = this.#options;
+    const { database, put, stepPages, onPageGone } = this.#options;
     const changes: RecordChange[] = [];
     const range = extentsOf(ino, 0, Number.MAX_SAFE_INTEGER);
     for await (const entries of database.walk(range)) {
@@ -287,6 +289,7 @@ export class LevelVersions implements VersionStore {
     }
     requireIntact(database, range);
     if (!isGone(ino)) return false; // a rollback brought it back meanwhile
+    for (const { key } of changes) onPageGone(ino, pageOfKey(key));
     put(changes);
     return changes.length > 0;
   }

@@ -1,5 +1,5 @@
 /** Pages that a long file shares with its versions: what becomes of them when the file, the versions or both go. */
-import { expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import type { VersionRecord } from "../../src/format/version-codec.ts";
 import { Driver, pattern } from "./fixtures/versions-driver.ts";
 
@@ -71,3 +71,31 @@ test("a version that is given up while a commit is under way is whole if a crash
   const [, found] = await driver.vault.metadata.versions.ofFile(ino);
   expect(driver.vault.metadata.versions.page(found as VersionRecord, page)).toEqual(before);
 });
+
+describe.each(["left with its inode", "moved to them"])(
+  "a long file that was deleted, its pages %s for its versions",
+  (where) => {
+    test("comes back from a snapshot without what it held later", async () => {
+      const driver = await Driver.open();
+      const { snapshots, versions } = driver.vault.volume;
+      const [then, later] = [pattern(2 * MIB, 1), pattern(6 * MIB, 2)];
+      await driver.save("long", then);
+      await snapshots.take("s", "");
+      await driver.write("long", 2 * MIB, later);
+      await driver.close("long");
+      await driver.operations.syncAll();
+      await driver.read("long"); // its pages are known
+      await driver.unlink("long");
+      if (where === "moved to them") await versions.setPolicy(versions.policy);
+      await snapshots.restorePaths("s", ["/long"], false);
+      await driver.operations.syncAll();
+      await driver.truncate("long", 8 * MIB);
+      const expected = Buffer.concat([then, Buffer.alloc(6 * MIB)]);
+      expect((await driver.read("long")).equals(expected)).toBe(true);
+      await driver.reopen("crash");
+      expect((await driver.read("long")).equals(expected)).toBe(true);
+      const found = await driver.versions("long");
+      expect(found.some((content) => content.equals(Buffer.concat([then, later])))).toBe(true);
+    });
+  },
+);

@@ -281,16 +281,22 @@ class TreePlanner {
       for (const page of changed.pagesOf(ino)) numbers.add(page);
     } else {
       for (const page of await view.extentPages(ino, 0, endPageOf(record.lengthBytes))) numbers.add(page);
-      const present = now === undefined ? [] : await live.extentPages(now.ino, 0, endPageOf(now.lengthBytes));
-      for (const page of present) numbers.add(page);
+      for (const page of await this.#presentPages(ino, now)) numbers.add(page);
     }
     const pages: PlannedInode["pages"][number][] = [];
     for (const page of numbers) {
       const extents = view.getExtentPage(ino, page);
-      if (!isSamePage(extents, now === undefined ? [] : live.getExtentPage(now.ino, page)))
-        pages.push({ page, extents });
+      const isAsItWas = now !== undefined && isSamePage(extents, live.getExtentPage(now.ino, page));
+      if (!isAsItWas) pages.push({ page, extents });
     }
     return pages;
+  }
+
+  /** Of an inode that is gone: what is left of it for its versions, if it was long. That must not show again. */
+  async #presentPages(ino: InodeNumber, now: InodeRecord | undefined): Promise<number[]> {
+    const { live } = this.#options;
+    if (now !== undefined) return live.extentPages(now.ino, 0, endPageOf(now.lengthBytes));
+    return live.getInode(ino) === undefined ? live.extentPages(ino, 0, Number.MAX_SAFE_INTEGER) : [];
   }
 
   #note(
