@@ -46,7 +46,7 @@ function restoreBuilder<T>(command: Argv<T>) {
     .option("at", {
       type: "string",
       requiresArg: true,
-      describe: "instead of a name: the newest snapshot from TIME or before (“2 hours ago”, “2026-11-20 14:00”)",
+      describe: "instead of a name: as it was at TIME (“2 hours ago”, “2026-11-20 14:00”), from snapshots and versions",
     })
     .option("path", {
       ...MANY,
@@ -61,7 +61,7 @@ function restoreBuilder<T>(command: Argv<T>) {
       ...MANY,
       describe: "with --to or --list: only what matches, as *.jpg or 'photos/**/2026-*'; may be given again",
     })
-    .option("list", { type: "boolean", describe: "only list what the snapshot has there" })
+    .option("list", { type: "boolean", describe: "only list what was there, and with --at where each file comes from" })
     .option("dry-run", { type: "boolean", describe: "with --path or --to: only say what would be done" })
     .option("keep-set-id", { type: "boolean", describe: "with --to: keep set-user-id and set-group-id bits" })
     .option("keep-devices", { type: "boolean", describe: "with --to: make device files (needs root)" })

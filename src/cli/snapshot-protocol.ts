@@ -7,6 +7,8 @@ import type { RestoreReport, SnapshotFigures, SnapshotTime } from "../fs/snapsho
 import type { SnapshotDataAnswer, SnapshotListAnswer, SnapshotPathAnswer } from "../fs/snapshots/snapshot-reader.ts";
 
 const name = z.string();
+/** A snapshot, or a time. */
+const source = z.union([z.strictObject({ name }), z.strictObject({ at: z.iso.datetime() })]);
 const inode = z.int().min(1);
 /** A number that may be beyond 2^53. */
 const decimal = z.string().regex(/^\d{1,19}$/u);
@@ -18,12 +20,19 @@ export const SNAPSHOT_REQUESTS = [
   z.strictObject({ operation: z.literal("forgetSnapshots"), names: z.array(name), isDryRun: z.boolean() }),
   z.strictObject({ operation: z.literal("diff"), from: name, to: name.optional() }),
   z.strictObject({ operation: z.literal("restore"), name }),
-  z.strictObject({ operation: z.literal("restorePaths"), name, paths: z.array(z.string()), isDryRun: z.boolean() }),
+  z.strictObject({ operation: z.literal("restorePaths"), source, paths: z.array(z.string()), isDryRun: z.boolean() }),
   z.strictObject({ operation: z.literal("undo") }),
-  z.strictObject({ operation: z.literal("snapshotTimes") }),
-  z.strictObject({ operation: z.literal("readPath"), name, path: z.string() }),
-  z.strictObject({ operation: z.literal("readDirectory"), name, ino: inode, after: decimal }),
-  z.strictObject({ operation: z.literal("readData"), name, ino: inode, offset: decimal, lengthBytes: z.int().min(1) }),
+  z.strictObject({ operation: z.literal("snapshotAt"), time: z.iso.datetime() }),
+  z.strictObject({ operation: z.literal("readPath"), source, path: z.string() }),
+  z.strictObject({ operation: z.literal("readDirectory"), source, ino: inode, after: decimal }),
+  z.strictObject({
+    operation: z.literal("readData"),
+    source,
+    ino: inode,
+    offset: decimal,
+    lengthBytes: z.int().min(1),
+    token: z.string().optional(),
+  }),
 ] as const;
 
 export type SnapshotRequest = z.infer<(typeof SNAPSHOT_REQUESTS)[number]>;
@@ -38,7 +47,7 @@ export interface SnapshotAnswers {
   readonly restore: RestoreReport;
   readonly restorePaths: PathRestoreReport;
   readonly undo: RestoreReport | PathRestoreReport;
-  readonly snapshotTimes: readonly SnapshotTime[];
+  readonly snapshotAt: SnapshotTime;
   readonly readPath: SnapshotPathAnswer;
   readonly readDirectory: SnapshotListAnswer;
   readonly readData: SnapshotDataAnswer;

@@ -19,7 +19,7 @@ export interface SnapshotArguments extends VaultArguments {
 
 const OLD_OR_NEW = "the next mount has it as it was before, or as it was to be, and tcfs snapshots tells which";
 
-const READING: ReadonlySet<SnapshotRequest["operation"]> = new Set(["listSnapshots", "diff", "snapshotTimes"]);
+const READING: ReadonlySet<SnapshotRequest["operation"]> = new Set(["listSnapshots", "diff", "snapshotAt"]);
 
 /** Ask the daemon, or open the vault where none runs. @throws TcfsError as the manager does, and as opening does. */
 export async function askVault<R extends SnapshotRequest>(
@@ -85,18 +85,18 @@ export async function answerSnapshotRequest(
     case "restore":
       return snapshots.restore(request.name);
     case "restorePaths":
-      return snapshots.restorePaths(request.name, request.paths, request.isDryRun);
+      return snapshots.restorePaths(request.source, request.paths, request.isDryRun);
     case "undo":
       return snapshots.undo();
-    case "snapshotTimes":
-      return snapshots.times();
+    case "snapshotAt":
+      return snapshots.at(request.time);
     case "readPath":
-      return snapshots.reader(request.name).find(request.path);
+      return snapshots.reader(request.source).find(request.path);
     case "readDirectory":
-      return snapshots.reader(request.name).list(request.ino as InodeNumber, request.after);
+      return snapshots.reader(request.source).list(request.ino as InodeNumber, request.after);
     case "readData": {
-      const { ino, offset, lengthBytes } = request;
-      return snapshots.reader(request.name).read(ino as InodeNumber, BigInt(offset), lengthBytes);
+      const { source, ino, offset, lengthBytes, token } = request;
+      return snapshots.reader(source).read(ino as InodeNumber, BigInt(offset), lengthBytes, token);
     }
   }
 }

@@ -1,5 +1,6 @@
-/** One snapshot of a vault, read over the control socket of its daemon, or from the vault itself where none runs. */
+/** One snapshot of a vault, or the vault at a time, read over the control socket of its daemon, or from the vault itself where none runs. */
 import type { InodeNumber } from "../ids.ts";
+import type { PastSource } from "../fs/snapshots/past-trees.ts";
 import type { SnapshotEntry, SnapshotPathAnswer } from "../fs/snapshots/snapshot-reader.ts";
 import { ControlConnection } from "./control-connection.ts";
 import { findVault } from "./find-vault.ts";
@@ -23,24 +24,24 @@ export interface DataPiece {
 }
 
 export class SnapshotSource {
-  readonly name: string;
+  readonly #source: PastSource;
   readonly #ask: Ask;
 
-  constructor(name: string, ask: Ask) {
-    this.name = name;
+  constructor(source: PastSource, ask: Ask) {
+    this.#source = source;
     this.#ask = ask;
   }
 
   /** @throws TcfsError `TCFS_NO_SNAPSHOT`, `TCFS_NO_ENTRY`, each with near names. */
   find(path: string): Promise<SnapshotPathAnswer> {
-    return this.#ask({ operation: "readPath", name: this.name, path });
+    return this.#ask({ operation: "readPath", source: this.#source, path });
   }
 
   async *list(ino: number): AsyncGenerator<SnapshotEntry> {
     for (let after: string | undefined = "0"; after !== undefined;) {
       const answer: SnapshotAnswers["readDirectory"] = await this.#ask({
         operation: "readDirectory",
-        name: this.name,
+        source: this.#source,
         ino: ino as InodeNumber,
         after,
       });
@@ -50,12 +51,14 @@ export class SnapshotSource {
   }
 
   /** What a file holds, in order; zeros may be left out. @throws TcfsError `TCFS_CORRUPT` for what cannot be read. */
-  async *data(ino: number, lengthBytes: bigint): AsyncGenerator<DataPiece> {
+  async *data({ ino, origin, ...entry }: SnapshotEntry): AsyncGenerator<DataPiece> {
+    const lengthBytes = BigInt(entry.lengthBytes);
+    const token = origin === undefined ? {} : { token: origin.token };
     const reads: { readonly offset: bigint; readonly answer: Promise<SnapshotAnswers["readData"]> }[] = [];
     let next = 0n;
     const send = (): void => {
       while (reads.length < READS_IN_FLIGHT && next < lengthBytes) {
-        const request = { operation: "readData", name: this.name, ino, offset: String(next) } as const;
+        const request = { operation: "readData", source: this.#source, ino, offset: String(next), ...token } as const;
         const answer = this.#ask({ ...request, lengthBytes: READ_BYTES });
         answer.catch(() => undefined); // told by the one that is waited for
         reads.push({ offset: next, answer });

@@ -1,6 +1,6 @@
 /** When a read moves an access time: the rules of mount(8), for the reads that the kernel's caches let through. */
 import type { InodeRecord } from "../format/records.ts";
-import type { Timestamp } from "../platform/clock.ts";
+import { isLater, type Timestamp } from "../platform/clock.ts";
 import { isDirectoryMode } from "./mode.ts";
 
 export interface AccessTimes {
@@ -21,8 +21,4 @@ export function isAccessNoted(inode: InodeRecord, now: Timestamp, { mode, ofDire
   const { accessTime, modifyTime, changeTime } = inode;
   const isNews = !isLater(accessTime, modifyTime) || !isLater(accessTime, changeTime);
   return isNews || now.seconds - accessTime.seconds >= DAY_SECONDS;
-}
-
-function isLater(a: Timestamp, b: Timestamp): boolean {
-  return a.seconds > b.seconds || (a.seconds === b.seconds && a.nanoseconds > b.nanoseconds);
 }

@@ -7,6 +7,10 @@ export interface Timestamp {
   readonly nanoseconds: number;
 }
 
+export function isLater(a: Timestamp, b: Timestamp): boolean {
+  return a.seconds > b.seconds || (a.seconds === b.seconds && a.nanoseconds > b.nanoseconds);
+}
+
 export interface Timer {
   cancel(): void;
 }

@@ -1,6 +1,6 @@
-/** Which snapshot --at means. */
+/** Which time --at means. */
 import { describe, expect, test } from "vitest";
-import { parseTime, sourceAt } from "../../src/cli/point-in-time.ts";
+import { parseTime } from "../../src/cli/point-in-time.ts";
 
 const NOW = new Date(2026, 10, 22, 12, 0, 0); // local time
 
@@ -17,23 +17,5 @@ describe("a time", () => {
 
   test.each(["", "soon enough", "2026-13-45T99:00:00Z", "in 3 days"])("is refused: “%s”", (text) => {
     expect(() => parseTime(text, NOW)).toThrow(expect.objectContaining({ code: "TCFS_USAGE" }));
-  });
-});
-
-describe("the source at a time", () => {
-  const sources = [
-    { name: "new", takenAt: "2026-11-22T10:00:00Z" },
-    { name: "old", takenAt: "2026-11-20T10:00:00Z" },
-    { name: "twin", takenAt: "2026-11-20T10:00:00Z" },
-  ];
-
-  test("is the newest that is not later", () => {
-    expect(sourceAt(sources, new Date("2026-11-22T10:00:00Z")).name).toBe("new");
-    expect(sourceAt(sources, new Date("2026-11-22T09:59:59Z")).name).toBe("twin");
-  });
-
-  test("is none before the oldest, which is told", () => {
-    expect(() => sourceAt(sources, new Date("2026-11-19T00:00:00Z"))).toThrow("the oldest is “old”");
-    expect(() => sourceAt([], NOW)).toThrow("there are no snapshots");
   });
 });

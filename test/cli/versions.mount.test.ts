@@ -2,8 +2,10 @@
 import { appendFile, mkdir, readFile, readdir, rename, rm, stat, unlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { setTimeout as sleep } from "node:timers/promises";
 import { Cleanup } from "../support/cleanup.ts";
 import { run } from "../support/run.ts";
+import { temporaryDirectory } from "../support/temporary-directory.ts";
 import { mountTcfs, tcfs, type TcfsMount } from "../support/tcfs-mount.ts";
 
 interface Version {
@@ -46,6 +48,44 @@ describe("versions and trash in a mount", () => {
     await succeed(["versions", at("texts", "notes"), "--restore", versions[0]?.time ?? ""]);
     expect(await readFile(at("texts", "notes"), "utf8")).toBe("one");
     expect((await versionsOf(at("texts", "notes"))).length).toBe(4);
+  });
+
+  test("restore --at takes each file as it was then, in place and out of the vault, and says where from", async () => {
+    await mkdir(at("then"));
+    const below = (...names: string[]): string => at("then", ...names);
+    const now = async (): Promise<string> => {
+      await sleep(20);
+      return new Date().toISOString();
+    };
+    for (const name of ["changed", "gone", "rests"]) await writeFile(below(name), `${name} 1`);
+    const then = await now();
+    await sleep(20);
+    await writeFile(below("changed"), "changed 2");
+    await rm(below("gone"));
+    await writeFile(below("new"), "new");
+    const words = ["--at", then, "--path", below(), "-m", mount.mountPoint];
+    const listed = await succeed(["restore", ...words, "--list"]);
+    const files = listed.split("\n").flatMap((line) => /then\/(.*)$/u.exec(line)?.[1] ?? []);
+    expect(files.map((line) => line.replace(/\d{4}-\S+Z/u, "TIME")).sort()).toEqual([
+      "changed  (version of TIME)",
+      "gone  (trash of TIME)",
+      "rests  (present)",
+    ]);
+    await using out = await temporaryDirectory("restore-at");
+    expect((await tcfs(["restore", ...words, "--to", join(out.path, "to")])).code).toBe(0);
+    const restored = async (name: string): Promise<string> => readFile(join(out.path, "to/then", name), "utf8");
+    expect(await readdir(join(out.path, "to/then"))).toEqual(["changed", "gone", "rests"]);
+    expect([await restored("changed"), await restored("gone")]).toEqual(["changed 1", "gone 1"]);
+    expect(await succeed(["restore", ...words, "--dry-run"])).toContain("- then/new");
+    expect(await succeed(["restore", ...words])).toContain(`“then” is as at ${then}: 1 changed, 1 added, 1 removed`);
+    expect((await readdir(below())).sort()).toEqual(["changed", "gone", "rests"]);
+    expect(await readFile(below("changed"), "utf8")).toBe("changed 1");
+    await succeed(["undo", "-m", mount.mountPoint]);
+    expect(await readFile(below("new"), "utf8")).toBe("new");
+    const later = await tcfs(["restore", "--at", then, "--path", below("new"), "-m", mount.mountPoint]);
+    expect(later.stderr).toBe(
+      `tcfs: “then/new” was not there at ${then}: tcfs restore --at ${then} --list --path then shows what is there\n`,
+    );
   });
 
   test(".versions shows what is kept, at once, and the bytes as they were", async () => {

@@ -232,7 +232,7 @@ async function checkSeed(seed: number): Promise<void> {
     const found = later.get(parts.slice(0, index + 1).join("/"));
     return index < parts.length - 1 && found !== undefined && found.text !== "/";
   });
-  const restoring = vault.volume.snapshots.restorePaths("then", [path], false);
+  const restoring = vault.volume.snapshots.restorePaths({ name: "then" }, [path], false);
   if (inWay) {
     await expect(restoring).rejects.toMatchObject({ code: "TCFS_NOT_DIRECTORY" });
     expect(await describeTree(vault.volume.operations)).toEqual(later);
@@ -258,7 +258,7 @@ async function checkSeed(seed: number): Promise<void> {
     await vault.volume.snapshots.undo();
     await check();
   }
-  const again = await vault.volume.snapshots.restorePaths("then", [path], false);
+  const again = await vault.volume.snapshots.restorePaths({ name: "then" }, [path], false);
   expect(again).toMatchObject({ addedCount: 0, removedCount: 0, changedCount: 0 });
   expect(vault.failures).toEqual([]);
 }

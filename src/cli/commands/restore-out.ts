@@ -2,6 +2,7 @@
 import { TcfsError, isTcfsError } from "../../errors.ts";
 import { isDirectoryMode, isRegularMode } from "../../fs/mode.ts";
 import type { SnapshotEntry } from "../../fs/snapshots/snapshot-reader.ts";
+import type { PastSource } from "../../fs/snapshots/past-trees.ts";
 import { outermost, parseTreePath, type TreePath } from "../../fs/snapshots/tree-path.ts";
 import type { Name } from "../../ids.ts";
 import { readHeader } from "../../keys/header-file.ts";
@@ -22,7 +23,9 @@ import type { SnapshotArguments } from "../snapshot-requests.ts";
 import { formatBytes } from "../status.ts";
 
 export interface RestoreOutArguments extends SnapshotArguments {
-  readonly name: string;
+  readonly source: PastSource;
+  /** The time as it was typed. */
+  readonly said: string | undefined;
   readonly to: string;
   /** From the vault's root; empty: everything. */
   readonly paths: readonly string[];
@@ -44,21 +47,20 @@ interface Measure {
 /** @returns The exit code: `INCOMPLETE` if something could not be restored. */
 export function runRestoreOut(parameters: RestoreOutArguments, settings: Settings): Promise<number> {
   return withSnapshots(parameters, settings, async (ask, vault) => {
-    const source = new SnapshotSource(parameters.name, ask);
+    const source = new SnapshotSource(parameters.source, ask);
+    const label = "at" in parameters.source ? parameters.source.at : parameters.source.name;
     const paths = outermost(parameters.paths.length === 0 ? [[]] : parameters.paths.map(parseTreePath));
     const { epoch, root } = await findAll(source, paths);
     const selection = new Selection(paths, parameters.globs);
     const measure = await measureSelection(source, root, selection);
     if (measure.entryCount === 0) {
-      throw new TcfsError(
-        "TCFS_NO_ENTRY",
-        `nothing in “${parameters.name}” matches ${parameters.globs.join(", ") || "that"}`,
-      );
+      throw new TcfsError("TCFS_NO_ENTRY", `nothing in “${label}” matches ${parameters.globs.join(", ") || "that"}`);
     }
     const { vaultId } = await readHeader(new NodeDisk(), vault);
     const job: RestoreJob = {
       vaultId: Buffer.from(vaultId).toString("hex"),
-      snapshot: parameters.name,
+      snapshot: label,
+      ...(parameters.said === undefined ? {} : { said: parameters.said }),
       epoch,
       paths: paths.map((path) => path.join("/")),
       globs: [...parameters.globs],

@@ -1,5 +1,6 @@
 /** `tcfs restore` and `tcfs undo`: the volume, or paths of it, go back, in place, and can come back. */
 import { TcfsError } from "../../errors.ts";
+import type { PastSource } from "../../fs/snapshots/past-trees.ts";
 import type { PathRestoreReport } from "../../fs/snapshots/path-restore.ts";
 import type { RestoreReport } from "../../fs/snapshots/snapshot-manager.ts";
 import { EXIT_CODE } from "../exit-codes.ts";
@@ -12,7 +13,7 @@ import { formatChange } from "./diff.ts";
 
 export interface RestoreArguments extends SnapshotArguments {
   readonly name?: string | undefined;
-  /** Instead of a name: the newest snapshot from this time or before. */
+  /** Instead of a name: as it was at this time; in place and without paths the newest snapshot from then or before. */
   readonly at?: string | undefined;
   /** Within the vault; everything if not given. */
   readonly path?: readonly string[] | undefined;
@@ -31,20 +32,24 @@ export async function runRestore(parameters: RestoreArguments, settings: Setting
   const { to, list, glob: globs = [], json = false } = parameters;
   const isDryRun = parameters.dryRun === true;
   refuseContradictions(parameters);
-  const name = parameters.name ?? (await nameAt(parameters, settings));
+  const isWhole = list !== true && to === undefined && parameters.path === undefined;
+  const source = await sourceOf(parameters, settings, isWhole);
   const paths = await pathsWithin(parameters.path ?? [], parameters, settings);
   if (list === true) {
     const { runRestoreList } = await import("./restore-list.ts");
-    await runRestoreList({ ...parameters, name, paths, globs, json }, settings);
+    await runRestoreList({ ...parameters, source, paths, globs, json }, settings);
   } else if (to !== undefined) {
     const { runRestoreOut } = await import("./restore-out.ts");
     const { keepSetId = false, keepDevices = false } = parameters;
-    return runRestoreOut({ ...parameters, name, to, paths, globs, isDryRun, keepSetId, keepDevices, json }, settings);
-  } else if (parameters.path === undefined) {
+    const options = { source, said: parameters.at, to, paths, globs, isDryRun, keepSetId, keepDevices, json };
+    return runRestoreOut({ ...parameters, ...options }, settings);
+  } else if ("name" in source && parameters.path === undefined) {
+    const { name } = source;
     if (isDryRun) throw new TcfsError("TCFS_USAGE", `tcfs diff ${name} says what a restore of everything would change`);
     tell(await askVault({ operation: "restore", name }, parameters, settings), json);
   } else {
-    tell(await askVault({ operation: "restorePaths", name, paths, isDryRun }, parameters, settings), json);
+    const report = await askVault({ operation: "restorePaths", source, paths, isDryRun }, parameters, settings);
+    tell(report, json, "at" in source);
   }
   return EXIT_CODE.OK;
 }
@@ -61,12 +66,19 @@ function refuseContradictions({ name, at, to, list, glob, keepSetId, keepDevices
   if (to === undefined && (keepSetId === true || keepDevices === true)) refuse("--keep-… go with --to DIR");
 }
 
-async function nameAt(parameters: RestoreArguments, settings: Settings): Promise<string> {
-  const { parseTime, sourceAt } = await import("../point-in-time.ts");
-  const time = parseTime(parameters.at ?? "", new Date());
-  const { name, takenAt } = sourceAt(await askVault({ operation: "snapshotTimes" }, parameters, settings), time);
-  process.stderr.write(`the newest snapshot from then or before is “${printable(name)}” of ${takenAt}\n`);
-  return name;
+/** @param isWhole - Everything in place: that only a snapshot has. */
+async function sourceOf(parameters: RestoreArguments, settings: Settings, isWhole: boolean): Promise<PastSource> {
+  const { name, at: said = "", to } = parameters;
+  if (name !== undefined) return { name };
+  const { parseTime } = await import("../point-in-time.ts");
+  const time = parseTime(said, new Date()).toISOString();
+  if (!isWhole) {
+    const { resumedTime } = await import("../restore-out/target.ts");
+    return { at: (to === undefined ? undefined : resumedTime(to, said)) ?? time };
+  }
+  const found = await askVault({ operation: "snapshotAt", time }, parameters, settings);
+  process.stderr.write(`the newest snapshot from then or before is “${printable(found.name)}” of ${found.takenAt}\n`);
+  return { name: found.name };
 }
 
 export async function runUndo(
@@ -76,9 +88,9 @@ export async function runUndo(
   tell(await askVault({ operation: "undo" }, parameters, settings), parameters.json);
 }
 
-function tell(report: RestoreReport | PathRestoreReport, json: boolean | undefined): void {
+function tell(report: RestoreReport | PathRestoreReport, json: boolean | undefined, isOfTime = false): void {
   if (json === true) process.stdout.write(`${JSON.stringify(report, null, 2)}\n`);
-  else process.stdout.write("paths" in report ? formatPaths(report) : formatWhole(report));
+  else process.stdout.write("paths" in report ? formatPaths(report, isOfTime) : formatWhole(report));
 }
 
 function formatWhole({ restored, safety, changedRecords }: RestoreReport): string {
@@ -89,14 +101,15 @@ function formatWhole({ restored, safety, changedRecords }: RestoreReport): strin
 }
 
 /** A dry run as `tcfs diff` tells it, from what is to what would be. */
-function formatPaths(report: PathRestoreReport): string {
+function formatPaths(report: PathRestoreReport, isOfTime: boolean): string {
   const { restored, paths, safety, addedCount, removedCount, changedCount, changes } = report;
   if (changes !== undefined && changes.length > 0) return changes.map((change) => `${formatChange(change)}\n`).join("");
   const places = paths.map((path) => `“${printable(path)}”`).join(", ");
   const verb = paths.length === 1 ? "is" : "are";
-  if (safety === undefined) return `${places} ${verb} as in “${printable(restored)}” already: nothing was done\n`;
+  const state = `${places} ${verb} as ${isOfTime ? `at ${restored}` : `in “${printable(restored)}”`}`;
+  if (safety === undefined) return `${state} already: nothing was done\n`;
   return (
-    `${places} ${verb} as in “${printable(restored)}”: ${changedCount} changed, ${addedCount} added, ${removedCount} removed\n` +
+    `${state}: ${changedCount} changed, ${addedCount} added, ${removedCount} removed\n` +
     `the state before is the snapshot “${printable(safety)}”; tcfs undo brings these paths back as they were\n`
   );
 }

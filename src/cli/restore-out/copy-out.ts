@@ -173,7 +173,7 @@ export class CopyOut {
     const { source, signal, report } = this.#options;
     const lengthBytes = BigInt(entry.lengthBytes);
     ftruncateSync(fd, Number(lengthBytes));
-    for await (const { offset, data } of source.data(entry.ino, lengthBytes)) {
+    for await (const { offset, data } of source.data(entry)) {
       if (signal.aborted) throw new TcfsError("TCFS_CANCELLED", "interrupted");
       for (const { start, end } of dataRuns(data)) writeAll(fd, data.subarray(start, end), offset + BigInt(start));
       report.progress(data.length);
@@ -215,7 +215,7 @@ export class CopyOut {
     const fd = parent.openFile(name);
     try {
       let position = 0n;
-      for await (const { offset, data } of this.#options.source.data(entry.ino, BigInt(entry.lengthBytes))) {
+      for await (const { offset, data } of this.#options.source.data(entry)) {
         if (!isZeroBetween(fd, position, offset)) return false;
         if (Buffer.compare(readAt(fd, offset, data.length), data) !== 0) return false;
         position = offset + BigInt(data.length);

@@ -15,7 +15,10 @@ const MAX_MARKER_BYTES = 1024 * 1024;
 const markerSchema = z.strictObject({
   tcfsRestore: z.literal(1),
   vaultId: z.string(),
+  /** A snapshot's name; a time, where one was given. */
   snapshot: z.string(),
+  /** The time as it was typed: “2 hours ago” is another one later. */
+  said: z.string().optional(),
   epoch: z.number(),
   paths: z.array(z.string()),
   globs: z.array(z.string()),
@@ -61,7 +64,8 @@ export function isTrusted(marker: Marker): boolean {
   return marker.bootId === bootId();
 }
 
-function readMarker(target: HostDirectory): Marker | undefined {
+/** @returns Undefined for one that is not ours, or none at all. */
+export function readMarker(target: HostDirectory): Marker | undefined {
   return withDescriptor(target.openFile(MARKER_NAME), (fd) => {
     const status = fstatSync(fd);
     const isOurs = status.isFile() && status.uid === process.geteuid?.() && status.size <= MAX_MARKER_BYTES;

@@ -1,12 +1,12 @@
 /** The directory that a restore goes to: refused where it would do harm, opened once, and only reached through that. */
 import { constants, mkdirSync, openSync, realpathSync, statSync, statfsSync } from "node:fs";
 import { dirname, resolve } from "node:path";
-import { TcfsError } from "../../errors.ts";
+import { TcfsError, isTcfsError } from "../../errors.ts";
 import type { Name } from "../../ids.ts";
 import { listDaemons } from "../mount-table.ts";
 import { formatBytes } from "../status.ts";
 import { HostDirectory, errnoOf } from "./host-directory.ts";
-import { MARKER_NAME } from "./marker.ts";
+import { MARKER_NAME, readMarker } from "./marker.ts";
 
 /** An empty ext4 has it. */
 const ALWAYS_THERE = "lost+found" as Name;
@@ -42,6 +42,18 @@ export function openTarget(path: string, vault: string): Target {
     );
   } catch (error) {
     directory[Symbol.dispose]();
+    throw error;
+  }
+}
+
+/** The time that an interrupted restore into a directory is of, if it was told to be of the time that these words say. */
+export function resumedTime(path: string, said: string): string | undefined {
+  try {
+    using directory = new HostDirectory(openDirectory(resolve(path), path));
+    const marker = directory.list().includes(MARKER_NAME) ? readMarker(directory) : undefined;
+    return marker?.said === said ? marker.snapshot : undefined;
+  } catch (error) {
+    if (isTcfsError(error)) return undefined; // whoever restores into it is told
     throw error;
   }
 }

@@ -10,7 +10,7 @@ import type { TreePlan } from "./tree-plan.ts";
 import { planTrees } from "./tree-planner.ts";
 
 export interface PathRestoreReport {
-  /** The snapshot that they are as in. */
+  /** The snapshot that they are as in, or the time that they are as at. */
   readonly restored: string;
   /** What was changed, from the root: a path asked for, or the topmost directory that was made for it. */
   readonly paths: readonly string[];

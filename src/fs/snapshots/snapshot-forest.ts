@@ -8,12 +8,13 @@ import type { SnapshotRecord } from "../../format/snapshot-codec.ts";
 import { ROOT_INODE, type InodeNumber, type Name } from "../../ids.ts";
 import type { MaybePromise } from "../../maybe-promise.ts";
 import type { MetadataStore } from "../../metadata/metadata-store.ts";
+import type { MetadataView } from "../../metadata/snapshot-store.ts";
 import { readEntries } from "../directory-reader.ts";
 import { S_IFDIR, typeOf } from "../mode.ts";
 import type { Attributes, Caller, DirectoryEntry, FileSystemOperations, FileSystemStatistics } from "../operations.ts";
 import { SNAPSHOTS_DIRECTORY, entryName, numberOutside, numberWithin, slotOf } from "./numbers.ts";
 import { ReadOnlyOperations } from "./read-only-operations.ts";
-import { SnapshotTree } from "./snapshot-tree.ts";
+import { SnapshotTree, type SnapshotTreeOptions } from "./snapshot-tree.ts";
 
 /** Entries of listings kept for the requests that go on with them: some 30 MB at most. */
 const LISTING_ENTRIES = 128 * 1024;
@@ -48,21 +49,19 @@ export class SnapshotForest extends ReadOnlyOperations implements FileSystemOper
   tree(snapshot: SnapshotRecord): SnapshotTree {
     let tree = this.#trees.get(snapshot.slot);
     if (tree === undefined) {
-      const { metadata, chunks, statistics } = this.#options;
-      const view = metadata.snapshots.view(snapshot);
-      const { volume } = metadata;
-      tree = new SnapshotTree({
-        snapshot,
-        view,
-        chunks,
-        volume,
-        statistics,
-        listings: this.#listings,
-        unready: () => metadata.reopening,
-      });
+      const { inodeCount, epoch } = snapshot;
+      tree = this.treeOf(this.#options.metadata.snapshots.view(snapshot), { inodeCount, key: String(epoch) });
       this.#trees.set(snapshot.slot, tree);
     }
     return tree;
+  }
+
+  /** A view as a filesystem of its own, which is not shown here. */
+  treeOf(view: MetadataView, about: Pick<SnapshotTreeOptions, "key" | "inodeCount">): SnapshotTree {
+    const { metadata, chunks, statistics } = this.#options;
+    const unready = (): Promise<void> | undefined => metadata.reopening;
+    const listings = this.#listings;
+    return new SnapshotTree({ ...about, view, chunks, volume: metadata.volume, statistics, listings, unready });
   }
 
   /** A snapshot was forgotten: its inodes are stale from now on. */

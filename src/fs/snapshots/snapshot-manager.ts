@@ -16,13 +16,15 @@ import { NO_KERNEL } from "./kernel-caches.ts";
 import { isoTime } from "./iso-time.ts";
 import { noSuchSnapshot } from "./near-names.ts";
 import { SNAPSHOTS_DIRECTORY, SNAPSHOTS_NAME, entryName, numberOutside } from "./numbers.ts";
+import { PastTrees, type PastSource } from "./past-trees.ts";
 import { type PathRestoreReport, commentOfPaths, describePlan, pathsOfComment, planPaths } from "./path-restore.ts";
 import type { RoutedOperations } from "./routed-operations.ts";
 import type { SnapshotForest } from "./snapshot-forest.ts";
 import { SnapshotReader } from "./snapshot-reader.ts";
 import { type AppliedChanges, applyTrees } from "./tree-apply.ts";
-import { type TreePath, followTreePath, noSuchPath, outermost, parseTreePath } from "./tree-path.ts";
+import { type TreePath, outermost, parseTreePath, requirePath } from "./tree-path.ts";
 import type { TreePlan } from "./tree-plan.ts";
+import { planTrees } from "./tree-planner.ts";
 
 /** What a restored record may take on the disk, with what it supersedes. */
 const RESTORED_RECORD_BYTES = 1024;
@@ -67,17 +69,27 @@ export interface RestoreReport {
   readonly changedRecords: number;
 }
 
+/** A restore of paths, before anything is held back for it. */
+interface PlannedRestore {
+  /** The snapshot's name, or the time. */
+  readonly label: string;
+  readonly plan: () => Promise<TreePlan>;
+}
+
 export class SnapshotManager {
   readonly #options: SnapshotManagerOptions;
   readonly #stop = new AbortController();
   readonly automatic: AutomaticSnapshots;
+  readonly #past: PastTrees;
   kernel: KernelCaches = NO_KERNEL;
   #last: Promise<unknown> = Promise.resolve();
   #clearing: Promise<void> | undefined;
 
   constructor(options: SnapshotManagerOptions) {
     this.#options = options;
-    const { onPolicy, parts } = options;
+    const { onPolicy, parts, forest } = options;
+    const { metadata, isReadOnly, committer } = parts;
+    this.#past = new PastTrees({ metadata, forest, commit: async () => (isReadOnly ? undefined : committer.commit()) });
     this.automatic = new AutomaticSnapshots({
       parts,
       onPolicy,
@@ -102,15 +114,19 @@ export class SnapshotManager {
     return snapshot;
   }
 
-  /** Names and times alone, oldest first. */
-  times(): SnapshotTime[] {
-    return this.#store.list().map(({ name, takenAt }) => ({ name, takenAt: isoTime(takenAt.seconds) }));
+  /** The newest from a time (ISO 8601) or before. @throws TcfsError `TCFS_NO_SNAPSHOT` if there is none. */
+  at(time: string): SnapshotTime {
+    const { name, takenAt } = this.#past.snapshotAt(time);
+    return { name, takenAt: isoTime(takenAt.seconds) };
   }
 
   /** @throws TcfsError `TCFS_NO_SNAPSHOT` */
-  reader(name: string): SnapshotReader {
-    const snapshot = this.find(name);
-    return new SnapshotReader(snapshot, this.#options.forest.tree(snapshot), this.#store.view(snapshot));
+  reader(source: PastSource): SnapshotReader {
+    if ("at" in source) return this.#past.reader(source.at);
+    const snapshot = this.find(source.name);
+    const [tree, view] = [this.#options.forest.tree(snapshot), this.#store.view(snapshot)];
+    const find = (path: TreePath): Promise<void> => requirePath(view, path, snapshot.name);
+    return new SnapshotReader({ tree, view, epoch: snapshot.epoch, find });
   }
 
   /** Oldest first. */
@@ -230,25 +246,38 @@ export class SnapshotManager {
   }
 
   /**
-   * Make files and trees of the present what they were in a snapshot, after a snapshot of the state before. A crash leaves
+   * Make files and trees of the present what they were in a snapshot, or at a time, after a snapshot of the state before. A crash leaves
    * all of them as they were, or as they are to be.
    * @param paths - From the root.
    * @param isDryRun - Only tell what would change.
-   * @throws TcfsError `TCFS_NO_SNAPSHOT`, `TCFS_NO_ENTRY` for a path that the snapshot does not have, `TCFS_STORE_FULL`,
+   * @throws TcfsError `TCFS_NO_SNAPSHOT`, `TCFS_NO_ENTRY` for a path that was not there, `TCFS_STORE_FULL`,
    *   and what {@link planTrees} throws, before anything is changed.
    */
-  restorePaths(name: string, paths: readonly string[], isDryRun: boolean): Promise<PathRestoreReport> {
+  restorePaths(source: PastSource, paths: readonly string[], isDryRun: boolean): Promise<PathRestoreReport> {
     if (!isDryRun) this.#requireWritable();
     return this.inTurn(async () => {
-      const snapshot = this.find(name);
       const trees = outermost(paths.map(parseTreePath));
-      const view = this.#store.view(snapshot);
-      for (const path of trees) {
-        if (path.length === 0) throw new TcfsError("TCFS_USAGE", "to restore everything, leave --path away");
-        if (followTreePath(view, path).length < path.length) throw await noSuchPath(view, path, name);
+      if (trees.some((path) => path.length === 0))
+        throw new TcfsError("TCFS_USAGE", "to restore everything, leave --path away");
+      if ("at" in source) {
+        const plan = (): Promise<TreePlan> => this.#planAt(source.at, trees);
+        return this.#restorePaths({ label: source.at, plan }, { doing: "restore", isDryRun });
       }
-      return this.#restorePaths(snapshot, trees, { doing: "restore", isDryRun });
+      const snapshot = this.find(source.name);
+      for (const path of trees) await requirePath(this.#store.view(snapshot), path, snapshot.name);
+      return this.#restorePaths(this.#pathsOf(snapshot, trees), { doing: "restore", isDryRun });
     });
+  }
+
+  #pathsOf(snapshot: SnapshotRecord, trees: readonly TreePath[]): PlannedRestore {
+    const plan = (): Promise<TreePlan> => planPaths(this.#store, this.#options.parts.metadata, snapshot, trees);
+    return { label: snapshot.name, plan };
+  }
+
+  async #planAt(at: string, paths: readonly TreePath[]): Promise<TreePlan> {
+    const view = this.#past.view(at);
+    for (const path of paths) await this.#past.requirePath(view, path, at);
+    return planTrees({ live: this.#options.parts.metadata, view, changed: undefined, paths });
   }
 
   /**
@@ -263,13 +292,12 @@ export class SnapshotManager {
       if (safety === undefined) throw new TcfsError("TCFS_NO_SNAPSHOT", "there is no restore to undo");
       const paths = pathsOfComment(safety.comment);
       if (paths === undefined) return this.#restore(safety, "undo");
-      return this.#restorePaths(safety, paths.map(parseTreePath), { doing: "undo", isDryRun: false });
+      return this.#restorePaths(this.#pathsOf(safety, paths.map(parseTreePath)), { doing: "undo", isDryRun: false });
     });
   }
 
   async #restorePaths(
-    target: SnapshotRecord,
-    paths: readonly TreePath[],
+    { label, plan: makePlan }: PlannedRestore,
     { doing, isDryRun }: { readonly doing: "restore" | "undo"; readonly isDryRun: boolean },
   ): Promise<PathRestoreReport> {
     const { parts, operations, defragmenter } = this.#options;
@@ -278,17 +306,17 @@ export class SnapshotManager {
       defragmenter.isPaused = true;
       try {
         if (!parts.isReadOnly) await parts.committer.commit();
-        const plan = await planPaths(this.#store, parts.metadata, target, paths);
+        const plan = await makePlan();
         if (isDryRun || plan.inodes.length + plan.detached.length + plan.attached.length === 0) {
-          return describePlan(target.name, plan, isDryRun);
+          return describePlan(label, plan, isDryRun);
         }
-        const comment = commentOfPaths(target.name, plan.trees);
+        const comment = commentOfPaths(label, plan.trees);
         this.#requireRoom(plan.inodes.length + plan.detached.length + plan.attached.length);
         const safety = this.#freeName(`before-${doing}`);
         await this.#take({ name: safety, comment, isSafety: true });
         this.#apply(plan, changes);
         await parts.committer.commit();
-        return { ...describePlan(target.name, plan, isDryRun), safety };
+        return { ...describePlan(label, plan, isDryRun), safety };
       } finally {
         defragmenter.isPaused = false;
       }

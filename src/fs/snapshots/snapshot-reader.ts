@@ -4,14 +4,14 @@
  */
 import { copyLoan } from "../../borrowed-bytes.ts";
 import { TcfsError, isTcfsError } from "../../errors.ts";
-import type { SnapshotRecord } from "../../format/snapshot-codec.ts";
 import { ROOT_INODE, type InodeNumber, type Name } from "../../ids.ts";
 import type { MetadataView } from "../../metadata/snapshot-store.ts";
 import type { Timestamp } from "../../platform/clock.ts";
 import { isDirectoryMode } from "../mode.ts";
 import type { Attributes, Caller } from "../operations.ts";
+import type { PastView } from "./past-view.ts";
 import type { SnapshotTree } from "./snapshot-tree.ts";
-import { followTreePath, noSuchPath, parseTreePath } from "./tree-path.ts";
+import { type TreePath, followTreePath, parseTreePath } from "./tree-path.ts";
 
 /** An entry of a snapshot. Names and targets have one character for each byte. */
 export interface SnapshotEntry {
@@ -31,10 +31,12 @@ export interface SnapshotEntry {
   readonly target?: string;
   /** Names, and values in base64. */
   readonly xattrs?: readonly (readonly [string, string])[];
+  /** Of the tree at a time: which state this is, in words; and what {@link SnapshotReader.read} is to be told. */
+  readonly origin?: { readonly words: string; readonly token: string };
 }
 
 export interface SnapshotPathAnswer {
-  /** Tells this snapshot from another of the same name. */
+  /** Tells this snapshot from another of the same name; of a time, that of the snapshot beneath, or 0. */
   readonly epoch: number;
   /** The root and each step down to the path. */
   readonly entries: readonly SnapshotEntry[];
@@ -58,33 +60,45 @@ const ANSWER_BYTES = 512 * 1024;
 const ENTRY_BYTES = 300;
 /** The most that is read at once. */
 const MAX_DATA_BYTES = 1024 * 1024;
+const FROM_START = "0";
 /** Sees the names of all xattrs. */
 const CALLER: Caller = { uid: 0, gid: 0, pid: 0, onInterrupt: () => undefined };
 
-export class SnapshotReader {
-  readonly #tree: SnapshotTree;
-  readonly #view: MetadataView;
-  readonly #snapshot: SnapshotRecord;
+export interface SnapshotReaderOptions {
+  readonly view: MetadataView;
+  /** The same as a filesystem. */
+  readonly tree: SnapshotTree;
+  readonly epoch: number;
+  /** Throws `TCFS_NO_ENTRY` for a path that is not in it, with near ones. */
+  readonly find: (path: TreePath) => Promise<void>;
+  /** Of the tree at a time, part of which is the present one: it may change while it is read. */
+  readonly past?: { readonly view: PastView; readonly commit: () => Promise<void> };
+}
 
-  constructor(snapshot: SnapshotRecord, tree: SnapshotTree, view: MetadataView) {
-    this.#tree = tree;
-    this.#view = view;
-    this.#snapshot = snapshot;
+export class SnapshotReader {
+  readonly #options: SnapshotReaderOptions;
+  readonly #tree: SnapshotTree;
+
+  constructor(options: SnapshotReaderOptions) {
+    this.#options = options;
+    this.#tree = options.tree;
   }
 
   /** @throws TcfsError `TCFS_NO_ENTRY` for a path that is not in it, with near ones. */
   async find(text: string): Promise<SnapshotPathAnswer> {
     const path = parseTreePath(text);
-    const dentries = followTreePath(this.#view, path);
-    if (dentries.length < path.length) throw await noSuchPath(this.#view, path, this.#snapshot.name);
+    await this.#options.find(path);
+    const dentries = followTreePath(this.#options.view, path);
     const entries = [{ name: "" as Name, ino: ROOT_INODE }, ...dentries].map(({ name, ino }) =>
       this.#entry(name, this.#tree.getAttributes(ino)),
     );
-    return { epoch: this.#snapshot.epoch, entries };
+    return { epoch: this.#options.epoch, entries };
   }
 
-  /** @param after - What an earlier answer says to go on with; "0" at first. */
+  /** @param after - What an earlier answer says to go on with; {@link FROM_START} at first. */
   async list(ino: InodeNumber, after: string): Promise<SnapshotListAnswer> {
+    await this.#options.past?.commit();
+    if (this.#options.past !== undefined && after === FROM_START) this.#tree.forgetListing(ino);
     const found: { readonly name: Name; readonly attributes: Attributes }[] = [];
     const state = { bytes: 0, next: after, isFull: false };
     await this.#tree.readDirectory(ino, BigInt(after), true, ({ name, cookie }, attributes) => {
@@ -101,8 +115,24 @@ export class SnapshotReader {
     return state.isFull ? { entries, next: state.next } : { entries };
   }
 
-  /** @param lengthBytes - At most {@link MAX_DATA_BYTES}. */
-  async read(ino: InodeNumber, offset: bigint, lengthBytes: number): Promise<SnapshotDataAnswer> {
+  /**
+   * @param lengthBytes - At most {@link MAX_DATA_BYTES}.
+   * @param token - Of the entry's origin, if it has one.
+   * @throws TcfsError `TCFS_STALE` if the file is not in that state any more: no bytes of two states are mixed.
+   */
+  async read(ino: InodeNumber, offset: bigint, lengthBytes: number, token?: string): Promise<SnapshotDataAnswer> {
+    this.#requireState(ino, token);
+    const answer = await this.#read(ino, offset, lengthBytes);
+    this.#requireState(ino, token);
+    return answer;
+  }
+
+  #requireState(ino: InodeNumber, token: string | undefined): void {
+    if (this.#options.past?.view.origin(ino).token === token) return;
+    throw new TcfsError("TCFS_STALE", "it was changed while it was read: the same command again takes what was kept");
+  }
+
+  async #read(ino: InodeNumber, offset: bigint, lengthBytes: number): Promise<SnapshotDataAnswer> {
     const loan = await this.#tree.read(ino, offset, Math.min(lengthBytes, MAX_DATA_BYTES));
     const data = Buffer.from(copyLoan(loan));
     if (!isZero(data)) return { offset: String(offset), data: data.toString("base64") };
@@ -133,6 +163,7 @@ export class SnapshotReader {
       allocatedBytes: Number(attributes.allocatedBytes),
       accessTime,
       modifyTime,
+      ...(this.#options.past === undefined ? {} : { origin: this.#options.past.view.origin(ino) }),
       ...(isLink ? { target: Buffer.from(this.#tree.readSymlink(ino)).toString("latin1") } : {}),
       ...(names.length === 0 ? {} : { xattrs: names.map((xattr) => [xattr, this.#xattr(ino, xattr)] as const) }),
     };

@@ -1,9 +1,8 @@
-/** One snapshot as a filesystem of its own, on the inode numbers that it was taken with. Costs nothing until it is read. */
+/** One snapshot, or the tree of a time, as a filesystem of its own, on the inode numbers that it had. Costs nothing until it is read. */
 import type { BorrowedBytes } from "../../borrowed-bytes.ts";
 import type { ChunkStore } from "../../chunkstore/chunk-store.ts";
 import { TcfsError } from "../../errors.ts";
 import type { DirectoryEntryRecord, InodeRecord, VolumeRecord } from "../../format/records.ts";
-import type { SnapshotRecord } from "../../format/snapshot-codec.ts";
 import { ROOT_INODE, type InodeNumber, type Name } from "../../ids.ts";
 import type { MaybePromise } from "../../maybe-promise.ts";
 import type { MetadataView } from "../../metadata/snapshot-store.ts";
@@ -21,10 +20,13 @@ import { ReadOnlyOperations } from "./read-only-operations.ts";
 export interface ListingCache {
   get(key: string): readonly DirectoryEntryRecord[] | undefined;
   set(key: string, listing: readonly DirectoryEntryRecord[]): unknown;
+  delete(key: string): unknown;
 }
 
 export interface SnapshotTreeOptions {
-  readonly snapshot: SnapshotRecord;
+  /** Tells its listings from those of others. */
+  readonly key: string;
+  readonly inodeCount: number;
   readonly view: MetadataView;
   readonly chunks: ChunkStore;
   readonly listings: ListingCache;
@@ -36,7 +38,6 @@ export interface SnapshotTreeOptions {
 }
 
 export class SnapshotTree extends ReadOnlyOperations implements FileSystemOperations {
-  readonly snapshot: SnapshotRecord;
   readonly #view: MetadataView;
   readonly #options: SnapshotTreeOptions;
   readonly #contents: Contents;
@@ -44,8 +45,7 @@ export class SnapshotTree extends ReadOnlyOperations implements FileSystemOperat
 
   constructor(options: SnapshotTreeOptions) {
     super();
-    const { snapshot, view, chunks, volume } = options;
-    this.snapshot = snapshot;
+    const { view, chunks, volume } = options;
     this.#view = view;
     this.#options = options;
     const metadata = {
@@ -123,7 +123,7 @@ export class SnapshotTree extends ReadOnlyOperations implements FileSystemOperat
       return inode === undefined ? undefined : attributesOf(inode);
     };
     const options = { self: ino, parent: parentOf(directory), cookie, attributes, take };
-    const key = `${this.snapshot.epoch}/${ino}`;
+    const key = this.#listingKey(ino);
     const known = directory.linkCount === 0 ? [] : this.#options.listings.get(key);
     if (known !== undefined) {
       readEntries(known, options);
@@ -133,6 +133,15 @@ export class SnapshotTree extends ReadOnlyOperations implements FileSystemOperat
       this.#options.listings.set(key, listing);
       readEntries(listing, options);
     });
+  }
+
+  /** Of a tree that is not frozen: the next reader from the start sees a directory as it is then. */
+  forgetListing(ino: InodeNumber): void {
+    this.#options.listings.delete(this.#listingKey(ino));
+  }
+
+  #listingKey(ino: InodeNumber): string {
+    return `${this.#options.key}/${ino}`;
   }
 
   getXattr(ino: InodeNumber, name: Name): Uint8Array | undefined {
@@ -146,7 +155,7 @@ export class SnapshotTree extends ReadOnlyOperations implements FileSystemOperat
 
   async statistics(): Promise<FileSystemStatistics> {
     const { space } = await this.#options.statistics();
-    return { space, inodeCount: this.snapshot.inodeCount };
+    return { space, inodeCount: this.#options.inodeCount };
   }
 }
 

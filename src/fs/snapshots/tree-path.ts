@@ -61,11 +61,25 @@ export function followTreePath(view: DirectoryView, path: TreePath): DentryRecor
   return found;
 }
 
-/** @returns The error for a path that a snapshot does not have, with near ones in its sentence. */
-export async function noSuchPath(view: MetadataView, path: TreePath, snapshot: string): Promise<TcfsError> {
+/** @throws TcfsError `TCFS_NO_ENTRY` for a path that a snapshot does not have, with near ones in its sentence. */
+export async function requirePath(view: MetadataView, path: TreePath, snapshot: string): Promise<void> {
+  if (followTreePath(view, path).length === path.length) return;
+  const missing = `is not in the snapshot ${quote(snapshot)}`;
+  throw await noSuchPath(view, path, { missing, list: `tcfs restore ${snapshot} --list` });
+}
+
+/**
+ * @param words - What is the matter with the path, and the command that lists what there is.
+ * @returns The error for a path that an earlier state does not have, with near ones in its sentence.
+ */
+export async function noSuchPath(
+  view: MetadataView,
+  path: TreePath,
+  words: { readonly missing: string; readonly list: string },
+): Promise<TcfsError> {
   const found = followTreePath(view, path);
   const last = found.at(-1);
-  const missing = `${quote(showTreePath(path))} is not in the snapshot ${quote(snapshot)}`;
+  const missing = `${quote(showTreePath(path))} ${words.missing}`;
   if (last !== undefined && last.type !== DIRECTORY_TYPE) {
     const file = showTreePath(path.slice(0, found.length));
     return new TcfsError("TCFS_NO_ENTRY", `${missing}: ${quote(file)} is no directory`);
@@ -81,6 +95,6 @@ export async function noSuchPath(view: MetadataView, path: TreePath, snapshot: s
   const hint =
     near.length > 0
       ? `did you mean ${near.map((name) => quote(`${place}${name}`)).join(" or ")}?`
-      : `tcfs restore ${snapshot} --list ${parent.length === 0 ? "" : `--path ${showTreePath(parent)} `}shows what is there`;
+      : `${words.list} ${parent.length === 0 ? "" : `--path ${showTreePath(parent)} `}shows what is there`;
   return new TcfsError("TCFS_NO_ENTRY", `${missing}: ${hint}`);
 }

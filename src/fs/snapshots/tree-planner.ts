@@ -203,7 +203,10 @@ class TreePlanner {
     this.#weigh(1);
   }
 
-  /** The inode that stands for one of the snapshot: itself, unless that would change what is outside. */
+  /**
+   * The inode that stands for one of the snapshot: itself, unless that would change what is outside, or it is gone and its
+   * pages are still where a version has them.
+   */
   async #targetOf(before: DentryRecord, now: DentryRecord | undefined): Promise<Target> {
     const { ino, type } = before;
     let target = this.#targets.get(ino);
@@ -211,7 +214,8 @@ class TreePlanner {
       const inode = this.#options.live.getInode(ino);
       const isOurs =
         !isAlive(inode) || (await (type === DIRECTORY_TYPE ? this.#names.isInside(ino) : this.#isOurs(inode)));
-      target = { number: isOurs ? ino : await this.#adopted(before, now) };
+      const isFree = inode !== undefined || !this.#options.live.versions.sharesPages(ino);
+      target = { number: isOurs && isFree ? ino : await this.#adopted(before, now) };
       this.#targets.set(ino, target);
     }
     return target;

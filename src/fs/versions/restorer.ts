@@ -5,6 +5,7 @@ import type { VersionRecord } from "../../format/version-codec.ts";
 import { EXTENT_PAGE_BYTES, type ExtentPage, type InodeRecord } from "../../format/records.ts";
 import { isZeroChunk } from "../../format/zero-chunk.ts";
 import { ROOT_INODE, type InodeNumber, type Name } from "../../ids.ts";
+import type { MetadataStore } from "../../metadata/metadata-store.ts";
 import { endPageOf } from "../contents.ts";
 import { MAX_WAITING_RECORDS } from "../limits.ts";
 import { S_IFDIR, isDirectoryMode, isRegularMode } from "../mode.ts";
@@ -96,9 +97,8 @@ export class Restorer {
   async #takeOver(ino: InodeNumber, record: VersionRecord, pages: readonly number[]): Promise<void> {
     const { metadata, inodes, contents, committer } = this.#parts;
     for (const [index, page] of pages.entries()) {
-      const extents = metadata.versions.page(record, page);
       const inode = inodes.get(ino);
-      contents.adopt(inode, page, record.pages === undefined && isHole(extents) ? [] : extents);
+      contents.adopt(inode, page, storedPage(metadata, record, page));
       metadata.putInode(inode);
       if (index % PAGES_PER_TURN !== PAGES_PER_TURN - 1) continue;
       committer.noteChange();
@@ -168,7 +168,14 @@ export class Restorer {
   }
 }
 
-/** As a version with its pages apart has it: wholly zeros that nothing stores. */
-function isHole([first]: ExtentPage): boolean {
-  return first !== undefined && first.lengthBytes === EXTENT_PAGE_BYTES && isZeroChunk(first.chunk);
+/** A page of a version, as its file had it: one that is apart has zeros in the place of a hole. */
+export function storedPage(
+  { versions }: Pick<MetadataStore, "versions">,
+  record: VersionRecord,
+  page: number,
+): ExtentPage {
+  const extents = versions.page(record, page);
+  const [first] = extents;
+  const isZeros = first !== undefined && first.lengthBytes === EXTENT_PAGE_BYTES && isZeroChunk(first.chunk);
+  return record.pages === undefined && isZeros ? [] : extents;
 }

@@ -97,7 +97,7 @@ async function make(tree: Node, changes: Readonly<Record<string, Partial<Snapsho
     const start = Number(request.offset);
     return { offset: request.offset, data: content.subarray(start, start + request.lengthBytes).toString("base64") };
   };
-  const source = new SnapshotSource("then", async (request) => answer(request) as never);
+  const source = new SnapshotSource({ name: "then" }, async (request) => answer(request) as never);
   return made;
 }
 

@@ -67,9 +67,10 @@ test("a snapshot comes out whole, through the daemon and without one, or in part
   expect(existsSync(join(directory, "x"))).toBe(false);
   await line.umount();
 
-  await line.expect("OK", ["restore", "--at", "now", "--to", again, ...line.unlock]);
+  await line.expect("OK", ["restore", "then", "--to", again, ...line.unlock]);
   expect(await describeTree(again)).toBe(then);
-  await line.expect("NO_SNAPSHOT", ["restore", "--at", "2 days ago", "--path", "docs", ...line.unlock]);
+  await line.expect("NO_SNAPSHOT", ["restore", "--at", "2 days ago", ...line.unlock]);
+  await line.expect("USAGE", ["restore", "--at", "2 days ago", "--path", "docs", ...line.unlock]);
   await line.expect("USAGE", ["restore", "then", "--at", "now", ...line.unlock]);
 });
 
