@@ -124,7 +124,12 @@ export class OpenVault implements AsyncDisposable {
     }
   }
 
-  figures(): VaultFigures {
+  /** With what takes a walk over all versions. */
+  async allFigures(): Promise<VaultFigures> {
+    return { ...this.figures(), versions: await this.volume.versions.figures() };
+  }
+
+  figures(): Omit<VaultFigures, "versions"> {
     const { metadata, chunks, engine } = this.#rooms;
     const { inodeCount, allocatedBytes, heldBytes, dirtyRecordCount } = this.volume.statistics();
     const { storedBytes, uniqueBytes, packCount, inlineBytes, cacheBytes } = chunks.statistics();

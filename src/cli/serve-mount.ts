@@ -307,7 +307,7 @@ class ServedMount {
     }
   }
 
-  #status(): DaemonStatus {
+  async #status(): Promise<DaemonStatus> {
     return {
       daemon: {
         mountPoint: this.#options.mountPoint,
@@ -317,7 +317,7 @@ class ServedMount {
         mountedAt: this.#mountedAt.toISOString(),
         pendingRequests: this.#session.pendingCount,
       },
-      figures: this.#vault.figures(),
+      figures: await this.#vault.allFigures(),
     };
   }
 }

@@ -1,6 +1,7 @@
 /** What `tcfs status` tells: figures as JSON with stable keys (README), and as lines for a person. */
 
 import type { PolicyFigures } from "../fs/snapshots/automatic-snapshots.ts";
+import type { StoredVersions } from "../fs/versions/version-manager.ts";
 import type { ReplicaStatus } from "../replica/replicator.ts";
 
 /** What only an open vault knows. Bytes are exact; times are ISO 8601. */
@@ -25,6 +26,7 @@ export interface VaultFigures {
   readonly cacheBytes: number;
   readonly lastCommit: { readonly number: number; readonly time: string };
   readonly engine: "native" | "portable";
+  readonly versions: StoredVersions;
   /** Of automatic snapshots. */
   readonly snapshotPolicy: PolicyFigures;
   /** Null where there is no store, or nothing follows the vault there now. */
@@ -85,6 +87,7 @@ export function formatStatus(status: VaultStatus): string {
     rows.push(["not yet on disk", `${formatBytes(figures.dirtyBytes)}, ${figures.dirtyRecordCount} records`]);
     rows.push(["cache", formatBytes(figures.cacheBytes)]);
     rows.push(["last commit", `${lastCommit.number}, ${lastCommit.time}`]);
+    rows.push(["versions", formatVersions(figures.versions)]);
     rows.push(["policy", formatPolicyFigures(figures.snapshotPolicy)]);
     if (figures.store !== null) rows.push(...storeRows(figures.store));
   }
@@ -99,6 +102,12 @@ export function formatPolicyFigures(figures: PolicyFigures, nowMs = Date.now()):
   if (policy === null || nextDueAt === null) return automaticCount === 0 ? "none" : `none; ${count}`;
   const isDue = Date.parse(nextDueAt) <= nowMs;
   return `${policy}; ${count}, the next ${isDue ? "is due" : `at ${nextDueAt}`} if anything changes`;
+}
+
+/** `12 of files (3.1 MiB), 2 in the trash (4.0 KiB)`. */
+function formatVersions({ count, bytes, trashCount, trashBytes }: StoredVersions): string {
+  const trash = trashCount === 0 ? "none" : `${trashCount} (${formatBytes(trashBytes)})`;
+  return `${count === 0 ? "none" : `${count} (${formatBytes(bytes)})`} of files, ${trash} in the trash`;
 }
 
 function storeRows(store: ReplicaStatus): [string, string][] {
@@ -147,6 +156,7 @@ const UNKNOWN_FIGURES: Readonly<Record<keyof VaultFigures, null>> = {
   cacheBytes: null,
   lastCommit: null,
   engine: null,
+  versions: null,
   snapshotPolicy: null,
   store: null,
 };

@@ -1,5 +1,6 @@
 /**
- * Reads everything that names lead to, of the present tree and of every snapshot, and tells which paths are damaged.
+ * Reads everything that names lead to, of the present tree, of every snapshot and of all versions, and tells which paths
+ * are damaged.
  * Each chunk is read once, from its pack and not from memory. Runs beside everything else and gives way to it.
  */
 import { setImmediate as nextTurn } from "node:timers/promises";
@@ -7,6 +8,7 @@ import { IdSet } from "../chunkstore/id-set.ts";
 import type { ChunkStore } from "../chunkstore/chunk-store.ts";
 import { TcfsError, isTcfsError } from "../errors.ts";
 import type { InodeRecord } from "../format/records.ts";
+import type { VersionRecord } from "../format/version-codec.ts";
 import { chunkIdKey } from "../format/record-keys.ts";
 import { isZeroChunk } from "../format/zero-chunk.ts";
 import { type ChunkId, type InodeNumber, type Name, ROOT_INODE } from "../ids.ts";
@@ -14,7 +16,8 @@ import type { MetadataStore } from "../metadata/metadata-store.ts";
 import type { MetadataView } from "../metadata/snapshot-store.ts";
 import { endPageOf } from "./contents.ts";
 import { isDirectoryMode, isRegularMode } from "./mode.ts";
-import { SNAPSHOTS_NAME } from "./snapshots/numbers.ts";
+import { SNAPSHOTS_NAME, VERSIONS_NAME } from "./snapshots/numbers.ts";
+import { type VersionPaths, isKept, pathsOfVersions } from "./versions/version-paths.ts";
 
 /** Damage told one by one; what there is beyond is counted. */
 const MAX_DAMAGES = 10_000;
@@ -24,13 +27,15 @@ const RECORDS_PER_TURN = 64;
 export interface Damage {
   /** From the mount's root, without a leading slash; empty for the root itself. */
   readonly path: string;
-  readonly what: "name" | "inode" | "directory" | "attributes" | "content";
+  readonly what: "name" | "inode" | "directory" | "attributes" | "content" | "version";
   readonly message: string;
 }
 
 export interface CheckReport {
   /** Names visited, in all trees. */
   readonly names: number;
+  /** Of files, those in the trash too. */
+  readonly versions: number;
   readonly chunks: number;
   /** Plaintext bytes of those chunks. */
   readonly bytes: number;
@@ -40,12 +45,15 @@ export interface CheckReport {
 }
 
 export interface CheckOptions {
-  readonly metadata: Pick<MetadataStore, "snapshots">;
+  readonly metadata: MetadataStore;
   readonly chunks: Pick<ChunkStore, "check">;
   readonly signal: AbortSignal;
   /** Told now and then how far it is. */
   readonly onProgress: (report: Pick<CheckReport, "names" | "bytes" | "damageCount">) => void;
 }
+
+type Teller = (what: Damage["what"], message: string) => void;
+type Pages = Pick<MetadataView, "getExtentPage" | "extentPages">;
 
 interface Place {
   readonly ino: InodeNumber;
@@ -65,6 +73,7 @@ export async function checkVolume(options: CheckOptions): Promise<CheckReport> {
   for (const snapshot of snapshots.list()) {
     await check.tree(snapshots.view(snapshot), `${SNAPSHOTS_NAME}/${snapshot.name}`);
   }
+  await check.versions();
   return check.report;
 }
 
@@ -75,6 +84,8 @@ class Check {
   readonly #damages: Damage[] = [];
   #damageCount = 0;
   #names = 0;
+  #versions = 0;
+  #paths: VersionPaths | undefined;
   #chunks = 0;
   #bytes = 0;
   #steps = 0;
@@ -86,6 +97,7 @@ class Check {
   get report(): CheckReport {
     return {
       names: this.#names,
+      versions: this.#versions,
       chunks: this.#chunks,
       bytes: this.#bytes,
       damageCount: this.#damageCount,
@@ -98,12 +110,43 @@ class Check {
     for (let place = waiting.pop(); place !== undefined; place = waiting.pop()) {
       this.#names++;
       await this.#turn();
+      const tell = this.#teller(place.path);
       const inode = this.#inode(view, place);
       if (inode === undefined) continue;
-      this.#try(place, "attributes", () => view.getXattrs(inode.ino));
+      attempt(tell, "attributes", () => view.getXattrs(inode.ino));
       if (isDirectoryMode(inode.mode)) for (const child of await this.#children(view, place)) waiting.push(child);
-      else if (isRegularMode(inode.mode)) await this.#content(view, place, inode);
+      else if (isRegularMode(inode.mode)) await this.#content(view, inode, tell);
     }
+  }
+
+  /** Versions of files, also those that the policy no longer keeps and that are still there. */
+  async versions(): Promise<void> {
+    const { versions } = this.#options.metadata;
+    const tell = this.#teller(VERSIONS_NAME);
+    try {
+      for await (const records of versions.all((error) => tell("version", error.message))) {
+        for (const record of records) if (!record.isDropped) await this.#version(record);
+      }
+    } catch (error) {
+      tellError(tell, "directory", error);
+    }
+  }
+
+  async #version(record: VersionRecord): Promise<void> {
+    const { metadata } = this.#options;
+    this.#versions++;
+    await this.#turn();
+    if (!isRegularMode(record.inode.mode)) return;
+    const found: [Damage["what"], string][] = [];
+    const view = {
+      getExtentPage: (_: InodeNumber, page: number) => metadata.versions.page(record, page),
+      extentPages: (_: InodeNumber, from: number, to: number) => metadata.versions.pages(record, from, to),
+    };
+    await this.#content(view, record.inode, (what, message) => found.push([what, message]));
+    if (found.length === 0 || !(await isKept(metadata.versions, record))) return; // it was given up meanwhile
+    this.#paths ??= await pathsOfVersions(metadata);
+    const tell = this.#teller(`${VERSIONS_NAME}/${await this.#paths.nameOf(record)}`);
+    for (const [what, message] of found) tell(what, message);
   }
 
   #inode(view: MetadataView, place: Place): InodeRecord | undefined {
@@ -111,18 +154,18 @@ class Check {
       const inode = view.getInode(place.ino);
       if (inode !== undefined) return inode;
     } catch (error) {
-      this.#noteError(place, "inode", error);
+      tellError(this.#teller(place.path), "inode", error);
       return undefined;
     }
-    if (this.#isNamed(view, place)) this.#note(place, "inode", `inode ${place.ino} is missing`);
+    if (this.#isNamed(view, place)) this.#teller(place.path)("inode", `inode ${place.ino} is missing`);
     return undefined;
   }
 
   /** Or was it removed since its directory was listed? */
   #isNamed(view: MetadataView, place: Place): boolean {
-    const { entry } = place;
+    const { entry, path, ino } = place;
     if (entry === undefined) return true;
-    return this.#try(place, "name", () => view.getDentry(entry.directory, entry.name))?.ino === place.ino;
+    return attempt(this.#teller(path), "name", () => view.getDentry(entry.directory, entry.name))?.ino === ino;
   }
 
   async #children(view: MetadataView, { ino, path }: Place): Promise<Place[]> {
@@ -134,33 +177,31 @@ class Check {
         entry: { directory: ino, name },
       }));
     } catch (error) {
-      this.#noteError({ ino, path, entry: undefined }, "directory", error);
+      tellError(this.#teller(path), "directory", error);
       return [];
     }
   }
 
-  async #content(view: MetadataView, place: Place, inode: InodeRecord): Promise<void> {
+  async #content(view: Pages, inode: InodeRecord, tell: Teller): Promise<void> {
     let pages: number[];
     try {
       pages = await view.extentPages(inode.ino, 0, endPageOf(inode.lengthBytes));
     } catch (error) {
-      this.#noteError(place, "content", error);
+      tellError(tell, "content", error);
       return;
     }
     const told = new Set<string>();
     for (const page of pages) {
       await this.#turn();
-      const extents = this.#try(place, "content", () => view.getExtentPage(inode.ino, page));
+      const extents = attempt(tell, "content", () => view.getExtentPage(inode.ino, page));
       for (const { chunk } of extents ?? []) {
         if (isZeroChunk(chunk) || this.#sound.has(chunk) || told.has(chunkIdKey(chunk))) continue;
         const why = await this.#chunk(chunk);
         if (why === undefined) continue;
         told.add(chunkIdKey(chunk));
         // Overwritten meanwhile: then the page says so by now.
-        const present = this.#try(place, "content", () => view.getExtentPage(inode.ino, page));
-        if (present?.some((extent) => Buffer.compare(extent.chunk, chunk) === 0) === true) {
-          this.#note(place, "content", why);
-        }
+        const present = attempt(tell, "content", () => view.getExtentPage(inode.ino, page));
+        if (present?.some((extent) => Buffer.compare(extent.chunk, chunk) === 0) === true) tell("content", why);
       }
     }
   }
@@ -181,23 +222,12 @@ class Check {
     }
   }
 
-  #try<T>(place: Place, what: Damage["what"], read: () => T): T | undefined {
-    try {
-      return read();
-    } catch (error) {
-      this.#noteError(place, what, error);
-      return undefined;
-    }
-  }
-
-  #noteError(place: Place, what: Damage["what"], error: unknown): void {
-    if (!isTcfsError(error, "TCFS_CORRUPT")) throw error;
-    this.#note(place, what, error.message);
-  }
-
-  #note({ path }: Place, what: Damage["what"], message: string): void {
-    this.#damageCount++;
-    if (this.#damages.length < MAX_DAMAGES) this.#damages.push({ path, what, message });
+  /** Notes what is told of one path. */
+  #teller(path: string): Teller {
+    return (what, message) => {
+      this.#damageCount++;
+      if (this.#damages.length < MAX_DAMAGES) this.#damages.push({ path, what, message });
+    };
   }
 
   async #turn(): Promise<void> {
@@ -206,6 +236,20 @@ class Check {
     this.#options.onProgress(this.report);
     await nextTurn();
   }
+}
+
+function attempt<T>(tell: Teller, what: Damage["what"], read: () => T): T | undefined {
+  try {
+    return read();
+  } catch (error) {
+    tellError(tell, what, error);
+    return undefined;
+  }
+}
+
+function tellError(tell: Teller, what: Damage["what"], error: unknown): void {
+  if (!isTcfsError(error, "TCFS_CORRUPT")) throw error;
+  tell(what, error.message);
 }
 
 function textOf(name: string): string {

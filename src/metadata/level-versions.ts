@@ -170,15 +170,16 @@ export class LevelVersions implements VersionStore {
     return found;
   }
 
-  all(): AsyncIterable<readonly VersionRecord[]> {
-    return this.#walk(allOfKind("version"), undefined);
+  all(onDamage?: (error: TcfsError) => void): AsyncIterable<readonly VersionRecord[]> {
+    return this.#walk(allOfKind("version"), undefined, onDamage);
   }
 
   async *#walk(
     range: KeyRange,
     owners: ReadonlySet<InodeNumber> | undefined,
+    onDamage = this.#options.onDamage,
   ): AsyncGenerator<readonly VersionRecord[]> {
-    const { database, reader, onDamage } = this.#options;
+    const { database, reader } = this.#options;
     for await (const entries of database.walk(range)) {
       const records: VersionRecord[] = [];
       const damaged: TcfsError[] = [];

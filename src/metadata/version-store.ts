@@ -1,4 +1,5 @@
 /** Versions of files and what was deleted, as the filesystem sees them (FORMAT.md §7.16). */
+import type { TcfsError } from "../errors.ts";
 import type { ChainLink, VersionPolicy, VersionRecord } from "../format/version-codec.ts";
 import type { VersionNumber } from "../format/version-keys.ts";
 import type { ExtentPage } from "../format/records.ts";
@@ -32,8 +33,11 @@ export interface VersionStore {
   ofDirectory(directory: InodeNumber): Promise<VersionRecord[]>;
   /** Versions of any of the files, in no order: one walk where they are many. */
   ofFiles(files: ReadonlySet<InodeNumber>): Promise<VersionRecord[]>;
-  /** All, in the order of their owners; those being dropped too. Damaged ones are reported and left out. */
-  all(): AsyncIterable<readonly VersionRecord[]>;
+  /**
+   * All, in the order of their owners; those being dropped too. Damaged ones are left out.
+   * @param onDamage - Told of each; without it they are reported as any damage is.
+   */
+  all(onDamage?: (error: TcfsError) => void): AsyncIterable<readonly VersionRecord[]>;
 
   page(record: VersionRecord, page: number): ExtentPage;
   /** Numbers of the pages in [fromPage, toPage) that hold anything, ascending. */

@@ -39,6 +39,7 @@ const mounted: VaultStatus = {
     cacheBytes: 0,
     lastCommit: { number: 9, time: "2026-11-22T00:00:02.000Z" },
     engine: "native",
+    versions: { count: 12, bytes: 2048, trashCount: 0, trashBytes: 0 },
     snapshotPolicy: {
       policy: "hourly=24,daily=7",
       isDamaged: false,

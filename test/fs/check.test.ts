@@ -6,9 +6,11 @@ import { formatReport } from "../../src/cli/commands/check.ts";
 import { TcfsError } from "../../src/errors.ts";
 import type { CheckReport } from "../../src/fs/check.ts";
 import { type InodeNumber, type Name, ROOT_INODE } from "../../src/ids.ts";
+import { RecordReader } from "../../src/metadata/record-reader.ts";
 import { SnapshotView } from "../../src/metadata/snapshot-view.ts";
 import { noise } from "../crypto/fixtures.ts";
 import { TestVault } from "./fixtures/test-vault.ts";
+import { Driver } from "./fixtures/versions-driver.ts";
 
 const LARGE_BYTES = 600_000;
 const caller = { uid: 0, gid: 0, pid: 1, onInterrupt: (): void => undefined };
@@ -28,6 +30,16 @@ async function makeDirectory(vault: TestVault, name: string): Promise<InodeNumbe
 }
 
 const check = (vault: TestVault): Promise<CheckReport> => vault.volume.check(new AbortController().signal);
+
+/** Flip one bit in each 60,000 bytes of every pack. */
+async function damagePacks(vault: TestVault): Promise<void> {
+  const packs = join(vault.directory, "packs");
+  for (const name of (await readdir(packs, { recursive: true })).filter((found) => found.length === 35)) {
+    const bytes = await readFile(join(packs, name));
+    for (let at = 30_000; at < bytes.length; at += 60_000) bytes[at] = (bytes[at] ?? 0) ^ 1;
+    await writeFile(join(packs, name), bytes);
+  }
+}
 
 /** Flip one bit in the middle of the only pack that there is. */
 async function damagePack(vault: TestVault): Promise<void> {
@@ -50,7 +62,14 @@ describe("a check", () => {
     const directory = await makeDirectory(vault, "d");
     await make(vault, directory, "large", noise("large", LARGE_BYTES));
     await make(vault, ROOT_INODE, "small", noise("small", 10));
-    expect(await check(vault)).toEqual({ names: 4, chunks: 2, bytes: LARGE_BYTES + 10, damageCount: 0, damages: [] });
+    expect(await check(vault)).toEqual({
+      names: 4,
+      versions: 0,
+      chunks: 2,
+      bytes: LARGE_BYTES + 10,
+      damageCount: 0,
+      damages: [],
+    });
   });
 
   it("names each path that a damaged chunk is in, snapshots' too, and reads past what is cached", async () => {
@@ -70,8 +89,47 @@ describe("a check", () => {
     expect(paths).toEqual(["content .snapshots/s/d/fü", "content .snapshots/s/hard", "content d/fü"]);
     expect(report.damageCount).toBe(3);
     expect(formatReport(report)).toMatch(
-      /^d\/fü: content: .*\n.*\n.*\n8 names and 1 chunks \(10 B\) checked: 3 damaged$/u,
+      /^d\/fü: content: .*\n.*\n.*\n8 names, 0 versions and 1 chunks \(10 B\) checked: 3 damaged$/u,
     );
+  });
+
+  it("reads versions and what is in the trash, and names the damaged ones as .versions does", async () => {
+    const driver = await Driver.open();
+    const { vault } = driver;
+    const directory = await driver.directory("d");
+    await driver.save("long", noise("long", 5_000_000), directory);
+    await driver.save("deleted", noise("deleted", LARGE_BYTES), directory);
+    await driver.operations.syncAll();
+    await driver.write("long", 4_900_000, noise("end", 10), directory);
+    await driver.close("long", directory);
+    await driver.save("long", "short", directory);
+    await driver.unlink("deleted", directory);
+    await driver.operations.syncAll();
+    const sound = await check(vault);
+    expect(sound).toMatchObject({ names: 3, versions: 3, damageCount: 0 });
+    expect(sound.bytes).toBeGreaterThan(5_000_000 + LARGE_BYTES);
+    await damagePacks(vault);
+    const labels = (await vault.volume.versions.versionsOf("d/long")).map(({ label }) => `.versions/d/long@${label}`);
+    const deleted = await vault.volume.versions.versionsOf("d/deleted");
+    const expected = [`.versions/d/deleted@${deleted[0]?.label ?? ""}`, ...labels];
+    const { damages } = await check(vault);
+    expect([...new Set(damages.map(({ path }) => path))].sort()).toEqual(expected.sort());
+    expect(damages.every(({ what }) => what === "content")).toBe(true);
+    await vault.reopen();
+    expect((await check(vault)).damageCount).toBe(damages.length);
+  });
+
+  it("tells of a version's record that does not open", async () => {
+    const driver = await Driver.open();
+    await driver.save("f", "first");
+    await driver.save("f", "second");
+    await driver.operations.syncAll();
+    vi.spyOn(RecordReader.prototype, "storedVersion").mockImplementation(() => {
+      throw new TcfsError("TCFS_CORRUPT", "version 3 does not verify");
+    });
+    expect((await check(driver.vault)).damages).toEqual([
+      { path: ".versions", what: "version", message: "version 3 does not verify" },
+    ]);
   });
 
   it.each([

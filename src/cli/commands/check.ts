@@ -56,12 +56,15 @@ function showProgress(): {
 }
 
 /** A line for each damage, and a summary. */
-export function formatReport({ names, chunks, bytes, damageCount, damages }: CheckReport): string {
+export function formatReport({ names, versions, chunks, bytes, damageCount, damages }: CheckReport): string {
   const lines = damages.map(formatDamage);
   const untold = damageCount - damages.length;
   if (untold > 0) lines.push(`… and ${untold} more`);
   const found = damageCount === 0 ? "no damage" : `${damageCount} damaged`;
-  return [...lines, `${names} names and ${chunks} chunks (${formatBytes(bytes)}) checked: ${found}`].join("\n");
+  return [
+    ...lines,
+    `${names} names, ${versions} versions and ${chunks} chunks (${formatBytes(bytes)}) checked: ${found}`,
+  ].join("\n");
 }
 
 function formatDamage({ path, what, message }: Damage): string {

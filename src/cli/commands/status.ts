@@ -39,9 +39,7 @@ async function gather(
   }
   const source = secretSource(parameters);
   if (!isNamed(source)) return describe(directory, header, undefined, null);
-  const figures = await withOpenVault(directory, source, settings, { isReadOnly: true }, (vault) =>
-    Promise.resolve(vault.figures()),
-  );
+  const figures = await withOpenVault(directory, source, settings, { isReadOnly: true }, (vault) => vault.allFigures());
   return describe(directory, header, undefined, figures);
 }
 

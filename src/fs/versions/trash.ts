@@ -7,7 +7,7 @@ import type { VolumeParts } from "../volume-parts.ts";
 import type { Restorer } from "./restorer.ts";
 import { isInTrash } from "./version-cleaner.ts";
 import { formatTime } from "./version-labels.ts";
-import { DirectoryPaths, joinPath, splitPath } from "./version-paths.ts";
+import { VersionPaths, joinPath, splitPath } from "./version-paths.ts";
 
 /** One thing in the trash, as it is told. Times are ISO 8601, UTC. */
 export interface TrashFigures {
@@ -58,7 +58,7 @@ export class Trash {
         if (record.kind === "directory" && !record.isDropped) directories.set(record.inode.ino, record);
       }
     }
-    const paths = new DirectoryPaths(metadata, directories);
+    const paths = new VersionPaths(metadata, directories);
     const deleted: Deleted[] = [];
     for (const record of records) {
       const above = (await paths.pathOf(record.directory as InodeNumber)) ?? [UNKNOWN_DIRECTORY];

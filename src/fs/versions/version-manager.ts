@@ -31,6 +31,16 @@ export interface VersionFigures {
   readonly bytes: number;
 }
 
+/** All that is kept, as of the last commit. Bytes as of each version's own, chunks shared with others counted again. */
+export interface StoredVersions {
+  /** Of files that were changed or replaced, and what was brought back from the trash. */
+  readonly count: number;
+  readonly bytes: number;
+  /** Files, symlinks and directories. */
+  readonly trashCount: number;
+  readonly trashBytes: number;
+}
+
 export interface Subdirectory {
   readonly name: Name;
   readonly ino: InodeNumber;
@@ -45,6 +55,7 @@ export class VersionManager {
   readonly #options: VersionManagerOptions;
   readonly #restorer: Restorer;
   readonly #trash: Trash;
+  #figures: { readonly commit: number; readonly stored: StoredVersions } | undefined;
   kernel: KernelCaches = NO_KERNEL;
 
   constructor(options: VersionManagerOptions) {
@@ -181,6 +192,26 @@ export class VersionManager {
       await this.#options.parts.committer.commit();
       return figuresOf(record, formatTime(record.inode.changeTime));
     });
+  }
+
+  /** Walks all versions, unless nothing was committed since the last time. */
+  async figures(): Promise<StoredVersions> {
+    const { commit } = this.#metadata.volume;
+    if (this.#figures?.commit !== commit) this.#figures = { commit, stored: await this.#count() };
+    return this.#figures.stored;
+  }
+
+  async #count(): Promise<StoredVersions> {
+    const stored = { count: 0, bytes: 0, trashCount: 0, trashBytes: 0 };
+    for await (const records of this.#metadata.versions.all()) {
+      for (const record of records) {
+        const isTrash = isInTrash(record);
+        if (record.isDropped || (record.kind === "directory" && !isTrash)) continue;
+        stored[isTrash ? "trashCount" : "count"]++;
+        stored[isTrash ? "trashBytes" : "bytes"] += record.inode.allocatedBytes;
+      }
+    }
+    return stored;
   }
 
   async listTrash(): Promise<TrashFigures[]> {

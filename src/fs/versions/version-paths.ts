@@ -3,8 +3,10 @@ import { TcfsError } from "../../errors.ts";
 import type { VersionRecord } from "../../format/version-codec.ts";
 import { ROOT_INODE, type InodeNumber, type Name } from "../../ids.ts";
 import type { MetadataStore } from "../../metadata/metadata-store.ts";
+import type { VersionStore } from "../../metadata/version-store.ts";
 import { MAX_NAME_BYTES } from "../limits.ts";
 import { isDirectoryMode } from "../mode.ts";
+import { formatTime } from "./version-labels.ts";
 
 /** Directories that one path may have meant, one after another, that are looked through. */
 const MAX_DIRECTORIES = 64;
@@ -50,14 +52,31 @@ export function isLiving(metadata: MetadataStore, ino: InodeNumber): boolean {
   return (metadata.getInode(ino)?.linkCount ?? 0) > 0;
 }
 
-/** Finds where directories are or were; remembers what it found. */
-export class DirectoryPaths {
+/** Paths by all that was removed and is kept. */
+export async function pathsOfVersions(metadata: MetadataStore): Promise<VersionPaths> {
+  const removed = new Map<InodeNumber, VersionRecord>();
+  for await (const records of metadata.versions.all()) {
+    for (const record of records)
+      if (record.directory !== undefined && !record.isDropped) removed.set(record.inode.ino, record);
+  }
+  return new VersionPaths(metadata, removed);
+}
+
+/** Whether a version is still there, and not about to be cleared away. */
+export async function isKept(versions: VersionStore, record: VersionRecord): Promise<boolean> {
+  const { directory, name, inode } = record;
+  const found = await (directory === undefined ? versions.ofFile(inode.ino) : versions.ofName(directory, name));
+  return found.some(({ version }) => version === record.version);
+}
+
+/** Finds where directories, and files, are or were; remembers what it found. */
+export class VersionPaths {
   readonly #metadata: MetadataStore;
   readonly #removed: ReadonlyMap<InodeNumber, VersionRecord>;
   readonly #known = new Map<InodeNumber, readonly Name[] | undefined>([[ROOT_INODE, []]]);
   readonly #names = new Map<InodeNumber, ReadonlyMap<InodeNumber, Name>>();
 
-  /** @param removed - Removed directories by their inodes. */
+  /** @param removed - What was removed, by its inode. */
   constructor(metadata: MetadataStore, removed: ReadonlyMap<InodeNumber, VersionRecord>) {
     this.#metadata = metadata;
     this.#removed = removed;
@@ -72,6 +91,13 @@ export class DirectoryPaths {
     const path = place && above && [...above, place.name];
     this.#known.set(directory, path);
     return path;
+  }
+
+  /** What `.versions` calls a version, with the directories before it; `?` for what cannot be told any more. */
+  async nameOf({ directory, name, inode }: VersionRecord): Promise<string> {
+    const above = await this.pathOf(directory ?? inode.ino);
+    const names = directory === undefined ? above : above && [...above, name];
+    return `${names === undefined ? "?" : joinPath(names)}@${formatTime(inode.changeTime)}`;
   }
 
   async #living(directory: InodeNumber): Promise<{ parent: InodeNumber; name: Name } | undefined> {
