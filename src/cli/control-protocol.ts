@@ -2,6 +2,7 @@
 import { z } from "zod";
 import { ERRNO_OF, TcfsError } from "../errors.ts";
 import type { TcfsErrorCode } from "../errors.ts";
+import { uploadChangeSchema } from "../replica/upload-settings.ts";
 import { SNAPSHOT_REQUESTS } from "./snapshot-protocol.ts";
 import { VERSION_REQUESTS } from "./version-protocol.ts";
 
@@ -23,6 +24,7 @@ const requestSchema = z.discriminatedUnion("operation", [
   z.strictObject({ operation: z.literal("status") }),
   z.strictObject({ operation: z.literal("sync") }),
   z.strictObject({ operation: z.literal("wait"), timeoutMs: z.int().min(0).nullable() }),
+  z.strictObject({ operation: z.literal("configureUploads"), change: uploadChangeSchema }),
   z.strictObject({ operation: z.literal("collect") }),
   z.strictObject({ operation: z.literal("check") }),
   z.strictObject({ operation: z.literal("unmount"), lazy: z.boolean() }),

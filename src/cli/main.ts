@@ -177,6 +177,11 @@ function mountBuilder(command: Argv) {
       type: "boolean",
       describe: "if the machine's state has changed: once unlocked, let the TPM open the vault in the new one",
     })
+    .option("upload-limit", {
+      type: "string",
+      requiresArg: true,
+      describe: "bytes per second to the store, such as 500k or none; as tcfs upload limit",
+    })
     .option("allow-other", { type: "boolean", describe: "let other users in, as far as permission bits allow" })
     .option("o", {
       type: "string",

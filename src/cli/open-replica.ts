@@ -16,6 +16,7 @@ import type { Disk } from "../platform/disk.ts";
 import { systemRandom } from "../platform/random.ts";
 import type { ObjectStore } from "../remote/object-store.ts";
 import { openStore } from "../remote/open-store.ts";
+import { Pace, pacedStore } from "../remote/paced-store.ts";
 import type { CredentialRenewal } from "../remote/renewing-store.ts";
 import type { S3Credentials } from "../remote/s3-store.ts";
 import { PackFetcher } from "../replica/pack-fetcher.ts";
@@ -23,6 +24,7 @@ import { PackUploader } from "../replica/pack-uploader.ts";
 import { type ReplicaState, readState, verifyState } from "../replica/replica-state.ts";
 import { type ReplicaStatus, Replicator } from "../replica/replicator.ts";
 import { StoredPacks } from "../replica/stored-packs.ts";
+import { type UploadChange, changeUploadSettings, readUploadSettings } from "../replica/upload-settings.ts";
 import { openDeviceBook } from "./device-setup.ts";
 
 export interface OpenReplicaOptions {
@@ -85,8 +87,12 @@ export class Replica {
     const devices = await openDeviceBook({ disk, directory, sealer: epochs.sealer }, firstDeviceId);
     this.#stored = await StoredPacks.open(disk, directory);
     const local = new PackDirectory(disk, join(directory, "packs"), ownPacks);
+    const pace = new Pace(systemClock);
     this.#replicator = new Replicator({
-      openStore: () => this.#store(),
+      openStore: async () => pacedStore(await this.#store(), pace),
+      pace,
+      settings: await readUploadSettings(disk, directory),
+      packs: () => metadata.packs(),
       disk,
       directory,
       state: { ...this.#state, deviceId: toHex(devices.identity.id) },
@@ -102,7 +108,7 @@ export class Replica {
       sealer: epochs.sealer,
       clock: systemClock,
       local,
-      uploader: new PackUploader({ local, stored: this.#stored }),
+      uploader: new PackUploader({ local, stored: this.#stored, clock: systemClock }),
       isPackNamed: ({ pack }) => metadata.database.find(packKey(pack)) !== undefined,
       engine,
       packKeys: epochs.packKeys,
@@ -122,6 +128,12 @@ export class Replica {
       throw new TcfsError("TCFS_READ_ONLY", "the vault is mounted read-only: nothing is uploaded");
     }
     await this.#replicator.wait(commit, signal);
+  }
+
+  /** @throws TcfsError `TCFS_USAGE` for settings that cannot be; what the disk throws. */
+  async configureUploads(change: UploadChange): Promise<void> {
+    const { disk, directory } = this.#options;
+    this.#replicator?.configure(await changeUploadSettings(disk, directory, change));
   }
 
   /** No read waits for the network any more, nor does anything else; what is committed after this is still noted. */

@@ -25,6 +25,7 @@ import { renewHeaderCopy, rewriteHeader } from "./rewrite-header.ts";
 import type { CredentialRenewal } from "../remote/renewing-store.ts";
 import type { S3Credentials } from "../remote/s3-store.ts";
 import type { OpenReplicaOptions, Replica } from "./open-replica.ts";
+import type { UploadChange } from "../replica/upload-settings.ts";
 import { ratio } from "./status.ts";
 import type { VaultFigures } from "./status.ts";
 
@@ -158,11 +159,20 @@ export class OpenVault implements AsyncDisposable {
    * @throws TcfsError `TCFS_USAGE` if the vault has no store; what {@link Replicator.wait} throws.
    */
   async waitForStore(signal: AbortSignal): Promise<void> {
-    const { replica, metadata } = this.#rooms;
-    if (replica === undefined)
-      throw new TcfsError("TCFS_USAGE", "this vault has no store: tcfs store set URL gives it one");
+    const replica = this.#requireReplica();
     await this.volume.syncAll();
-    await replica.wait(metadata.volume.commit, signal);
+    await replica.wait(this.#rooms.metadata.volume.commit, signal);
+  }
+
+  /** @throws TcfsError `TCFS_USAGE` if the vault has no store, or for settings that cannot be. */
+  async configureUploads(change: UploadChange): Promise<void> {
+    await this.#requireReplica().configureUploads(change);
+  }
+
+  #requireReplica(): Replica {
+    const { replica } = this.#rooms;
+    if (replica !== undefined) return replica;
+    throw new TcfsError("TCFS_USAGE", "this vault has no store: tcfs store set URL gives it one");
   }
 
   /** Packs that only the store has. */

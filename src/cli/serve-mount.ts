@@ -176,6 +176,8 @@ class ServedMount {
         return this.#vault.volume.syncAll();
       case "wait":
         return this.#wait(request.timeoutMs);
+      case "configureUploads":
+        return this.#vault.configureUploads(request.change);
       case "collect":
         return this.#vault.volume.collect(this.#collection.signal);
       case "check":

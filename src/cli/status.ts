@@ -111,18 +111,26 @@ function formatVersions({ count, bytes, trashCount, trashBytes }: StoredVersions
 }
 
 function storeRows(store: ReplicaStatus): [string, string][] {
-  const { lastRoot, oldestSince, bytesPerSecond } = store;
+  const { lastRoot, oldestSince, bytesPerSecond, limitBytesPerSecond } = store;
   const rows: [string, string][] = [["store", `${store.url} (${store.activity})`]];
   const since = oldestSince === null ? "" : `, the oldest since ${oldestSince}`;
-  const isMoving = bytesPerSecond !== null && store.backlogBytes > 0;
-  const eta = isMoving ? `, about ${Math.ceil(store.backlogBytes / Math.max(1, bytesPerSecond))} s` : "";
-  rows.push(["not yet there", `${formatBytes(store.backlogBytes)} in ${store.backlogPacks} packs${since}${eta}`]);
+  const files = store.backlogFiles === null ? "" : `, ${store.backlogFiles} files`;
+  rows.push(["not yet there", `${formatBytes(store.backlogBytes)} in ${store.backlogPacks} packs${files}${since}`]);
+  const limit = limitBytesPerSecond === null ? "" : ` (limited to ${formatBytes(limitBytesPerSecond)}/s)`;
+  const speed = bytesPerSecond === null ? "not known yet" : `${formatBytes(bytesPerSecond)}/s`;
+  rows.push(["upload", `${speed}${limit}${etaOf(store)}`]);
   rows.push([
     "last root",
     lastRoot === null ? "none yet" : `${lastRoot.number}, commit ${lastRoot.commit}, ${lastRoot.time}`,
   ]);
   if (store.lastError !== null) rows.push(["store error", store.lastError]);
   return rows;
+}
+
+/** `, about 40 s to go`, while something moves and there is a speed to tell it from. */
+export function etaOf({ backlogBytes, bytesPerSecond, activity }: ReplicaStatus): string {
+  if (backlogBytes === 0 || bytesPerSecond === null || activity !== "uploading") return "";
+  return `, about ${Math.ceil(backlogBytes / Math.max(1, bytesPerSecond))} s to go`;
 }
 
 /** `1.4 GiB`. */

@@ -1,5 +1,6 @@
 /** The words and flags of the commands on stores. Rooms are loaded only when used. */
 import type { Argv } from "yargs";
+import type { UploadArguments, UploadWord } from "./commands/upload.ts";
 import type { Settings } from "./settings.ts";
 
 interface SecretFlags {
@@ -24,7 +25,8 @@ export function addStoreCommands(
   secrets: AddSecrets,
   setExitCode: (code: number) => void,
 ): Argv {
-  return addRecoveryCommands(addStoreCommand(commands, settings, secrets), settings, secrets, setExitCode);
+  const withStore = addUploadCommand(addStoreCommand(commands, settings, secrets), settings);
+  return addRecoveryCommands(withStore, settings, secrets, setExitCode);
 }
 
 function addStoreCommand(commands: Argv, settings: Settings, secrets: AddSecrets): Argv {
@@ -105,4 +107,40 @@ function addRecoveryCommands(
           .option("timeout", { type: "number", requiresArg: true, describe: "give up after so many seconds" }),
       async (parameters) => (await import("./commands/wait.ts")).runWait(parameters, settings),
     );
+}
+
+function addUploadCommand(commands: Argv, settings: Settings): Argv {
+  const upload = async (word: UploadWord, parameters: UploadArguments) =>
+    (await import("./commands/upload.ts")).runUpload(word, parameters, settings);
+  return commands.command(
+    "upload",
+    "how the vault goes to its store; holds until it is changed, over mounts too",
+    (command) =>
+      command
+        .command(
+          "pause",
+          "upload nothing until resumed",
+          (pause) => pause.option("vault", VAULT),
+          async (parameters) => upload("pause", parameters),
+        )
+        .command(
+          "resume",
+          "go on",
+          (resume) => resume.option("vault", VAULT),
+          async (parameters) => upload("resume", parameters),
+        )
+        .command(
+          "limit <rate>",
+          "bytes per second, such as 500k or 2m, or none",
+          (limit) => limit.option("vault", VAULT).positional("rate", { type: "string", demandOption: true }),
+          async (parameters) => upload("limit", parameters),
+        )
+        .command(
+          "max-age <age>",
+          "how long a change may wait before its upload begins, such as 30s or 10m",
+          (age) => age.option("vault", VAULT).positional("age", { type: "string", demandOption: true }),
+          async (parameters) => upload("max-age", parameters),
+        )
+        .demandCommand(1, "say what about uploads: pause, resume, limit, max-age"),
+  );
 }

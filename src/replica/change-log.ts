@@ -45,6 +45,14 @@ export class ChangeLog {
     return this.#heldBytes;
   }
 
+  /** How many changed records are of one kind; undefined where the changes are not known. */
+  count(kind: number): number | undefined {
+    if (this.#changes === undefined) return undefined;
+    let found = 0;
+    for (const { key } of this.#changes.values()) if (key[0] === kind) found += 1;
+    return found;
+  }
+
   /** The store turned out to have everything up to `commit`. */
   storeHas(commit: number): void {
     if (this.#changes !== undefined || this.#commit !== commit) return;

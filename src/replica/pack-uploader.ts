@@ -2,24 +2,21 @@
 import { type PackDirectory } from "../chunkstore/pack-directory.ts";
 import { TcfsError, isTcfsError } from "../errors.ts";
 import type { PackRecord } from "../format/records.ts";
+import type { Clock } from "../platform/clock.ts";
 import type { ObjectStore } from "../remote/object-store.ts";
+import { Backlog } from "./backlog.ts";
 import { packObject } from "./object-names.ts";
 import type { StoredPacks } from "./stored-packs.ts";
 
 /** Each holds a pack in memory. */
 const UPLOADS_AT_ONCE = 3;
+/** While somebody works only one goes on; the others look again after so long. */
+const LOOK_AGAIN_MS = 250;
 
 export interface PackUploaderOptions {
   readonly local: PackDirectory;
   readonly stored: StoredPacks;
-}
-
-export interface UploadProgress {
-  /** Of packs still to be brought in this run. */
-  backlogBytes: number;
-  backlogPacks: number;
-  /** Bytes brought since the session began. */
-  uploadedBytes: number;
+  readonly clock: Clock;
 }
 
 /** A pack that the step needs is gone because the vault has moved on: begin again with a newer state. */
@@ -28,11 +25,16 @@ export class PackGone extends Error {}
 export class PackUploader {
   readonly #local: PackDirectory;
   readonly #stored: StoredPacks;
-  readonly progress: UploadProgress = { backlogBytes: 0, backlogPacks: 0, uploadedBytes: 0 };
+  readonly #clock: Clock;
+  readonly backlog: Backlog;
+  /** Whether several packs may go up at once. */
+  mayHurry: () => boolean = () => true;
 
-  constructor({ local, stored }: PackUploaderOptions) {
+  constructor({ local, stored, clock }: PackUploaderOptions) {
     this.#local = local;
     this.#stored = stored;
+    this.#clock = clock;
+    this.backlog = new Backlog((pack) => stored.has(pack));
   }
 
   /** @returns Those that the store is not known to have. */
@@ -45,22 +47,24 @@ export class PackUploader {
    * @throws TcfsError what the store throws; `TCFS_CORRUPT` where a pack is neither here nor there. {@link PackGone}.
    */
   async upload(store: ObjectStore, packs: readonly PackRecord[], signal: AbortSignal): Promise<void> {
-    const { progress } = this;
-    progress.backlogPacks = packs.length;
-    progress.backlogBytes = packs.reduce((sum, { lengthBytes }) => sum + lengthBytes, 0);
+    this.backlog.begins(this.#clock.monotonicMs());
+    for (const pack of packs) this.backlog.add(pack);
     const failed = new AbortController();
     const either = AbortSignal.any([signal, failed.signal]);
-    const queue = packs.values();
-    const work = async (): Promise<void> => {
-      for (const record of queue) {
-        if (either.aborted) return;
+    const queue = [...packs].reverse();
+    const work = async (lane: number): Promise<void> => {
+      while (!either.aborted) {
+        if (lane > 0 && queue.length > 0 && !this.mayHurry()) {
+          await new Promise<void>((resolve) => this.#clock.after(LOOK_AGAIN_MS, resolve));
+          continue;
+        }
+        const record = queue.pop();
+        if (record === undefined) return;
         await this.#bring(store, record, either);
-        progress.backlogPacks -= 1;
-        progress.backlogBytes -= record.lengthBytes;
       }
     };
-    const workers = Array.from({ length: UPLOADS_AT_ONCE }, () =>
-      work().catch((error: unknown) => {
+    const workers = Array.from({ length: UPLOADS_AT_ONCE }, (_, lane) =>
+      work(lane).catch((error: unknown) => {
         failed.abort(); // the others end too; the first failure is the one to tell
         throw error;
       }),
@@ -74,13 +78,15 @@ export class PackUploader {
   async #bring(store: ObjectStore, { pack, lengthBytes }: PackRecord, signal: AbortSignal): Promise<void> {
     const name = packObject(pack);
     const content = await this.#local.read(pack);
+    let sentBytes = 0;
     if (content === undefined || content.length < lengthBytes) {
       await this.#requireThere(store, { name, lengthBytes }, signal);
     } else if (this.#local.isOwn(pack) || (await store.head(name, signal)) !== content.length) {
       await this.#put(store, name, content, signal);
-      this.progress.uploadedBytes += content.length;
+      sentBytes = content.length;
     }
     await this.#stored.add(pack);
+    this.backlog.sent(pack, sentBytes, this.#clock.monotonicMs());
   }
 
   /** Another content under a name that nobody else chooses is an upload that was cut short, or damage. */

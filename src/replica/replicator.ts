@@ -6,12 +6,15 @@
 import { TcfsError, isTcfsError } from "../errors.ts";
 import type { PlainRecord } from "../crypto/engine.ts";
 import type { RecordChange } from "../format/journal-codec.ts";
+import { RECORD_KIND } from "../format/record-keys.ts";
+import type { PackRecord } from "../format/records.ts";
 import { MAX_STEPS, type Root } from "../format/replica-codec.ts";
 import type { DeviceBook } from "../keys/devices/device-book.ts";
 import { type Device, type DeviceList, requireNotRevoked } from "../keys/devices/device-list.ts";
 import type { Timer } from "../platform/clock.ts";
 import type { Disk } from "../platform/disk.ts";
 import type { ObjectStore, ObjectVersion } from "../remote/object-store.ts";
+import type { Pace } from "../remote/paced-store.ts";
 import { type CapturedChanges, ChangeLog } from "./change-log.ts";
 import { HEADER_NAME, stepOfName } from "./object-names.ts";
 import { PackGone } from "./pack-uploader.ts";
@@ -21,11 +24,10 @@ import { type ReplicaState, type RootNote, writeState } from "./replica-state.ts
 import { isRefusal } from "./signed-objects.ts";
 import { relationOf } from "./standing.ts";
 import { StepWriter, type StepWriterOptions, type WrittenStep, inBatches, noteOf } from "./step-writer.ts";
+import type { UploadSettings } from "./upload-settings.ts";
 
-/** After the last commit; a vault in use goes on for {@link MAX_AGE_MS}. */
+/** After the last commit; a vault in use goes on for the settings' greatest age. */
 const QUIET_MS = 5000;
-/** Nothing lingers longer before its upload begins. */
-const MAX_AGE_MS = 60_000;
 const FIRST_RETRY_MS = 1000;
 const LAST_RETRY_MS = 120_000;
 /** Then a checkpoint: whoever attaches reads all steps since the last one. */
@@ -50,18 +52,27 @@ export interface ReplicatorOptions extends Omit<StepWriterOptions, "identity"> {
   readonly readHeader: () => Promise<{ readonly content: Uint8Array; readonly revision: number }>;
   /** Told when uploads begin to fail or end for good, and with none when they succeed again. */
   readonly onOutcome: (error: unknown) => void;
+  /** The vault's packs, for the figures. */
+  readonly packs: () => AsyncIterable<PackRecord>;
+  readonly settings: UploadSettings;
+  readonly pace: Pace;
 }
 
 export interface ReplicaStatus {
   readonly url: string;
-  readonly activity: "idle" | "waiting" | "uploading" | "failing" | "stopped";
-  /** Packs and records that the store's root does not name yet; null: not known before the next step. */
+  readonly activity: "idle" | "waiting" | "uploading" | "failing" | "paused" | "stopped";
+  /** Packs that the store lacks, and records that it does not know. */
   readonly backlogBytes: number;
   readonly backlogPacks: number;
+  /** Files and directories with changes that the store's root does not have; null after a restart or very many. */
+  readonly backlogFiles: number | null;
   /** Since when the oldest of them waits; null: nothing does. */
   readonly oldestSince: string | null;
   readonly uploadedBytes: number;
   readonly bytesPerSecond: number | null;
+  /** That somebody set. */
+  readonly limitBytesPerSecond: number | null;
+  readonly maxAgeSeconds: number;
   readonly lastRoot: { readonly number: number; readonly time: string; readonly commit: number } | null;
   readonly lastError: string | null;
 }
@@ -90,7 +101,10 @@ export class Replicator {
   #running: Promise<void> | undefined;
   #retryMs = 0;
   #oldestSinceMs: number | undefined;
-  #bytesPerSecond: number | null = null;
+  #settings: UploadSettings;
+  /** Of the step under way. */
+  #step: AbortController | undefined;
+  #notedAtMs = Number.NEGATIVE_INFINITY;
   #lastError: TcfsError | undefined;
   #stopped: TcfsError | undefined;
 
@@ -100,18 +114,41 @@ export class Replicator {
     this.#state = state;
     this.#log = new ChangeLog(commit, state.last?.commit === commit);
     this.#steps = new StepWriter({ ...options, identity: options.devices.identity });
-    if (!this.#log.isEmpty) this.#schedule();
+    this.#settings = options.settings;
+    options.pace.limitBytesPerSecond = options.settings.limitBytesPerSecond;
+    options.uploader.mayHurry = () =>
+      this.#waiters.size > 0 || options.clock.monotonicMs() - this.#notedAtMs >= QUIET_MS;
+    if (this.#log.isEmpty) return;
+    this.#schedule();
+    void this.#countPacks();
+  }
+
+  /** Take other settings at once: a pause breaks off what is under way, which goes on from there later. */
+  configure(settings: UploadSettings): void {
+    this.#settings = settings;
+    this.#options.pace.limitBytesPerSecond = settings.limitBytesPerSecond;
+    if (settings.isPaused) {
+      this.#timer?.cancel();
+      this.#timer = undefined;
+      this.#step?.abort();
+      this.#reject(paused());
+    } else if (!this.#log.isEmpty && this.#stopped === undefined) {
+      this.#retryMs = 0;
+      this.#schedule();
+    }
   }
 
   /** A commit is durable on the disk. @param changes - Lent. */
   note(commit: number, changes: readonly RecordChange[]): void {
     this.#log.note(commit, changes);
+    this.#options.uploader.backlog.note(changes);
+    this.#notedAtMs = this.#options.clock.monotonicMs();
     if (this.#stopped === undefined) this.#schedule();
   }
 
   /**
    * Resolves when the store's root names the vault's commit, or a later one, and the header that lies on the disk.
-   * @throws TcfsError `TCFS_REMOTE_DIVERGED` if uploads have ended, `TCFS_CANCELLED`, `TCFS_CLOSED`
+   * @throws TcfsError `TCFS_REMOTE_DIVERGED` if uploads have ended, `TCFS_REMOTE_UNAVAILABLE` if they are paused, `TCFS_CANCELLED`, `TCFS_CLOSED`
    */
   wait(commit: number, signal: AbortSignal): Promise<void> {
     return new Promise((resolve, reject) => {
@@ -121,22 +158,27 @@ export class Replicator {
         if (this.#waiters.delete(waiter)) reject(new TcfsError("TCFS_CANCELLED", "the wait was given up"));
       });
       if (this.#stopped !== undefined) this.#reject(this.#stopped);
+      else if (this.#settings.isPaused) this.#reject(paused());
       else this.#start();
     });
   }
 
   status(): ReplicaStatus {
-    const { progress } = this.#options.uploader;
+    const { backlog } = this.#options.uploader;
+    const { limitBytesPerSecond, maxAgeSeconds } = this.#settings;
     const { last, url } = this.#state;
     const isIdle = this.#log.isEmpty && this.#captured === undefined;
     return {
       url,
       activity: this.#activity(isIdle),
-      backlogBytes: progress.backlogBytes + this.#log.heldBytes,
-      backlogPacks: progress.backlogPacks,
+      backlogBytes: backlog.bytes + this.#log.heldBytes,
+      backlogPacks: backlog.packCount,
+      backlogFiles: this.#countFiles(),
       oldestSince: isIdle || this.#oldestSinceMs === undefined ? null : new Date(this.#oldestSinceMs).toISOString(),
-      uploadedBytes: progress.uploadedBytes,
-      bytesPerSecond: this.#bytesPerSecond,
+      uploadedBytes: backlog.sentBytes,
+      bytesPerSecond: backlog.bytesPerSecond,
+      limitBytesPerSecond,
+      maxAgeSeconds,
       lastRoot: last && { number: last.number, time: last.time, commit: last.commit },
       lastError: (this.#stopped ?? this.#lastError)?.message ?? null,
     };
@@ -152,18 +194,40 @@ export class Replicator {
 
   #activity(isIdle: boolean): ReplicaStatus["activity"] {
     if (this.#stopped !== undefined) return "stopped";
+    if (this.#settings.isPaused) return "paused";
     if (this.#lastError !== undefined) return "failing";
     if (this.#running !== undefined) return "uploading";
     return isIdle ? "idle" : "waiting";
   }
 
+  #countFiles(): number | null {
+    const rest = this.#log.count(RECORD_KIND.inode);
+    if (rest === undefined || (this.#captured !== undefined && this.#captured.changes === undefined)) return null;
+    let captured = 0;
+    for (const { key } of this.#captured?.changes?.values() ?? []) if (key[0] === RECORD_KIND.inode) captured += 1;
+    return rest + captured;
+  }
+
+  /** What earlier sessions left: figures alone, so that a failure is of no account. */
+  async #countPacks(): Promise<void> {
+    try {
+      for await (const pack of this.#options.packs()) {
+        if (this.#closing.signal.aborted) return;
+        this.#options.uploader.backlog.add(pack);
+      }
+    } catch (error) {
+      if (!isTcfsError(error)) throw error;
+    }
+  }
+
   #schedule(): void {
     const { clock } = this.#options;
     this.#oldestSinceMs ??= Date.now();
-    if (this.#running !== undefined || this.#closing.signal.aborted) return;
+    if (this.#running !== undefined || this.#closing.signal.aborted || this.#settings.isPaused) return;
     if (this.#retryMs > 0 && this.#timer !== undefined) return;
     const ageMs = Date.now() - this.#oldestSinceMs;
-    const delayMs = this.#retryMs > 0 ? this.#retryMs : Math.max(0, Math.min(QUIET_MS, MAX_AGE_MS - ageMs));
+    const delayMs =
+      this.#retryMs > 0 ? this.#retryMs : Math.max(0, Math.min(QUIET_MS, this.#settings.maxAgeSeconds * 1000 - ageMs));
     this.#timer?.cancel();
     this.#timer = clock.after(delayMs, () => {
       this.#start();
@@ -171,7 +235,8 @@ export class Replicator {
   }
 
   #start(): void {
-    if (this.#running !== undefined || this.#stopped !== undefined || this.#closing.signal.aborted) return;
+    const isHeld = this.#stopped !== undefined || this.#settings.isPaused || this.#closing.signal.aborted;
+    if (this.#running !== undefined || isHeld) return;
     this.#timer?.cancel();
     this.#timer = undefined;
     this.#running = this.#run().finally(() => {
@@ -185,11 +250,9 @@ export class Replicator {
   /** One step, if there is anything to tell. Never rejects. */
   async #run(): Promise<void> {
     const startedAt = Date.now();
-    const before = this.#options.uploader.progress.uploadedBytes;
+    this.#step = new AbortController();
     try {
-      await this.#step(this.#closing.signal);
-      const bytes = this.#options.uploader.progress.uploadedBytes - before;
-      if (bytes > 0) this.#bytesPerSecond = Math.round((bytes * 1000) / Math.max(1, Date.now() - startedAt));
+      await this.#writeStep(AbortSignal.any([this.#closing.signal, this.#step.signal]));
       this.#retryMs = 0;
       if (this.#lastError !== undefined) this.#options.onOutcome(undefined);
       this.#lastError = undefined;
@@ -204,6 +267,8 @@ export class Replicator {
     if (this.#captured !== undefined) this.#log.giveBack(this.#captured);
     this.#captured = undefined;
     if (this.#closing.signal.aborted) return;
+    this.#isRootKnown = false; // the root may have been written all the same
+    if (this.#step?.signal.aborted === true) return; // a pause
     if (error instanceof PackGone) return; // the vault has moved on: the next step is of its newer state
     const told = error instanceof TcfsError ? error : new TcfsError("TCFS_IO", "an upload failed", { cause: error });
     const jitter = 0.75 + Math.random() / 2;
@@ -214,11 +279,10 @@ export class Replicator {
       this.#reject(told);
       return;
     }
-    this.#isRootKnown = false; // the root may have been written all the same
     this.#lastError = told;
   }
 
-  async #step(signal: AbortSignal): Promise<void> {
+  async #writeStep(signal: AbortSignal): Promise<void> {
     const store = await this.#options.openStore();
     if (!this.#isRootKnown) await this.#settleRoot(store, signal);
     const header = await this.#options.readHeader();
@@ -345,6 +409,10 @@ export class Replicator {
     for (const waiter of this.#waiters) waiter.reject(error);
     this.#waiters.clear();
   }
+}
+
+function paused(): TcfsError {
+  return new TcfsError("TCFS_REMOTE_UNAVAILABLE", "uploads are paused: tcfs upload resume has them go on");
 }
 
 /** @returns Why nothing is written any more. */

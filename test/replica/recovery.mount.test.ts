@@ -1,8 +1,11 @@
 /** Roots that are not ours, accepted on purpose with nothing lost on either side; and recovery rehearsed from the store alone. */
 import { appendFile, readFile, readdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { CommandLine } from "../cli/fixtures.ts";
+import { NO_SEAWEED, startWithBucket } from "../remote/seaweed.ts";
+import { eventually } from "../support/run.ts";
+import { tcfs } from "../support/tcfs-mount.ts";
 
 const TIMEOUT_MS = 300_000;
 
@@ -134,3 +137,70 @@ test(
     expect(await readdir(scratch)).toEqual([]);
   },
 );
+
+interface StoreFigures {
+  readonly activity: string;
+  readonly backlogBytes: number;
+  readonly backlogFiles: number | null;
+  readonly limitBytesPerSecond: number | null;
+}
+
+async function storeFigures(line: CommandLine): Promise<StoreFigures> {
+  const { stdout } = await line.expect("OK", ["status", "--json", line.mountPoint]);
+  return (JSON.parse(stdout) as { store: StoreFigures }).store;
+}
+
+test("a pause and a limit last over mounts, and are told of", { timeout: TIMEOUT_MS }, async () => {
+  const { line, url } = await makeStored();
+  await using _line = line;
+  const upload = (...words: string[]) => line.expect("OK", ["upload", ...words, "--vault", line.vault]);
+  await upload("pause");
+  await writeFile(join(line.mountPoint, "b"), Buffer.alloc(200_000, "not very random "));
+  const refused = await line.expect("REMOTE_UNAVAILABLE", ["wait", line.mountPoint]);
+  expect(refused.stderr).toMatch(/paused/u);
+  expect(await storeFigures(line)).toMatchObject({ activity: "paused", backlogFiles: 2 }); // b and the root directory
+  await line.umount();
+  await upload("limit", "1m");
+  await line.expect("USAGE", ["upload", "limit", "1", "--vault", line.vault]);
+  await line.mount();
+  expect(await storeFigures(line)).toMatchObject({ activity: "paused", limitBytesPerSecond: 2 ** 20 });
+  await upload("limit", "none");
+  await upload("resume");
+  await wait(line);
+  expect(await storeFigures(line)).toMatchObject({ activity: "idle", backlogBytes: 0, limitBytesPerSecond: null });
+  await line.umount();
+  expect(await attachedNames(line, [url])).toEqual(["a", "b"]);
+});
+
+describe.skipIf(NO_SEAWEED !== undefined)("a server that hangs", { timeout: TIMEOUT_MS }, () => {
+  test("does not hold up SIGTERM", async () => {
+    const server = await startWithBucket();
+    try {
+      const { accessKeyId, secretAccessKey } = server.credentials;
+      const env = { AWS_ACCESS_KEY_ID: accessKeyId, AWS_SECRET_ACCESS_KEY: secretAccessKey };
+      await using line = await CommandLine.make({ isBare: true });
+      const store = ["--store", `s3://vault/a?endpoint=${server.endpoint}`];
+      await line.expect("OK", ["init", ...line.unlock, "--recovery-file", join(line.directory, "words"), ...store], {
+        env,
+      });
+      await line.expect("OK", line.mountWords, { env });
+      process.kill(server.pid, "SIGSTOP");
+      await writeFile(join(line.mountPoint, "a"), "x");
+      const waiting = tcfs(["wait", line.mountPoint]);
+      await eventually(
+        "an upload is under way",
+        60_000,
+        async () => (await storeFigures(line)).activity === "uploading",
+      );
+      const pid = line.pid();
+      const startedMs = performance.now();
+      process.kill(pid, "SIGTERM");
+      await line.daemonEnds(pid);
+      expect(performance.now() - startedMs).toBeLessThan(15_000); // a request would hang for 30 s, four times over
+      expect((await waiting).code).not.toBe(0);
+    } finally {
+      process.kill(server.pid, "SIGCONT");
+      await server.stop();
+    }
+  });
+});

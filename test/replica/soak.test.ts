@@ -22,6 +22,7 @@ import { NodeDisk } from "../../src/platform/node-disk.ts";
 import { systemRandom } from "../../src/platform/random.ts";
 import { DirectoryStore } from "../../src/remote/directory-store.ts";
 import type { ObjectStore } from "../../src/remote/object-store.ts";
+import { Pace } from "../../src/remote/paced-store.ts";
 import { attachRecords } from "../../src/replica/attach.ts";
 import { PackFetcher } from "../../src/replica/pack-fetcher.ts";
 import { PackUploader } from "../../src/replica/pack-uploader.ts";
@@ -163,7 +164,10 @@ class Session {
       sealer,
       clock: hurriedClock,
       local,
-      uploader: new PackUploader({ local, stored }),
+      uploader: new PackUploader({ local, stored, clock: hurriedClock }),
+      packs: () => metadata.packs(),
+      settings: { isPaused: false, limitBytesPerSecond: null, maxAgeSeconds: 60 },
+      pace: new Pace(hurriedClock),
       isPackNamed: ({ pack }) => metadata.database.find(packKey(pack)) !== undefined,
     });
     follower.replicator = replicator;

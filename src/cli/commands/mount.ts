@@ -18,6 +18,7 @@ import { secretSource, unlockVault, vaultDirectory } from "../vault-access.ts";
 import type { UnlockedVault, VaultArguments } from "../vault-access.ts";
 import { waitFor } from "../wait.ts";
 import { createVault } from "./init.ts";
+import { configureUploads, parseRate } from "./upload.ts";
 
 export interface MountArguments extends VaultArguments {
   readonly mountpoint: string;
@@ -28,6 +29,8 @@ export interface MountArguments extends VaultArguments {
   /** Name of the snapshot to mount alone. */
   readonly snapshot?: string | undefined;
   readonly autoReseal?: boolean | undefined;
+  /** Bytes per second, or `none`. */
+  readonly uploadLimit?: string | undefined;
   readonly options?: readonly string[] | undefined;
   /** Where nobody is to be asked, though there may be a terminal. */
   readonly asksNobody?: boolean | undefined;
@@ -47,9 +50,11 @@ export async function runMount(parameters: MountArguments, settings: Settings): 
   const healed = await prepareMountPoint(mountPoint, vault, options.nonEmpty);
   if (healed) process.stderr.write(`tcfs: took away the stale mount of a daemon that is gone\n`);
   await refuseVaultInUse(vault);
+  const { uploadLimit } = parameters;
   const { key, ...unlocked } = await unlockOrCreate(vault, options, settings);
   let daemon: ChildProcess;
   try {
+    if (uploadLimit !== undefined) await configureUploads(vault, { limitBytesPerSecond: parseRate(uploadLimit) });
     const config = await credentialConfig(vault, options);
     const mayAsk = options.asksNobody ? false : undefined;
     const credentials = unlocked.credentials ?? (await credentialsIfAny(vault, config, settings, mayAsk));

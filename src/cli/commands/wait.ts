@@ -2,14 +2,16 @@
 import { realpath } from "node:fs/promises";
 import { resolve } from "node:path";
 import { TcfsError } from "../../errors.ts";
+import type { ReplicaStatus } from "../../replica/replicator.ts";
 import { askDaemon } from "../control-client.ts";
 import { listDaemons } from "../mount-table.ts";
 import type { DaemonStatus } from "../serve-mount.ts";
 import type { Settings } from "../settings.ts";
-import { formatBytes } from "../status.ts";
+import { etaOf, formatBytes } from "../status.ts";
 import { vaultDirectory } from "../vault-access.ts";
 
 const PROGRESS_MS = 500;
+const BAR_CHARACTERS = 24;
 
 export interface WaitArguments {
   readonly path?: string | undefined;
@@ -29,7 +31,8 @@ export async function runWait(parameters: WaitArguments, settings: Settings): Pr
  */
 export async function waitForStore(vault: string, timeoutSeconds: number | undefined): Promise<void> {
   const timeoutMs = timeoutSeconds === undefined ? null : Math.round(timeoutSeconds * 1000);
-  const progress = process.stderr.isTTY ? setInterval(() => void showProgress(vault), PROGRESS_MS) : undefined;
+  const bar = { totalBytes: 0 };
+  const progress = process.stderr.isTTY ? setInterval(() => void showProgress(vault, bar), PROGRESS_MS) : undefined;
   try {
     const reply = await askDaemon(vault, { operation: "wait", timeoutMs });
     if (reply === undefined) {
@@ -57,11 +60,21 @@ async function vaultOf({ path, vault }: WaitArguments, settings: Settings): Prom
   return daemon.vault;
 }
 
-async function showProgress(vault: string): Promise<void> {
+async function showProgress(vault: string, bar: { totalBytes: number }): Promise<void> {
   const reply = await askDaemon(vault, { operation: "status" }).catch(() => undefined);
   const store = (reply?.result as DaemonStatus | undefined)?.figures.store;
   if (store === null || store === undefined) return;
-  const speed = store.bytesPerSecond === null ? "" : `, ${formatBytes(store.bytesPerSecond)}/s`;
-  const trouble = store.lastError === null ? "" : ` (${store.lastError})`;
-  process.stderr.write(`\r\u001b[K${store.activity}: ${formatBytes(store.backlogBytes)} to go${speed}${trouble}`);
+  process.stderr.write(`\r\u001b[K${formatProgress(store, bar)}`);
+}
+
+/** @param bar - The most that there was to go: what is added meanwhile lengthens it. */
+export function formatProgress(store: ReplicaStatus, bar: { totalBytes: number }): string {
+  const { backlogBytes, bytesPerSecond, lastError, activity } = store;
+  bar.totalBytes = Math.max(bar.totalBytes, backlogBytes);
+  const share = bar.totalBytes === 0 ? 0 : 1 - backlogBytes / bar.totalBytes;
+  const filled = Math.floor(share * BAR_CHARACTERS);
+  const drawn = `[${"#".repeat(filled)}${"-".repeat(BAR_CHARACTERS - filled)}]`;
+  const speed = bytesPerSecond === null ? "" : `, ${formatBytes(bytesPerSecond)}/s`;
+  const trouble = lastError === null ? "" : ` (${lastError})`;
+  return `${drawn} ${activity}: ${formatBytes(backlogBytes)} to go${speed}${etaOf(store)}${trouble}`;
 }
