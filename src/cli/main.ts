@@ -71,7 +71,7 @@ function commandLine(words: readonly string[], setExitCode: (code: number) => vo
       "say where the credentials for the store come from",
       credentialCommands(settings, { secrets, file }),
     )
-    .command("device", "who writes to the vault's store", deviceCommands(settings, { secrets }))
+    .command("device", "who writes to the vault's store", deviceCommands(settings, { secrets, file }))
     .command("gc", "give back the room of what nothing refers to any more", gcBuilder, async (parameters) =>
       (await import("./commands/gc.ts")).runGc(parameters, settings),
     )

@@ -139,7 +139,8 @@ export async function resealAfterUnlock(
   }
 }
 
-function tpmOptions({ tcti }: TpmSource, settings: Settings): TpmOptions {
+/** How the tools reach the TPM. */
+export function tpmOptions({ tcti }: Pick<TpmSource, "tcti">, settings: Settings): TpmOptions {
   return { tcti: tcti ?? settings.defaultTcti, toolPath: settings.toolPath };
 }
 

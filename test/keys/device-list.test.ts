@@ -23,6 +23,7 @@ const device = (name: string, revoked: Device["revoked"] = null): Device => ({
   name,
   publicKey: noise(`key ${name}`, 32),
   enrolledAt: AT,
+  tpm: null,
   revoked,
 });
 const REVOKED = { at: AT, number: 7, headHash: noise("head", 32) };
@@ -32,7 +33,16 @@ const says = ({ devices }: DeviceList): string[] =>
 
 describe("a list of devices", () => {
   test("comes back as it was", () => {
-    const one = list(3, device("a"), device("b", REVOKED), device("ü ✓"));
+    const tpm = {
+      endorsementKey: noise("ek", 294),
+      public: noise("ak", 90),
+      certificate: { sha256: noise("certificate", 32), issuer: "CN=a maker" },
+      pcrBank: "sha256" as const,
+      pcrs: [0, 7],
+      pcrDigests: [noise("0", 32), noise("7", 32)],
+      attestedAt: AT,
+    };
+    const one = list(3, device("a"), device("b", REVOKED), { ...device("ü ✓"), tpm });
     expect(parseDevices(formatDevices(one))).toEqual(one);
   });
 
@@ -51,6 +61,7 @@ describe("a list of devices", () => {
       { ...good, devices: [{ ...only, name: "a\nb" }] },
       { ...good, devices: [{ ...only, publicKey: "00" }] },
       { ...good, devices: [{ ...only, trusted: true }] },
+      { ...good, devices: [{ ...only, tpm: {} }] },
     ])
       expect(() => parseDevices(text(bad)), JSON.stringify(bad)).toThrow(code("TCFS_CORRUPT"));
     expect(() => parseDevices(Uint8Array.of(0xff))).toThrow(code("TCFS_CORRUPT"));

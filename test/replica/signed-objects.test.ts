@@ -23,7 +23,7 @@ const identity = (name: string): DeviceIdentity => ({
 });
 const entry = (name: string, revoked: Device["revoked"] = null): Device => {
   const { id, key } = identity(name);
-  return { id, name, publicKey: key.publicKey, enrolledAt: AT, revoked };
+  return { id, name, publicKey: key.publicKey, enrolledAt: AT, tpm: null, revoked };
 };
 const listOf = (...devices: Device[]): DeviceList => ({ revision: 1, devices });
 

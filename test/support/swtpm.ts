@@ -3,7 +3,7 @@ import { spawn, spawnSync } from "node:child_process";
 import type { ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
-import { mkdir } from "node:fs/promises";
+import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { attempt, eventually, run } from "./run.ts";
 import { temporaryDirectory } from "./temporary-directory.ts";
@@ -36,6 +36,28 @@ export class SoftwareTpm implements AsyncDisposable {
     return tpm;
   }
 
+  /**
+   * As a maker delivers it: with an endorsement key, and a certificate for it.
+   * @returns The maker's authorities too, in PEM.
+   */
+  static async makeCertified(): Promise<{ readonly tpm: SoftwareTpm; readonly authorities: string }> {
+    const tpm = new SoftwareTpm(await temporaryDirectory("swtpm"));
+    const at = (name: string): string => join(tpm.#directory.path, name);
+    await mkdir(at("state"));
+    await mkdir(at("ca"));
+    const files = ["signingkey = ca/signkey.pem", "issuercert = ca/issuercert.pem", "certserial = ca/certserial"];
+    const places = files.map((line) => line.replace("ca/", `${at("ca")}/`));
+    await writeFile(at("ca.conf"), `statedir = ${at("ca")}\n${places.join("\n")}\n`);
+    const tool = (await run("sh", ["-c", "command -v swtpm_localca"])).trim();
+    const lines = [`create_certs_tool=${tool}`, `create_certs_tool_config=${at("ca.conf")}`];
+    await writeFile(at("setup.conf"), `${lines.join("\n")}\ncreate_certs_tool_options=/dev/null\n`);
+    const words = ["--tpm2", "--tpmstate", at("state"), "--create-ek-cert", "--config", at("setup.conf")];
+    await run("swtpm_setup", words);
+    await tpm.start();
+    const names = ["swtpm-localca-rootca-cert.pem", "issuercert.pem"];
+    return { tpm, authorities: names.map((name) => readFileSync(join(at("ca"), name), "latin1")).join("\n") };
+  }
+
   /** Power on: PCRs are zero again, what is persistent is there. */
   async start(): Promise<void> {
     const socket = join(this.#directory.path, "tpm");
@@ -63,6 +85,13 @@ export class SoftwareTpm implements AsyncDisposable {
     const output = await run(`tpm2_${name}`, [...words, "-T", this.tcti]);
     await run("tpm2_flushcontext", ["-Q", "-t", "-T", this.tcti]);
     return output;
+  }
+
+  /** Fill an index of its memory. */
+  async write(index: string, content: Uint8Array): Promise<void> {
+    const file = join(this.#directory.path, "content");
+    await writeFile(file, content);
+    await this.tool("nvwrite", "-C", "o", index, "-i", file);
   }
 
   /** As an update of what PCR `index` measures would. */

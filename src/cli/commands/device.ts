@@ -65,9 +65,10 @@ export async function withDeviceBook<T>(
 
 export async function runDeviceList(parameters: DeviceListArguments, settings: Settings): Promise<void> {
   await withDeviceBook(parameters, settings, async ({ book: { list, identity } }) => {
-    const rows = list.devices.map(({ id, name, enrolledAt, revoked }) => {
+    const rows = list.devices.map(({ id, name, enrolledAt, tpm, revoked }) => {
       const isThis = toHex(id) === toHex(identity.id);
-      return { id: toHex(id), name, enrolledAt, isThis, revokedAt: revoked?.at ?? null };
+      const proof = tpm && { attestedAt: tpm.attestedAt, certifiedBy: tpm.certificate?.issuer ?? null };
+      return { id: toHex(id), name, enrolledAt, isThis, tpm: proof, revokedAt: revoked?.at ?? null };
     });
     if (parameters.json === true) {
       process.stdout.write(`${JSON.stringify(rows, null, 2)}\n`);
@@ -76,8 +77,10 @@ export async function runDeviceList(parameters: DeviceListArguments, settings: S
     const line = (id: string, name: string, enrolled: string, state: string): string =>
       `${id.padEnd(10)}${name.padEnd(24)} ${enrolled.padEnd(26)}${state}`.trimEnd() + "\n";
     process.stdout.write(line("device", "name", "enrolled", ""));
-    for (const { id, name, enrolledAt, isThis, revokedAt } of rows) {
-      const states = [isThis ? "this one" : "", revokedAt === null ? "" : `revoked ${revokedAt}`];
+    for (const { id, name, enrolledAt, isThis, tpm, revokedAt } of rows) {
+      const attested = tpm === null ? "not attested" : `attested ${tpm.attestedAt}`;
+      const checked = tpm?.certifiedBy === null ? "certificate not checked" : "";
+      const states = [isThis ? "this one" : "", attested, checked, revokedAt === null ? "" : `revoked ${revokedAt}`];
       process.stdout.write(line(id.slice(0, 8), name, enrolledAt, states.filter((state) => state !== "").join(", ")));
     }
     return Promise.resolve();

@@ -34,6 +34,9 @@ export interface DeviceIdentity {
   readonly key: SigningKey;
 }
 
+/** TPM2B_PRIVATE has at most this much (FORMAT.md §11.6). */
+const MAX_BLOB_BYTES = 1024;
+
 export interface DeviceBookOptions {
   readonly disk: Disk;
   /** The vault's. */
@@ -67,22 +70,17 @@ export class DeviceBook {
    * @throws TcfsError `TCFS_CORRUPT` if one of the files is damaged, what the disk throws.
    */
   static async open(options: DeviceBookOptions, fresh: NewIdentity): Promise<DeviceBook> {
-    const { disk, directory, sealer } = options;
     const list = await readDevices(options);
     const found = await readIdentity(options);
     const identity = found ?? makeIdentity(fresh, list);
-    if (found === undefined) {
-      const content = Buffer.concat([identity.id, identity.seed]);
-      await disk.replaceFile(join(directory, OWN_NAME), sealer.seal("device", 0, content));
-      content.fill(0);
-    }
+    if (found === undefined) await writeIdentity(options, identity);
     const key = new SigningKey(identity.seed);
     identity.seed.fill(0);
     const book = new DeviceBook(options, { id: identity.id, key }, list);
     if (findDevice(list, identity.id) === undefined) {
       const { id } = identity;
       const enrolledAt = isoTime(fresh.clock);
-      const device: Device = { id, name: fresh.name, publicKey: key.publicKey, enrolledAt, revoked: null };
+      const device: Device = { id, name: fresh.name, publicKey: key.publicKey, enrolledAt, tpm: null, revoked: null };
       await book.change((known) => (findDevice(known, id) === undefined ? withDevice(known, device) : known));
     }
     return book;
@@ -114,6 +112,21 @@ export class DeviceBook {
       this.#list = after;
     }
     return after;
+  }
+
+  /** @returns TPM2B_PRIVATE of this device's attestation key, where it has one. */
+  async attestationBlob(): Promise<Uint8Array | undefined> {
+    const own = await readIdentity(this.#options);
+    own?.seed.fill(0);
+    return own?.blob.length === 0 ? undefined : own?.blob;
+  }
+
+  /** Keep the private half of a new attestation key. Durable when it resolves. */
+  async keepAttestationBlob(blob: Uint8Array): Promise<void> {
+    const own = await readIdentity(this.#options);
+    if (own === undefined) throw new TcfsError("TCFS_CORRUPT", `${OWN_NAME} in the vault directory has gone`);
+    await writeIdentity(this.#options, { ...own, blob });
+    own.seed.fill(0);
   }
 
   /** Take over what the store's list says. @returns Devices that were not known here, this one left out. */
@@ -149,6 +162,15 @@ export async function writeDevices({ disk, directory, sealer }: DeviceBookOption
 interface Seeded {
   readonly id: Uint8Array;
   readonly seed: Uint8Array;
+  /** Of its attestation key; empty where it has none. */
+  readonly blob: Uint8Array;
+}
+
+async function writeIdentity({ disk, directory, sealer }: DeviceBookOptions, own: Seeded): Promise<void> {
+  const lengthBytes = Uint8Array.of(own.blob.length & 0xff, own.blob.length >> 8);
+  const content = Buffer.concat([own.id, own.seed, lengthBytes, own.blob]);
+  await disk.replaceFile(join(directory, OWN_NAME), sealer.seal("device", 0, content));
+  content.fill(0);
 }
 
 async function readIdentity({ disk, directory, sealer }: DeviceBookOptions): Promise<Seeded | undefined> {
@@ -156,7 +178,10 @@ async function readIdentity({ disk, directory, sealer }: DeviceBookOptions): Pro
   if (content === undefined) return undefined;
   const plain = unsealOwn(sealer, "device", OWN_NAME, content);
   const reader = new ByteReader(plain, "the device's key");
-  const own = { id: reader.bytes(DEVICE_ID_BYTES), seed: reader.bytes(SEED_BYTES) };
+  const [id, seed] = [reader.bytes(DEVICE_ID_BYTES), reader.bytes(SEED_BYTES)];
+  const lengthBytes = reader.u16();
+  if (lengthBytes > MAX_BLOB_BYTES) throw reader.fail("an attestation key too long to be one");
+  const own = { id, seed, blob: reader.bytes(lengthBytes) };
   reader.end();
   plain.fill(0);
   return own;
@@ -164,7 +189,7 @@ async function readIdentity({ disk, directory, sealer }: DeviceBookOptions): Pro
 
 function makeIdentity({ random, id }: NewIdentity, list: DeviceList): Seeded {
   const isTaken = findDevice(list, id) !== undefined;
-  return { id: isTaken ? random.bytes(DEVICE_ID_BYTES) : id, seed: random.bytes(SEED_BYTES) };
+  return { id: isTaken ? random.bytes(DEVICE_ID_BYTES) : id, seed: random.bytes(SEED_BYTES), blob: new Uint8Array(0) };
 }
 
 function unsealOwn(sealer: ObjectSealer, kind: "device" | "devices", name: string, content: Uint8Array): Uint8Array {

@@ -3,6 +3,8 @@ import { z } from "zod";
 import { PUBLIC_KEY_BYTES } from "../../crypto/signing-key.ts";
 import { TcfsError } from "../../errors.ts";
 import { hexField, timeField, toHex } from "../fields.ts";
+import { PCR_BANKS, PCR_BANK_BYTES, PCR_COUNT } from "../tpm/pcr-selection.ts";
+import type { PcrSelection } from "../tpm/pcr-selection.ts";
 
 export const DEVICE_ID_BYTES = 16;
 export const MAX_DEVICES = 64;
@@ -16,11 +18,27 @@ export interface Revocation {
   readonly headHash: Uint8Array;
 }
 
+/** What the device's TPM proved (FORMAT.md §11.7), to a tcfs that had the vault key. */
+export interface TpmProof extends PcrSelection {
+  /** SubjectPublicKeyInfo of the TPM's endorsement key, DER. */
+  readonly endorsementKey: Uint8Array;
+  /** TPM2B_PUBLIC of its attestation key. */
+  readonly public: Uint8Array;
+  /** Whose certificate vouches for the endorsement key; null if none was checked. */
+  readonly certificate: { readonly sha256: Uint8Array; readonly issuer: string } | null;
+  /** At the enrolment, in the order of `pcrs`. */
+  readonly pcrDigests: readonly Uint8Array[];
+  /** The last time. */
+  readonly attestedAt: string;
+}
+
 export interface Device {
   readonly id: Uint8Array;
   readonly name: string;
   readonly publicKey: Uint8Array;
   readonly enrolledAt: string;
+  /** Null: no TPM vouches for it. */
+  readonly tpm: TpmProof | null;
   readonly revoked: Revocation | null;
 }
 
@@ -37,11 +55,36 @@ const nameField = z
   .min(1)
   .refine((name) => Array.from(name).length <= MAX_NAME_CHARACTERS && !/\p{Cc}/u.test(name), "is no name");
 
+const tpmSchema = z
+  .strictObject({
+    endorsementKey: hexField(64, 1024),
+    public: hexField(1, 1024),
+    certificate: z.strictObject({ sha256: hexField(32), issuer: z.string().max(256) }).nullable(),
+    pcrBank: z.enum(PCR_BANKS),
+    pcrs: z
+      .array(
+        z
+          .int()
+          .min(0)
+          .max(PCR_COUNT - 1),
+      )
+      .min(1)
+      .max(PCR_COUNT),
+    pcrDigests: z.array(hexField(32, 64)).max(PCR_COUNT),
+    attestedAt: timeField,
+  })
+  .refine(({ pcrBank, pcrs, pcrDigests }) => {
+    const isAscending = pcrs.every((pcr, at) => at === 0 || pcr > (pcrs[at - 1] ?? 0));
+    const areWhole = pcrDigests.every(({ length }) => length === PCR_BANK_BYTES[pcrBank]);
+    return isAscending && areWhole && pcrDigests.length === pcrs.length;
+  }, "is no proof of PCRs");
+
 const deviceSchema = z.strictObject({
   id: hexField(DEVICE_ID_BYTES),
   name: nameField,
   publicKey: hexField(PUBLIC_KEY_BYTES),
   enrolledAt: timeField,
+  tpm: tpmSchema.nullable(),
   revoked: z.strictObject({ at: timeField, number: z.int().min(0), headHash: hexField(32) }).nullable(),
 });
 
@@ -67,13 +110,27 @@ export function formatDevices({ revision, devices }: DeviceList): Uint8Array {
   return new TextEncoder().encode(JSON.stringify({ revision, devices: devices.map(deviceMembers) }));
 }
 
-function deviceMembers({ id, name, publicKey, enrolledAt, revoked }: Device): object {
+function deviceMembers({ id, name, publicKey, enrolledAt, tpm, revoked }: Device): object {
   return {
     id: toHex(id),
     name,
     publicKey: toHex(publicKey),
     enrolledAt,
+    tpm: tpm && tpmMembers(tpm),
     revoked: revoked && { at: revoked.at, number: revoked.number, headHash: toHex(revoked.headHash) },
+  };
+}
+
+function tpmMembers(tpm: TpmProof): object {
+  const { endorsementKey, certificate, pcrBank, pcrs, pcrDigests, attestedAt } = tpm;
+  return {
+    endorsementKey: toHex(endorsementKey),
+    public: toHex(tpm.public),
+    certificate: certificate && { sha256: toHex(certificate.sha256), issuer: certificate.issuer },
+    pcrBank,
+    pcrs,
+    pcrDigests: pcrDigests.map(toHex),
+    attestedAt,
   };
 }
 

@@ -12,9 +12,11 @@ import { withScratch } from "./scratch.ts";
 /** Making an RSA key takes some TPMs many seconds. */
 const STEP_TIMEOUT_MS = 60_000;
 const MAX_OUTPUT_BYTES = 64 * 1024;
+/** They speak to no TPM, and refuse to be told of one. */
+const NEEDS_NO_TPM: ReadonlySet<string> = new Set(["checkquote"]);
 
 export interface TpmOptions {
-  /** How to reach the TPM: see tpm2-tools(7), TCTI. */
+  /** How to reach the TPM: see tpm2-tools(7), TCTI. `none` for tools that need none. */
   readonly tcti: string;
   /** PATH to find the tools by. */
   readonly toolPath: string;
@@ -56,7 +58,8 @@ export class TpmTools {
    */
   async run(tool: string, words: readonly string[], input: Uint8Array = new Uint8Array()): Promise<Uint8Array> {
     const { execa } = await import("execa");
-    const result = await execa(`tpm2_${tool}`, [...words, "-T", this.#options.tcti], {
+    const place = NEEDS_NO_TPM.has(tool) ? [] : ["-T", this.#options.tcti];
+    const result = await execa(`tpm2_${tool}`, [...words, ...place], {
       cwd: this.#scratch,
       env: { PATH: this.#options.toolPath, LC_ALL: "C" },
       extendEnv: false,
@@ -81,7 +84,7 @@ export class TpmTools {
     try {
       return await this.run(tool, words, input);
     } finally {
-      await this.#flushObjects();
+      await this.flushObjects();
     }
   }
 
@@ -111,8 +114,14 @@ export class TpmTools {
     await writeFile(join(this.#scratch, file), content, { mode: 0o600 });
   }
 
-  async #flushObjects(): Promise<void> {
+  /** What is loaded leaves the TPM. */
+  async flushObjects(): Promise<void> {
     await this.run("flushcontext", ["-Q", "-t"]);
+  }
+
+  /** Of tools that open sessions themselves and leave them open. */
+  async flushSessions(): Promise<void> {
+    await this.run("flushcontext", ["-Q", "-l"]);
   }
 
   /** On every way out; what fails here has failed before, and was told. */
