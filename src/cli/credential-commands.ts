@@ -5,7 +5,7 @@ import type { Settings } from "./settings.ts";
 
 const SOURCE = {
   type: "string",
-  describe: "kdbx:FILE#UUID, kdbx:FILE#Group/Entry, env, aws or aws:PROFILE",
+  describe: "kdbx:FILE#UUID, kdbx:FILE#Group/Entry, secret-service:TITLE, env, aws or aws:PROFILE",
 } as const;
 
 export function credentialCommands(settings: Settings, { secrets, file }: SharedFlags): (command: Argv) => Argv {

@@ -6,7 +6,7 @@ import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
 import { TcfsError } from "../errors.ts";
-import { absoluteReference } from "../keys/kdbx.ts";
+import { absoluteReference, isEntryReference } from "../keys/entry-reference.ts";
 import type { Disk } from "../platform/disk.ts";
 
 const NAME = "credentials.json";
@@ -24,7 +24,7 @@ const schema = z.strictObject({
 });
 
 export interface CredentialConfig {
-  /** `kdbx:FILE#ENTRY`, `env`, `aws` or `aws:PROFILE`; paths absolute. */
+  /** `kdbx:FILE#ENTRY`, `secret-service:TITLE`, `env`, `aws` or `aws:PROFILE`; paths absolute. */
   readonly source: string;
   /** What opens the KeePass database without a question; as any passphrase is named. */
   readonly kdbxPasswordFile: string | null;
@@ -36,14 +36,9 @@ export interface CredentialConfig {
 /** A source as it is typed. @returns With absolute paths. @throws TcfsError `TCFS_USAGE` if it is none. */
 export function parseSource(source: string): string {
   if (source === "env" || /^aws(?::.+)?$/u.test(source)) return source;
-  if (isEntry(source)) return absoluteReference(source);
-  const known = "kdbx:FILE#UUID, kdbx:FILE#Group/Entry, env, aws, aws:PROFILE";
+  if (isEntryReference(source)) return absoluteReference(source);
+  const known = "kdbx:FILE#UUID, kdbx:FILE#Group/Entry, secret-service:TITLE, env, aws, aws:PROFILE";
   throw new TcfsError("TCFS_USAGE", `“${source}” is no source of credentials: ${known}`);
-}
-
-/** @returns Whether it names an entry of a password database. */
-export function isEntry(source: string): boolean {
-  return source.startsWith("kdbx:");
 }
 
 /** @returns Undefined where nothing was set. @throws TcfsError `TCFS_CORRUPT` */

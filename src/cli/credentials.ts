@@ -7,12 +7,14 @@ import { resolve } from "node:path";
 import { TcfsError } from "../errors.ts";
 import { attributeOf, passwordOf, wipeFields } from "../keys/entry-fields.ts";
 import type { EntryFields } from "../keys/entry-fields.ts";
-import { absoluteReference, parseKdbxReference } from "../keys/kdbx.ts";
+import { absoluteReference, isEntryReference } from "../keys/entry-reference.ts";
+import { parseKdbxReference } from "../keys/kdbx.ts";
+import { isSecretServiceReference } from "../keys/secret-service.ts";
 import { NodeDisk } from "../platform/node-disk.ts";
 import type { CredentialRenewal } from "../remote/renewing-store.ts";
 import type { S3Credentials } from "../remote/s3-store.ts";
 import type { PlaceOverrides } from "../remote/store-url.ts";
-import { isEntry, parseSource, readCredentialConfig } from "./credential-config.ts";
+import { parseSource, readCredentialConfig } from "./credential-config.ts";
 import type { CredentialConfig } from "./credential-config.ts";
 import { readEntry } from "./secrets.ts";
 import type { EntrySettings, SecretSource } from "./secrets.ts";
@@ -47,11 +49,11 @@ export async function credentialConfig(
     return {
       source,
       hasPassphrase: false,
-      ...(isEntry(source) ? flags : { kdbxPasswordFile: null, kdbxKeyFile: null }),
+      ...(isEntryReference(source) ? flags : { kdbxPasswordFile: null, kdbxKeyFile: null }),
     };
   }
   const set = directory === undefined ? undefined : await readCredentialConfig(new NodeDisk(), directory);
-  if (set === undefined || !isEntry(set.source)) return set;
+  if (set === undefined || !isEntryReference(set.source)) return set;
   return {
     ...set,
     kdbxPasswordFile: flags.kdbxPasswordFile ?? set.kdbxPasswordFile,
@@ -65,7 +67,7 @@ export async function readCredentials(
   settings: CredentialSettings,
   mayAsk?: boolean,
 ): Promise<ReadCredentials> {
-  if (config === undefined || !isEntry(config.source))
+  if (config === undefined || !isEntryReference(config.source))
     return { credentials: await asAwsTools(config?.source, settings), passphrase: undefined };
   const { source } = config;
   const fields = await readEntry(source, settings, {
@@ -113,12 +115,15 @@ export interface RenewalRequest {
 
 /** @returns Undefined where reading again would give the same: the environment does not change. */
 export function renewalRequest(config: CredentialConfig | undefined, settings: Settings): RenewalRequest | undefined {
-  const { credentialSource, secretOwners } = settings;
+  const { credentialSource, secretOwners, sessionBus } = settings;
   const isFromEnvironment = config === undefined && credentialsFromEnvironment(credentialSource) !== undefined;
   if (config?.source === "env" || isFromEnvironment) return undefined;
   const { environment, owners } = credentialSource;
   const named = Object.entries(environment).filter(([name]) => !isSecretVariable(name));
-  return { config, settings: { secretOwners, credentialSource: { environment: Object.fromEntries(named), owners } } };
+  return {
+    config,
+    settings: { secretOwners, sessionBus, credentialSource: { environment: Object.fromEntries(named), owners } },
+  };
 }
 
 /** In the daemon, which can ask nobody. */
@@ -151,6 +156,7 @@ export class RenewedCredentials implements CredentialRenewal {
 
 /** @returns What changes with the file that they come from; undefined where it is not there now. */
 async function fingerprint({ config, settings }: RenewalRequest): Promise<string | undefined> {
+  if (config !== undefined && isSecretServiceReference(config.source)) return undefined; // it tells of no changes
   const file = parseKdbxReference(config?.source ?? "")?.file ?? credentialsFile(settings.credentialSource);
   const found = await stat(file).catch(() => undefined);
   return found && `${found.ino} ${found.size} ${found.mtimeMs}`;

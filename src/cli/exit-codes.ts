@@ -46,6 +46,7 @@ export const EXIT_CODE = {
   TPM_FOREIGN: 44,
   TPM_LOCKED: 45,
   BAD_KDBX: 46,
+  NO_SECRETS: 47,
   CANCELLED: 130,
 } as const;
 
@@ -67,6 +68,7 @@ export const EXIT_OF: Partial<Readonly<Record<TcfsErrorCode, ExitName>>> = {
   TCFS_UNSAFE_FILE: "UNSAFE_FILE",
   TCFS_LAST_SLOT: "LAST_SLOT",
   TCFS_BAD_KDBX: "BAD_KDBX",
+  TCFS_NO_SECRETS: "NO_SECRETS",
   TCFS_NO_TPM: "NO_TPM",
   TCFS_TPM: "TPM",
   TCFS_TPM_CHANGED: "TPM_CHANGED",

@@ -202,7 +202,7 @@ function secrets<T>(command: Argv<T>) {
     .option(
       "passphrase-file",
       file(
-        "take the passphrase from the first line of FILE, which must be yours and 0600; or from a KeePass database: kdbx:FILE#Group/Entry",
+        "take the passphrase from the first line of FILE, which must be yours and 0600; or from a KeePass database: kdbx:FILE#Group/Entry; or from a running KeePassXC: secret-service:TITLE",
       ),
     )
     .option("recovery-file", file("unlock with the 24 recovery words in FILE"))
@@ -211,7 +211,9 @@ function secrets<T>(command: Argv<T>) {
     .option("kdbx-key-file", file("likewise: the database's key file"))
     .option(
       "credentials",
-      file("for the store, instead of what tcfs credentials set says: kdbx:FILE#Group/Entry, env, aws:PROFILE"),
+      file(
+        "for the store, instead of what tcfs credentials set says: kdbx:FILE#Group/Entry, secret-service:TITLE, env, aws:PROFILE",
+      ),
     )
     .option("pin-file", file("the PIN of a TPM slot, from the first line of FILE"))
     .option("tcti", {

@@ -4,7 +4,7 @@ import { TcfsError } from "../errors.ts";
 import { type AccessTimes, RELATIVE_ACCESS_TIMES } from "../fs/access-times.ts";
 import type { Synchronous } from "../fuse/mount.ts";
 import type { VirtualShown } from "../fs/snapshots/routed-operations.ts";
-import { absoluteReference } from "../keys/kdbx.ts";
+import { absoluteReference } from "../keys/entry-reference.ts";
 
 /** What one mount is asked to be. Paths are absolute. */
 export interface MountOptions {

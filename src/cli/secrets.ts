@@ -2,6 +2,7 @@
 import { TcfsError, isTcfsError } from "../errors.ts";
 import { passwordOf, wipeFields } from "../keys/entry-fields.ts";
 import type { EntryFields } from "../keys/entry-fields.ts";
+import { isEntryReference } from "../keys/entry-reference.ts";
 import type { Secret } from "../keys/slots.ts";
 import type { Settings } from "./settings.ts";
 import { askSecret, hasTerminal } from "./terminal.ts";
@@ -31,7 +32,7 @@ export function isNamed({ passphraseFile, recoveryFile, keyFile }: SecretSource)
 export type KdbxSource = Pick<SecretSource, "kdbxPasswordFile" | "kdbxKeyFile" | "mayAsk">;
 
 /** What reading an entry takes of the settings. */
-export type EntrySettings = Pick<Settings, "secretOwners">;
+export type EntrySettings = Pick<Settings, "secretOwners" | "sessionBus">;
 
 /** Wrong answers at a terminal before giving up. */
 const MAX_ATTEMPTS = 3;
@@ -103,13 +104,13 @@ async function readSecret(source: SecretSource, settings: Settings): Promise<Sec
   return { kind: "passphrase", bytes: await askSecret("Passphrase: ") };
 }
 
-/** The first line of a file with a secret; or the password of an entry, if it is called `kdbx:FILE#ENTRY`. */
+/** The first line of a file with a secret; or the password of an entry, if it is called as one: see {@link readEntry}. */
 export async function readPassphrase(
   file: string,
   settings: EntrySettings,
   kdbx: KdbxSource = {},
 ): Promise<Uint8Array> {
-  if (file.startsWith("kdbx:")) {
+  if (isEntryReference(file)) {
     const fields = await readEntry(file, settings, kdbx);
     try {
       return passwordOf(fields, file).slice();
@@ -121,8 +122,18 @@ export async function readPassphrase(
   return readPassphraseFile(file, { owners: settings.secretOwners });
 }
 
-/** The fields of the entry called `kdbx:FILE#ENTRY`. The caller wipes them. @throws TcfsError as readKdbxEntry. */
+/**
+ * The fields of the entry called `kdbx:FILE#ENTRY` or `secret-service:TITLE`. The caller wipes them.
+ * @throws TcfsError as readKdbxEntry and readSecretServiceItem.
+ */
 export async function readEntry(text: string, settings: EntrySettings, kdbx: KdbxSource): Promise<EntryFields> {
+  const { parseSecretServiceReference, readSecretServiceItem } = await import("../keys/secret-service.ts");
+  const title = parseSecretServiceReference(text);
+  if (title === undefined) return readFromKdbx(text, settings, kdbx);
+  return readSecretServiceItem(title, { sessionBus: settings.sessionBus, mayPrompt: kdbx.mayAsk !== false });
+}
+
+async function readFromKdbx(text: string, settings: EntrySettings, kdbx: KdbxSource): Promise<EntryFields> {
   const { parseKdbxReference, readKdbxEntry } = await import("../keys/kdbx.ts");
   const { readKeyFile } = await import("../keys/secret-file.ts");
   const reference = parseKdbxReference(text);

@@ -10,6 +10,8 @@ export interface Settings {
   readonly secretOwners: readonly number[];
   /** How to reach the machine's TPM: see tpm2-tools, TCTI. */
   readonly defaultTcti: string;
+  /** The session's D-Bus, where a password manager may be asked; undefined where there is none. */
+  readonly sessionBus: string | undefined;
   /** PATH, for the tools that are started. */
   readonly toolPath: string;
   /** What a daemon inherits of the environment: no secrets, no NODE_OPTIONS. */
@@ -44,6 +46,7 @@ export function readSettings(environment: NodeJS.ProcessEnv = process.env): Sett
     defaultVault: vault !== undefined && vault !== "" ? resolve(vault) : join(data, "tcfs", "default"),
     secretOwners: owners,
     defaultTcti: DEFAULT_TCTI,
+    sessionBus: environment["DBUS_SESSION_BUS_ADDRESS"] ?? usualBus(environment["XDG_RUNTIME_DIR"]),
     toolPath: environment["PATH"] ?? "/usr/bin:/bin",
     daemonEnvironment: {
       // The SDK would warn of a coming release in every log.
@@ -53,6 +56,11 @@ export function readSettings(environment: NodeJS.ProcessEnv = process.env): Sett
       ),
     },
   };
+}
+
+/** Where systemd puts it. */
+function usualBus(runtimeDirectory: string | undefined): string | undefined {
+  return runtimeDirectory === undefined ? undefined : `unix:path=${runtimeDirectory}/bus`;
 }
 
 function secretOwners(sudoUser: string | undefined): number[] {

@@ -5,7 +5,7 @@
  */
 import { constants } from "node:fs";
 import { open } from "node:fs/promises";
-import { isAbsolute, resolve } from "node:path";
+import { resolve } from "node:path";
 import type { Kdbx, KdbxEntry, KdbxGroup } from "kdbxweb";
 import { TcfsError } from "../errors.ts";
 import type { EntryFields } from "./entry-fields.ts";
@@ -31,9 +31,13 @@ export interface KdbxCredentials {
   readonly keyFile: Uint8Array | undefined;
 }
 
+export function isKdbxReference(text: string): boolean {
+  return text.startsWith(PREFIX);
+}
+
 /** @returns Undefined unless `text` begins with `kdbx:`. @throws TcfsError `TCFS_USAGE` if it names no entry. */
 export function parseKdbxReference(text: string): KdbxReference | undefined {
-  if (!text.startsWith(PREFIX)) return undefined;
+  if (!isKdbxReference(text)) return undefined;
   const hash = text.lastIndexOf("#");
   const [file, entry] = [text.slice(PREFIX.length, hash), text.slice(hash + 1)];
   if (hash === -1 || file === "" || entry === "")
@@ -42,13 +46,6 @@ export function parseKdbxReference(text: string): KdbxReference | undefined {
       `“${text}” names no entry of a database: write kdbx:FILE#UUID or kdbx:FILE#Group/Entry`,
     );
   return { file: resolve(file), entry };
-}
-
-/** The reference with its file's absolute path: for whoever reads it in another directory. */
-export function absoluteReference(text: string): string {
-  if (!text.startsWith(PREFIX)) return resolve(text);
-  const file = text.slice(PREFIX.length);
-  return isAbsolute(file) ? text : `${PREFIX}${resolve(file)}`;
 }
 
 /**

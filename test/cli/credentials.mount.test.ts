@@ -5,6 +5,7 @@ import kdbxweb from "kdbxweb";
 import { describe, expect, test } from "vitest";
 import { NO_SEAWEED, type Seaweed, startWithBucket } from "../remote/seaweed.ts";
 import { eventually } from "../support/run.ts";
+import { SecretSession, missingSecretService } from "../support/secret-session.ts";
 import { CommandLine } from "./fixtures.ts";
 
 const TIMEOUT_MS = 300_000;
@@ -82,6 +83,31 @@ describe("credentials", { timeout: TIMEOUT_MS }, () => {
     const file = await writeDatabase(line, { userName: "a", password: "b", attributes: { passphrase: "wrong" } });
     const words = ["credentials", "set", `kdbx:${file}#Store`, "--vault", line.vault, "--with-passphrase"];
     expect((await line.expect("WRONG_KEY", [...words, ...flagsOf(line)])).stderr).toContain("passphrase is wrong");
+  });
+});
+
+describe.skipIf(missingSecretService.length > 0)("a running password manager", { timeout: TIMEOUT_MS }, () => {
+  test("gives passphrases and credentials without a question, and is missed with a sentence", async () => {
+    await using session = await SecretSession.start();
+    await using line = await CommandLine.make();
+    const options = { env: { DBUS_SESSION_BUS_ADDRESS: session.bus } };
+    const unlocked = ["key", "test", "--vault", line.vault, "--passphrase-file", "secret-service:My vault"];
+    expect((await line.expect("NO_SECRETS", unlocked, options)).stderr).toContain("no password manager serves");
+    await session.startKeyring();
+    expect((await line.expect("USAGE", unlocked, options)).stderr).toContain("shows no entry “My vault”");
+    await session.store("My vault", "swordfish", "UserName", "x");
+    await session.store("Store", "hunter2", "UserName", "AKIA", "endpoint", "http://host:8333");
+    await line.expect("OK", unlocked, options);
+    const set = ["credentials", "set", "--vault", line.vault];
+    await line.expect("USAGE", [...set, "secret-service:Store", "--with-passphrase"], options);
+    await line.expect("OK", [...set, "secret-service:Store"], options);
+    const { stdout } = await line.expect("OK", ["credentials", "show", "--vault", line.vault]);
+    expect(stdout).toContain("secret-service:Store");
+    // The master password of a database, likewise.
+    const file = await writeDatabase(line, { userName: "a", password: "swordfish" });
+    await session.store("Master", "master", "UserName", "x");
+    const words = ["--passphrase-file", `kdbx:${file}#Store`, "--kdbx-password-file", "secret-service:Master"];
+    await line.expect("OK", ["key", "test", "--vault", line.vault, ...words], options);
   });
 });
 

@@ -8,7 +8,8 @@ import type { Kdbx } from "kdbxweb";
 import { describe, expect, test } from "vitest";
 import { isTcfsError } from "../../src/errors.ts";
 import { passwordOf } from "../../src/keys/entry-fields.ts";
-import { absoluteReference, parseKdbxReference, readKdbxEntry } from "../../src/keys/kdbx.ts";
+import { absoluteReference } from "../../src/keys/entry-reference.ts";
+import { parseKdbxReference, readKdbxEntry } from "../../src/keys/kdbx.ts";
 import type { KdbxCredentials, KdbxReference } from "../../src/keys/kdbx.ts";
 import { run } from "../support/run.ts";
 import { temporaryDirectory } from "../support/temporary-directory.ts";
@@ -82,6 +83,7 @@ describe("a reference to an entry", () => {
       expect(() => parseKdbxReference(wrong), wrong).toThrow(/names no entry/u);
     expect(absoluteReference("kdbx:a.kdbx#E")).toBe(`kdbx:${process.cwd()}/a.kdbx#E`);
     expect(absoluteReference("kdbx:/a.kdbx#E")).toBe("kdbx:/a.kdbx#E");
+    expect(absoluteReference("secret-service:a/b")).toBe("secret-service:a/b");
     expect(absoluteReference("a")).toBe(`${process.cwd()}/a`);
   });
 });

@@ -1,11 +1,12 @@
 /** `tcfs credentials set|show|test|unset`: where the credentials for the vault's store come from. */
 import { TcfsError } from "../../errors.ts";
 import { hasHeader, readHeader } from "../../keys/header-file.ts";
+import { isKdbxReference } from "../../keys/kdbx.ts";
 import { unlockHeader } from "../../keys/keyring.ts";
 import { NodeDisk } from "../../platform/node-disk.ts";
 import { HEADER_NAME } from "../../replica/object-names.ts";
 import { openStore } from "../../remote/open-store.ts";
-import { isEntry, readCredentialConfig, removeCredentialConfig, writeCredentialConfig } from "../credential-config.ts";
+import { readCredentialConfig, removeCredentialConfig, writeCredentialConfig } from "../credential-config.ts";
 import type { CredentialConfig } from "../credential-config.ts";
 import { credentialConfig, readCredentials } from "../credentials.ts";
 import type { Settings } from "../settings.ts";
@@ -87,14 +88,14 @@ async function configOf(parameters: CredentialsSetArguments): Promise<Credential
   const { source, withPassphrase, kdbxPasswordFile, kdbxKeyFile } = parameters;
   const config = await credentialConfig(undefined, { ...secretSource(parameters), credentials: source });
   if (config === undefined) throw new RangeError("a source that was named is one");
-  if (!isEntry(config.source) && (withPassphrase === true || (kdbxPasswordFile ?? kdbxKeyFile) !== undefined))
-    throw new TcfsError("TCFS_USAGE", `--with-passphrase and --kdbx-… go with an entry, and “${source}” is none`);
+  if (!isKdbxReference(config.source) && (withPassphrase === true || (kdbxPasswordFile ?? kdbxKeyFile) !== undefined))
+    throw new TcfsError("TCFS_USAGE", "--with-passphrase and --kdbx-… go with kdbx:FILE#ENTRY alone");
   return { ...config, hasPassphrase: withPassphrase === true };
 }
 
 /** How the database is opened, for a person. */
 function waysIn({ source, kdbxPasswordFile, kdbxKeyFile }: CredentialConfig): string {
-  if (!source.startsWith("kdbx:")) return "";
+  if (!isKdbxReference(source)) return "";
   const ways = [kdbxPasswordFile && `with ${kdbxPasswordFile}`, kdbxKeyFile && `with the key file ${kdbxKeyFile}`];
   const known = ways.filter((way) => way !== null).join(" and ");
   return `, which opens ${known === "" ? "with a password that is asked for" : known}`;
