@@ -295,7 +295,8 @@ export class Replicator {
     const { kind, captured, changes } = this.#capture(last);
     this.#captured = captured;
     const revisions = { headerRevision: header.revision, devicesRevision: this.#options.devices.list.revision };
-    const plan = { kind, commit: captured.commit, changes, previous: last, ...revisions };
+    const firstNumber = Math.max(1, this.#state.keptBelow);
+    const plan = { kind, commit: captured.commit, changes, previous: last, firstNumber, ...revisions };
     const step = await this.#steps.write(store, plan, signal);
     await this.#publish(store, step, signal);
     if (kind === "checkpoint" && last !== null) await this.#deleteBefore(store, last.checkpoint, signal);

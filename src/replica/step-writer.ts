@@ -46,6 +46,8 @@ export interface StepPlan {
   /** All records for a checkpoint, those that changed for a commit. */
   readonly changes: AsyncIterable<readonly RecordChange[]>;
   readonly previous: RootNote | null;
+  /** Where there is none before. */
+  readonly firstNumber: number;
   readonly headerRevision: number;
   readonly devicesRevision: number;
 }
@@ -90,7 +92,7 @@ export class StepWriter {
     }
     const written = await stream.finish();
     await this.#bringPacks(store, [...packs.values()], signal);
-    const number = (plan.previous?.number ?? 0) + 1;
+    const number = plan.previous === null ? plan.firstNumber : plan.previous.number + 1;
     const time = clock.now();
     const previousHash =
       plan.previous === null ? new Uint8Array(32) : new Uint8Array(Buffer.from(plan.previous.headHash, "hex"));

@@ -94,6 +94,50 @@ test("an older, a damaged and a lost root are accepted over", { timeout: TIMEOUT
   expect(await attachedNames(line, [url])).toEqual(["a", "b"]);
 });
 
+test("a revoked device's root and a damaged list of devices are accepted over", { timeout: TIMEOUT_MS }, async () => {
+  const { line, store, url } = await makeStored();
+  await using _line = line;
+  await line.umount();
+  const [root, list] = [join(store, "root"), join(store, "devices")];
+  const accept = ["store", "accept", "--yes"];
+  await using second = await CommandLine.make({ isBare: true });
+  const unlock = ["--vault", second.vault, "--passphrase-file", line.passphraseFile];
+  await second.expect("OK", ["attach", url, ...unlock]);
+  const before = await readFile(root);
+  await second.expect("OK", ["mount", second.mountPoint, ...unlock, "--pid-file", second.pidFile]);
+  await writeFile(join(second.mountPoint, "b"), "of the second");
+  await wait(second);
+  await second.umount();
+  const theirs = await readFile(root);
+  await writeFile(root, before); // the revocation is of this step, and what the second wrote comes after it
+  const devices = JSON.parse((await second.expect("OK", ["device", "list", ...unlock, "--json"])).stdout) as {
+    readonly id: string;
+    readonly isThis: boolean;
+  }[];
+  await line.expect("OK", ["device", "revoke", devices.find(({ isThis }) => isThis)?.id ?? "", ...line.unlock]);
+  await writeFile(root, theirs);
+  await line.mount();
+  await writeFile(join(line.mountPoint, "c"), "of the first");
+  await line.expect("DEVICE_REVOKED", ["wait", line.mountPoint, "--timeout", "60"]);
+  await line.umount();
+  await second.expect("DEVICE_REVOKED", [...accept, ...unlock]);
+  expect(Buffer.compare(await readFile(root), theirs)).toBe(0);
+  expect((await line.expect("OK", [...accept, ...line.unlock])).stdout).toMatch(/is refused: .* was revoked/u);
+  await line.mount();
+  await wait(line);
+  expect((await line.expect("OK", ["status", line.mountPoint])).stdout).toMatch(/last root +3,/u);
+  await line.umount();
+  await writeFile(
+    list,
+    (await readFile(list)).map((byte, at) => (at === 100 ? byte ^ 1 : byte)),
+  );
+  expect((await line.expect("OK", [...accept, ...line.unlock])).stdout).toMatch(/is refused: .*devices/u);
+  await line.mount();
+  await wait(line);
+  await line.umount();
+  expect(await attachedNames(line, [url])).toEqual(["a", "c"]);
+});
+
 test(
   "a rehearsal brings the vault back from the store, tells what lacks, and leaves nothing",
   { timeout: TIMEOUT_MS },
