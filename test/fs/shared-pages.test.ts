@@ -87,7 +87,7 @@ describe.each(["left with its inode", "moved to them"])(
       await driver.read("long"); // its pages are known
       await driver.unlink("long");
       if (where === "moved to them") await versions.setPolicy(versions.policy);
-      await snapshots.restorePaths("s", ["/long"], false);
+      await snapshots.restorePaths({ name: "s" }, ["/long"], false);
       await driver.operations.syncAll();
       await driver.truncate("long", 8 * MIB);
       const expected = Buffer.concat([then, Buffer.alloc(6 * MIB)]);
