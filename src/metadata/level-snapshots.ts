@@ -205,7 +205,9 @@ export class LevelSnapshots implements SnapshotStore {
     const { epoch } = volume;
     const { database, reader } = this.#options;
     const records = changedRecords({ database, reader, table: this.#table, isStill: true }, target, undefined);
-    put(await rollBackRecords({ records, target, safety, epoch, isResumed, batchRecords, put, barrier, onRecord }));
+    const hasInode = (ino: InodeNumber): boolean => mayHaveInode(this.#view(target), ino);
+    const options = { records, target, safety, epoch, isResumed, batchRecords, hasInode, put, barrier, onRecord };
+    put(await rollBackRecords(options));
     volume.inodeCount = target.inodeCount;
     volume.allocatedBytes = target.allocatedBytes;
     forgetRead();
@@ -249,6 +251,15 @@ function describeChange(
     }
     default:
       throw corrupt("history", "a note of what has no history");
+  }
+}
+
+function mayHaveInode(view: SnapshotView, ino: InodeNumber): boolean {
+  try {
+    return view.getInode(ino) !== undefined;
+  } catch (error) {
+    if (isTcfsError(error, "TCFS_CORRUPT")) return true;
+    throw error;
   }
 }
 

@@ -9,7 +9,7 @@ import { encodeOrphan, decodeInode } from "../format/inode-codec.ts";
 import { epochOfRecord, withEpoch } from "../format/history-keys.ts";
 import { RECORD_KIND, inodeKey, inodeOfKey, singleKey } from "../format/record-keys.ts";
 import { encodeRollback, type SnapshotRecord } from "../format/snapshot-codec.ts";
-import type { Epoch } from "../ids.ts";
+import type { Epoch, InodeNumber } from "../ids.ts";
 import type { RecordChange } from "../format/journal-codec.ts";
 import type { RecordVersions } from "./changed-records.ts";
 
@@ -29,6 +29,8 @@ export interface RollbackOptions {
   readonly isResumed: boolean;
   /** Records that one batch restores at most: a rollback of more takes several. */
   readonly batchRecords: number;
+  /** Whether the target has an inode; true where that cannot be read. */
+  readonly hasInode: (ino: InodeNumber) => boolean;
   /** Put these into the next batch. */
   readonly put: (operations: readonly RecordChange[]) => void;
   readonly barrier: () => Promise<void>;
@@ -45,6 +47,7 @@ export async function rollBackRecords(options: RollbackOptions): Promise<RecordC
   let isRecorded = options.isResumed;
   let batch: RecordChange[] = [];
   let bytes = 0;
+  const isLeft = pagesLeft(options.hasInode);
   for await (const record of records) {
     if (batch.length >= batchRecords || bytes >= BATCH_BYTES) {
       put(isRecorded ? batch : [recordOf(options), ...batch]);
@@ -54,7 +57,7 @@ export async function rollBackRecords(options: RollbackOptions): Promise<RecordC
       bytes = 0;
     }
     onRecord(record);
-    for (const operation of restore(options, record)) {
+    for (const operation of restore(options, record, isLeft(record.key))) {
       batch.push(operation);
       bytes += operation.value?.length ?? 0;
     }
@@ -69,8 +72,24 @@ function recordOf({ target, safety, epoch }: RollbackOptions): RecordChange {
   return { key: singleKey("rollback"), value: writer.take() };
 }
 
-function restore({ target, epoch, isResumed }: RollbackOptions, record: RecordVersions): RecordChange[] {
+/** Which records are pages that an inode, gone by then, had left for its versions: these keep them, the target does not. */
+function pagesLeft(hasInode: (ino: InodeNumber) => boolean): (key: Uint8Array) => boolean {
+  let last: { readonly ino: InodeNumber; readonly isGone: boolean } | undefined; // records come in the order of inodes
+  return (key) => {
+    if (key[0] !== RECORD_KIND.extents) return false;
+    const ino = inodeOfKey(key);
+    if (last?.ino !== ino) last = { ino, isGone: !hasInode(ino) };
+    return last.isGone;
+  };
+}
+
+function restore(
+  { target, epoch, isResumed }: RollbackOptions,
+  record: RecordVersions,
+  isLeft: boolean,
+): RecordChange[] {
   const live = readOf(() => record.present(), isResumed);
+  if (isLeft) return live === undefined ? [] : [{ key: record.key, value: undefined }];
   if (live !== undefined && live !== UNREADABLE && epochOfRecord(live) <= target.epoch) return [];
   const old = readOf(() => record.asOf(target), isResumed);
   if (live === undefined && old === undefined) return [];

@@ -99,3 +99,24 @@ describe.each(["left with its inode", "moved to them"])(
     });
   },
 );
+
+test("pages that a snapshot met on their way to versions do not come back with it", async () => {
+  const driver = await Driver.open();
+  const { snapshots, versions } = driver.vault.volume;
+  const long = pattern(6 * MIB, 1);
+  await driver.save("long", long);
+  const ino = await driver.ino("long");
+  await snapshots.take("before", "");
+  await driver.write("long", 5 * MIB, pattern(3 * MIB, 2));
+  await driver.unlink("long");
+  await snapshots.take("after", "");
+  await versions.emptyTrash(0);
+  await versions.setPolicy({ ...versions.policy, isOff: true });
+  await snapshots.restore("after");
+  expect(await driver.vault.metadata.extentPages(ino, 0, 100)).toEqual([]);
+  const names = snapshots.times().map(({ name }) => name);
+  await snapshots.forget(names, false);
+  await snapshots.cleared();
+  await versions.emptyTrash(0);
+  expect(await liveChunks(driver)).toBe(0);
+});
