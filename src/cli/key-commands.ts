@@ -53,6 +53,10 @@ export function keyCommands(settings: Settings, { secrets, file }: SharedFlags):
             .option("passphrase", { type: "boolean", describe: "a passphrase, asked for twice" })
             .option("new-passphrase-file", file("a passphrase, from the first line of FILE"))
             .option("new-key-file", file("a key file: FILE is made (0600)"))
+            .option("hybrid", {
+              type: "boolean",
+              describe: "with --new-key-file: a passphrase and a key file that open it together alone, by ML-KEM-768",
+            })
             .option("words", { type: "boolean", describe: "24 more recovery words, shown once" })
             .option("new-recovery-file", file("24 more recovery words, written to the new FILE (0600)"))
             .option("tpm", { type: "boolean", describe: "this machine's TPM" })

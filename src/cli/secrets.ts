@@ -95,13 +95,29 @@ async function readSecret(source: SecretSource, settings: Settings): Promise<Sec
   if (source.keyFile !== undefined) {
     const { readKeyFile } = await import("../keys/secret-file.ts");
     const bytes = await readKeyFile(source.keyFile, { owners: settings.secretOwners });
-    return { kind: "key-file", bytes };
+    const { keyFileKind } = await import("../keys/key-file.ts");
+    return keyFileKind(bytes) === "hybrid" ? hybridSecret(bytes, source, settings) : { kind: "key-file", bytes };
   }
   if (source.passphraseFile !== undefined) {
     return { kind: "passphrase", bytes: await readPassphrase(source.passphraseFile, settings, source) };
   }
   requireTerminal("--passphrase-file FILE");
   return { kind: "passphrase", bytes: await askSecret("Passphrase: ") };
+}
+
+/** @param keyFile - Wiped. */
+async function hybridSecret(keyFile: Uint8Array, source: SecretSource, settings: Settings): Promise<Secret> {
+  let passphrase: Uint8Array;
+  if (source.passphraseFile !== undefined) passphrase = await readPassphrase(source.passphraseFile, settings, source);
+  else {
+    requireTerminal("--passphrase-file FILE");
+    passphrase = await askSecret("Passphrase that goes with the key file: ");
+  }
+  const { joinBytes } = await import("../keys/hybrid.ts");
+  const bytes = joinBytes(keyFile, passphrase);
+  keyFile.fill(0);
+  passphrase.fill(0);
+  return { kind: "hybrid", bytes };
 }
 
 /** The first line of a file with a secret; or the password of an entry, if it is called as one: see {@link readEntry}. */

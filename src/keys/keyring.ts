@@ -10,8 +10,10 @@ import type { RandomSource } from "../platform/random.ts";
 import { KEY_EPOCHS_FEATURE, READ_ONLY_COMPATIBLE_FEATURES, macInput } from "./header.ts";
 import type { VaultHeader } from "./header.ts";
 import { toHex } from "./fields.ts";
+import { encapsulate, hybridMaterial } from "./hybrid.ts";
 import type { KdfCost } from "./kdf.ts";
 import { type Renewal, nextKeyring } from "./key-epochs.ts";
+import { HYBRID_SEED_BYTES } from "./key-file.ts";
 import { formatRecoveryWords } from "./recovery-words.ts";
 import { MAX_SLOTS, SLOT_KIND_NAMES, checkKdfBounds, needsNoHardware } from "./slot-format.ts";
 import type { KeySlot, SlotKind, SlotKindName } from "./slot-format.ts";
@@ -89,6 +91,7 @@ const WRONG_SECRET: Readonly<Record<SlotKindName, string>> = {
   passphrase: "the passphrase is wrong",
   "recovery-words": "these are not this vault's recovery words",
   "key-file": "this is not a key file of this vault",
+  hybrid: "the passphrase is wrong, or this is not the key file that goes with it",
   tpm2: TPM_MISMATCH,
   "tpm2-pin": TPM_MISMATCH,
 };
@@ -232,6 +235,28 @@ export function addPassphrase(
   options: KeyringOptions,
 ): Promise<VaultHeader> {
   return withPassphrase(passphrase, options.kdf, (fresh) => addSlot(header, key, fresh, options));
+}
+
+/**
+ * The header with a slot that takes a passphrase and a key file together.
+ * @param secret - The new key file's bytes, and the passphrase after them. Lent until settled.
+ * @throws as {@link addSlot}; `TCFS_USAGE` if the passphrase is empty.
+ */
+export async function addHybrid(
+  header: VaultHeader,
+  key: SecretKey,
+  secret: Uint8Array,
+  options: KeyringOptions,
+): Promise<VaultHeader> {
+  const material = hybridMaterial(secret);
+  try {
+    const seed = material.subarray(0, HYBRID_SEED_BYTES);
+    if (seed.length === material.length) throw new TcfsError("TCFS_USAGE", "the passphrase is empty");
+    const kem = await encapsulate(seed, options.random);
+    return await addSlot(header, key, { kind: { kind: "hybrid", kdf: options.kdf, kem }, material }, options);
+  } finally {
+    material.fill(0);
+  }
 }
 
 /**

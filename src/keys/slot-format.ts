@@ -5,6 +5,8 @@
 import { z } from "zod";
 import { TcfsError } from "../errors.ts";
 import { hexField, timeField, toHex } from "./fields.ts";
+import { KEM_CIPHERTEXT_BYTES, KEM_HASH_BYTES, KEM_NAME } from "./hybrid.ts";
+import type { HybridKem } from "./hybrid.ts";
 import { KDF_BOUNDS, checkKdfCost } from "./kdf.ts";
 import type { KdfCost } from "./kdf.ts";
 import { PCR_BANKS, PCR_BANK_BYTES, PCR_COUNT } from "./tpm/pcr-selection.ts";
@@ -32,6 +34,7 @@ export type SlotKind =
   | { readonly kind: "passphrase"; readonly kdf: KdfCost }
   | { readonly kind: "recovery-words" }
   | { readonly kind: "key-file" }
+  | { readonly kind: "hybrid"; readonly kdf: KdfCost; readonly kem: HybridKem }
   | TpmSlotKind;
 
 export type TpmSlotKind =
@@ -69,11 +72,12 @@ export const SLOT_KIND_NAMES: Readonly<Record<SlotKindName, string>> = {
   passphrase: "passphrase",
   "recovery-words": "recovery words",
   "key-file": "key file",
+  hybrid: "passphrase and post-quantum key file",
   tpm2: "TPM",
   "tpm2-pin": "TPM and PIN",
 };
 
-const OPEN_ANYWHERE: ReadonlySet<SlotKindName> = new Set(["passphrase", "recovery-words", "key-file"]);
+const OPEN_ANYWHERE: ReadonlySet<SlotKindName> = new Set(["passphrase", "recovery-words", "key-file", "hybrid"]);
 
 const slotCommon = {
   id: hexField(SLOT_ID_BYTES),
@@ -87,6 +91,14 @@ const slotCommon = {
 const kdfSchema = z
   .strictObject({ algorithm: z.literal(KDF_NAME), memoryKiB: z.int(), passes: z.int(), lanes: z.int() })
   .transform(({ memoryKiB, passes, lanes }): KdfCost => ({ memoryKiB, passes, lanes }));
+
+const kemSchema = z
+  .strictObject({
+    algorithm: z.literal(KEM_NAME),
+    publicHash: hexField(KEM_HASH_BYTES),
+    ciphertext: hexField(KEM_CIPHERTEXT_BYTES),
+  })
+  .transform(({ publicHash, ciphertext }): HybridKem => ({ publicHash, ciphertext }));
 
 /** What a TPM's structures may have: those of tcfs have 50 to 300 bytes. */
 const tpmBlob = hexField(1, 1024);
@@ -121,6 +133,7 @@ export const slotSchema = z.discriminatedUnion("kind", [
   z.strictObject({ kind: z.literal("passphrase"), kdf: kdfSchema, ...slotCommon }),
   z.strictObject({ kind: z.literal("recovery-words"), ...slotCommon }),
   z.strictObject({ kind: z.literal("key-file"), ...slotCommon }),
+  z.strictObject({ kind: z.literal("hybrid"), kdf: kdfSchema, kem: kemSchema, ...slotCommon }),
   z.strictObject({ kind: z.literal("tpm2"), tpm: tpmSchema, ...slotCommon }),
   z.strictObject({ kind: z.literal("tpm2-pin"), tpm: tpmSchema, pin: pinSchema, ...slotCommon }),
 ]);
@@ -132,12 +145,14 @@ export const slotProbeSchema = z.looseObject({
   kind: z.string(),
   kdf: kdfProbeSchema.optional(),
   pin: z.looseObject({ kdf: kdfProbeSchema }).optional(),
+  kem: kdfProbeSchema.optional(),
 });
 
 /** @returns What this version does not know about a slot, in words; undefined if it knows all. */
-export function unknownInSlot({ kind, kdf, pin }: z.infer<typeof slotProbeSchema>): string | undefined {
+export function unknownInSlot({ kind, kdf, pin, kem }: z.infer<typeof slotProbeSchema>): string | undefined {
   if (!Object.hasOwn(SLOT_KIND_NAMES, kind)) return `key slots of the kind “${kind}”`;
   const algorithm = [kdf, pin?.kdf].find((known) => known !== undefined && known.algorithm !== KDF_NAME)?.algorithm;
+  if (kem !== undefined && kem.algorithm !== KEM_NAME) return `the KEM “${kem.algorithm}”`;
   return algorithm === undefined ? undefined : `the KDF “${algorithm}”`;
 }
 
@@ -179,7 +194,7 @@ export function needsNoHardware({ kind }: SlotKind): boolean {
 }
 
 function kdfCostOf(slot: SlotKind): KdfCost | undefined {
-  if (slot.kind === "passphrase") return slot.kdf;
+  if (slot.kind === "passphrase" || slot.kind === "hybrid") return slot.kdf;
   return slot.kind === "tpm2-pin" ? slot.pin.kdf : undefined;
 }
 
@@ -190,6 +205,11 @@ function kindMembers(slot: SlotKind): object {
     case "recovery-words":
     case "key-file":
       return {};
+    case "hybrid": {
+      const { publicHash, ciphertext } = slot.kem;
+      const kem = { algorithm: KEM_NAME, publicHash: toHex(publicHash), ciphertext: toHex(ciphertext) };
+      return { kdf: kdfMembers(slot.kdf), kem };
+    }
     case "tpm2":
       return { tpm: tpmMembers(slot.tpm) };
     case "tpm2-pin":

@@ -8,6 +8,7 @@ import { SecretKey } from "../crypto/secret-key.ts";
 import { TcfsError } from "../errors.ts";
 import type { RandomSource } from "../platform/random.ts";
 import { deriveKek } from "./kdf.ts";
+import { deriveHybridKek, hybridMaterial } from "./hybrid.ts";
 import { parseKeyFile } from "./key-file.ts";
 import { normalizePassphrase } from "./normalize.ts";
 import { parseRecoveryWords } from "./recovery-words.ts";
@@ -21,6 +22,8 @@ export type Secret =
   | { readonly kind: "recovery-words"; readonly bytes: Uint8Array }
   /** The whole file. */
   | { readonly kind: "key-file"; readonly bytes: Uint8Array }
+  /** The whole file, 80 bytes, and the passphrase after it. */
+  | { readonly kind: "hybrid"; readonly bytes: Uint8Array }
   /** What the TPM gave for this slot and no other: unsealFromTpm's result. */
   | { readonly kind: "tpm2" | "tpm2-pin"; readonly slotId: Uint8Array; readonly bytes: Uint8Array };
 
@@ -34,7 +37,7 @@ export interface SlotContext {
 const NONCE_BYTES = 24;
 
 /** HKDF's info for the kinds whose secrets have full entropy and need no slow KDF. */
-const KEK_LABELS: Readonly<Record<Exclude<SlotKind["kind"], "passphrase">, string>> = {
+const KEK_LABELS: Readonly<Record<Exclude<SlotKind["kind"], "passphrase" | "hybrid">, string>> = {
   "recovery-words": "tcfs v1 recovery words",
   "key-file": "tcfs v1 key file",
   tpm2: "tcfs v1 tpm2",
@@ -54,6 +57,7 @@ export async function sealSlot(
   const { random, createdAt } = context;
   const place = { ...kind, id: random.bytes(SLOT_ID_BYTES), createdAt, salt: random.bytes(16) };
   const kek = await deriveSlotKek(place, material);
+  if (kek === undefined) throw new RangeError("this is not what the slot is made for");
   try {
     const { wrapKey, commitment } = expandKek(kek, place.salt);
     const nonce = random.bytes(NONCE_BYTES);
@@ -78,6 +82,7 @@ export async function openSlot(
   vaultId: Uint8Array,
 ): Promise<SecretKey | undefined> {
   const kek = await deriveSlotKek(slot, material);
+  if (kek === undefined) return undefined;
   const { wrapKey, commitment } = expandKek(kek, slot.salt);
   kek.fill(0);
   try {
@@ -106,16 +111,20 @@ export function secretMaterial(secret: Secret): Uint8Array {
       return parseRecoveryWords(new TextDecoder().decode(secret.bytes));
     case "key-file":
       return parseKeyFile(secret.bytes);
+    case "hybrid":
+      return hybridMaterial(secret.bytes);
     case "tpm2":
     case "tpm2-pin":
       return secret.bytes.slice();
   }
 }
 
+/** @returns Undefined where it is clear before the derivation that the secret is not this slot's. */
 async function deriveSlotKek(
   slot: SlotKind & { readonly salt: Uint8Array },
   material: Uint8Array,
-): Promise<Uint8Array> {
+): Promise<Uint8Array | undefined> {
+  if (slot.kind === "hybrid") return deriveHybridKek(slot, material);
   if (slot.kind === "passphrase") return deriveKek(material, slot.salt, slot.kdf);
   return new Uint8Array(hkdfSync("sha256", material, slot.salt, KEK_LABELS[slot.kind], 32));
 }

@@ -97,6 +97,28 @@ describe("key slots", { timeout: 300_000 }, () => {
     expect(opens).toEqual(results.map(({ code }) => code === 0));
   });
 
+  test("take a passphrase and a post-quantum key file together, and neither alone", async () => {
+    await using line = await CommandLine.make();
+    const keyFile = join(line.directory, "hybrid.key");
+    const word = line.secretFile("word", "another one\n");
+    const add = ["key", "add", ...line.unlock, "--hybrid", "--new-passphrase-file", word];
+    await line.expect("USAGE", add);
+    await line.expect("USAGE", [...add, "--new-key-file", keyFile, "--words"]);
+    const { stdout } = await line.expect("OK", [...add, "--new-key-file", keyFile]);
+    expect(stdout).toMatch(/^The key slot \w+ \(passphrase and post-quantum key file\) is added\.\nIts key is in /u);
+    expect(stdout).toMatch(/still opens with a passphrase alone, too: key slot \w+ \(passphrase\)/u);
+    const vault = ["--vault", line.vault];
+    await line.expect("OK", ["key", "remove", await idOf(line, "passphrase"), ...line.unlock]);
+    await line.expect("WRONG_KEY", ["key", "test", ...vault, "--passphrase-file", word]);
+    await line.expect("USAGE", ["key", "test", ...vault, "--key-file", keyFile]);
+    await line.expect("WRONG_KEY", ["key", "test", ...line.unlock, "--key-file", keyFile]);
+    const opened = [...vault, "--key-file", keyFile, "--passphrase-file", word];
+    await line.expect("OK", ["mount", line.mountPoint, ...opened, "--pid-file", line.pidFile]);
+    await line.umount();
+    await line.expect("OK", ["key", "remove", await idOf(line, "hybrid"), ...opened]);
+    await line.expect("WRONG_KEY", ["key", "test", ...opened]);
+  });
+
   test("take a passphrase from an entry of a KeePass database", async () => {
     await using line = await CommandLine.make();
     const master = kdbxweb.ProtectedValue.fromString("master");

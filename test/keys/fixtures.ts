@@ -2,7 +2,9 @@
 import { createHash } from "node:crypto";
 import { dirname } from "node:path";
 import { DEFAULT_CHUNKING } from "../../src/crypto/engine.ts";
-import { TcfsError } from "../../src/errors.ts";
+import { TcfsError, isTcfsError } from "../../src/errors.ts";
+import { formatHeader } from "../../src/keys/header.ts";
+import type { VaultHeader } from "../../src/keys/header.ts";
 import { FLOOR_KDF_COST } from "../../src/keys/kdf.ts";
 import { createHeader } from "../../src/keys/keyring.ts";
 import type { NewVault, OpenedHeader } from "../../src/keys/keyring.ts";
@@ -37,6 +39,32 @@ export const keyringOptions = (seed = "keys") => ({
 });
 
 export const utf8 = (text: string): Uint8Array => new TextEncoder().encode(text);
+
+/** The header's text, changed by somebody who made the checksum right again. */
+export function withChecksum(
+  header: VaultHeader,
+  change: (body: Record<string, unknown> & { slots: unknown[] }) => void,
+): Uint8Array {
+  const { checksum: _, ...body } = JSON.parse(Buffer.from(formatHeader(header)).toString()) as Record<
+    string,
+    unknown
+  > & {
+    slots: unknown[];
+  };
+  change(body);
+  const checksum = createHash("sha256").update(JSON.stringify(body)).digest("hex");
+  return utf8(`${JSON.stringify({ ...body, checksum }, null, 2)}\n`);
+}
+
+/** @returns The code that an attempt fails with. */
+export async function codeOf(attempt: Promise<unknown> | (() => unknown)): Promise<string> {
+  try {
+    await (typeof attempt === "function" ? attempt() : attempt);
+  } catch (error) {
+    return isTcfsError(error) ? error.code : String(error);
+  }
+  return "nothing thrown";
+}
 
 export async function makeVault(passphrase: string = PASSPHRASE, seed = "keys"): Promise<NewVault> {
   return createHeader(utf8(passphrase), DEFAULT_CHUNKING, keyringOptions(seed));

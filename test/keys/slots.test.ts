@@ -1,8 +1,6 @@
 import { fc, test as property } from "@fast-check/vitest";
-import { createHash } from "node:crypto";
 import { beforeAll, describe, expect, test } from "vitest";
 import type { SecretKey } from "../../src/crypto/secret-key.ts";
-import { isTcfsError } from "../../src/errors.ts";
 import { toHex } from "../../src/keys/fields.ts";
 import { formatHeader, parseHeader } from "../../src/keys/header.ts";
 import type { VaultHeader } from "../../src/keys/header.ts";
@@ -20,7 +18,7 @@ import type { NewSlot, NewVault } from "../../src/keys/keyring.ts";
 import { FLOOR_KDF_COST } from "../../src/keys/kdf.ts";
 import type { KeySlot, TpmSealing } from "../../src/keys/slot-format.ts";
 import { readSlotUses, recordSlotUse } from "../../src/keys/slot-use.ts";
-import { MemoryDisk, PASSPHRASE, keyringOptions, makeVault, openedBy, utf8 } from "./fixtures.ts";
+import { MemoryDisk, PASSPHRASE, codeOf, keyringOptions, makeVault, openedBy, utf8, withChecksum } from "./fixtures.ts";
 
 type Json = Record<string, unknown>;
 
@@ -43,14 +41,6 @@ const openFile = (header: VaultHeader, content = formatKeyFile(FILE_KEY)) =>
   unlockHeader(header, { kind: "key-file", bytes: content });
 const openPassphrase = (header: VaultHeader, text: string) =>
   unlockHeader(header, { kind: "passphrase", bytes: utf8(text) });
-const codeOf = async (attempt: Promise<unknown> | (() => unknown)) => {
-  try {
-    await (typeof attempt === "function" ? attempt() : attempt);
-  } catch (error) {
-    return isTcfsError(error) ? error.code : String(error);
-  }
-  return "nothing thrown";
-};
 
 describe("several key slots", () => {
   test("open the same vault, each with its own secret, and say which one did", async () => {
@@ -184,12 +174,9 @@ describe("a TPM's key slot", () => {
   /** The header with a slot of a TPM in its last place, changed by somebody who made the checksum right again. */
   async function altered(change: (slot: { tpm: Json; pin: { kdf: Json } }) => void): Promise<Uint8Array> {
     const header = await addSlot(vault.header, vault.key, slot, keyringOptions("tpm"));
-    const { checksum: _, ...body } = JSON.parse(Buffer.from(formatHeader(header)).toString()) as Json & {
-      slots: unknown[];
-    };
-    change(body.slots.at(-1) as Parameters<typeof change>[0]);
-    const checksum = createHash("sha256").update(JSON.stringify(body)).digest("hex");
-    return utf8(`${JSON.stringify({ ...body, checksum }, null, 2)}\n`);
+    return withChecksum(header, ({ slots }) => {
+      change(slots.at(-1) as Parameters<typeof change>[0]);
+    });
   }
 
   test("keeps its bytes through the header's text, and needs a slot beside it that needs no hardware", async () => {

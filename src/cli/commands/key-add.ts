@@ -4,9 +4,10 @@ import { rm } from "node:fs/promises";
 import { TcfsError } from "../../errors.ts";
 import type { SecretKey } from "../../crypto/secret-key.ts";
 import type { VaultHeader } from "../../keys/header.ts";
+import { joinBytes } from "../../keys/hybrid.ts";
 import { calibrateKdfCost } from "../../keys/kdf.ts";
-import { formatKeyFile } from "../../keys/key-file.ts";
-import { addPassphrase, addSlot } from "../../keys/keyring.ts";
+import { HYBRID_SEED_BYTES, formatKeyFile } from "../../keys/key-file.ts";
+import { addHybrid, addPassphrase, addSlot } from "../../keys/keyring.ts";
 import { formatRecoveryWords } from "../../keys/recovery-words.ts";
 import { writeSecretFile } from "../../keys/secret-file.ts";
 import { systemClock } from "../../platform/clock.ts";
@@ -24,6 +25,7 @@ export interface KeyAddArguments extends VaultArguments {
   readonly passphrase?: boolean | undefined;
   readonly newPassphraseFile?: string | undefined;
   readonly newKeyFile?: string | undefined;
+  readonly hybrid?: boolean | undefined;
   readonly words?: boolean | undefined;
   readonly newRecoveryFile?: string | undefined;
   readonly tpm?: boolean | undefined;
@@ -68,6 +70,11 @@ export async function runKeyAdd(parameters: KeyAddArguments, settings: Settings)
 function chooseKind(parameters: KeyAddArguments, settings: Settings): Add {
   const { newPassphraseFile, newKeyFile, newRecoveryFile } = parameters;
   const chosen: Add[] = [];
+  if (parameters.hybrid === true) {
+    if (newKeyFile === undefined || parameters.passphrase === true)
+      throw new TcfsError("TCFS_USAGE", "--hybrid goes with --new-key-file FILE, and asks for the passphrase");
+    return alone(parameters, (header, key) => hybridAddition(header, key, resolve(newKeyFile), parameters, settings));
+  }
   if (parameters.passphrase === true || newPassphraseFile !== undefined)
     chosen.push((header, key) => passphraseAddition(header, key, parameters, settings));
   if (newKeyFile !== undefined) chosen.push((header, key) => keyFileAddition(header, key, resolve(newKeyFile)));
@@ -81,6 +88,42 @@ function chooseKind(parameters: KeyAddArguments, settings: Settings): Add {
   const kinds =
     "--passphrase, --new-passphrase-file FILE, --new-key-file FILE, --words, --new-recovery-file FILE, --tpm";
   throw new TcfsError("TCFS_USAGE", `say what to add, one thing at a time: ${kinds}`);
+}
+
+/** @throws TcfsError `TCFS_USAGE` if something else is to be added, too. */
+function alone({ words, newRecoveryFile, tpm }: KeyAddArguments, add: Add): Add {
+  if (words !== true && newRecoveryFile === undefined && tpm !== true) return add;
+  throw new TcfsError("TCFS_USAGE", "say what to add, one thing at a time");
+}
+
+async function hybridAddition(
+  header: VaultHeader,
+  key: SecretKey,
+  path: string,
+  parameters: KeyAddArguments,
+  settings: Settings,
+): Promise<Addition> {
+  const { newPassphraseFile } = parameters;
+  const passphrase = await newPassphrase(newPassphraseFile, settings, "--new-passphrase-file FILE", parameters);
+  const seed = systemRandom.bytes(HYBRID_SEED_BYTES);
+  const content = formatKeyFile(seed, "hybrid");
+  const both = joinBytes(content, passphrase);
+  try {
+    const kdf = await calibrateKdfCost(systemClock);
+    const after = await addHybrid(header, key, both, { ...MACHINE, kdf });
+    await writeSecretFile(path, content);
+    return { header: after, note: hybridNote(header, path), file: path };
+  } finally {
+    for (const secret of [passphrase, seed, content, both]) secret.fill(0);
+  }
+}
+
+/** A vault is as strong as the weakest of its slots. */
+function hybridNote({ slots }: VaultHeader, path: string): string {
+  const weaker = slots.filter(({ kind }) => kind === "passphrase").map(describeSlot);
+  const note = `Its key is in ${path}: the vault opens with that file and the passphrase together (--key-file).\n`;
+  if (weaker.length === 0) return note;
+  return `${note}It still opens with a passphrase alone, too: ${weaker.join(", ")}. tcfs key remove takes that away.\n`;
 }
 
 async function passphraseAddition(
