@@ -128,6 +128,24 @@ describe("a snapshot", () => {
     expect(await vault.volume.snapshots.list()).toMatchObject([{ name: "first", comment: "as it was", inodeCount: 4 }]);
   });
 
+  test("that is forgotten is gone for its readers before anything that it kept is", async () => {
+    await using vault = await TestVault.create();
+    const shell = new Shell(vault);
+    await shell.write("file", "then");
+    await vault.volume.snapshots.take("s", "");
+    const { ino } = await shell.at(".snapshots/s/file");
+    await shell.write("file", "now");
+    const freeze = vault.metadata.freeze.bind(vault.metadata);
+    const read = async (): Promise<unknown> => vault.volume.operations.getAttributes(ino);
+    const seen: Promise<unknown>[] = [];
+    vi.spyOn(vault.metadata, "freeze").mockImplementation(() => {
+      seen.push(read().catch((error: unknown) => error));
+      return freeze();
+    });
+    await vault.volume.snapshots.forget(["s"], false);
+    expect(await seen[0]).toMatchObject({ code: "TCFS_STALE" });
+  });
+
   test("keeps its data through collections, and gives it back when it is forgotten", async () => {
     await using made = await makeShell();
     const { shell, vault } = made;

@@ -185,10 +185,12 @@ export class SnapshotManager {
   }
 
   async #drop(snapshots: readonly SnapshotRecord[]): Promise<void> {
-    for (const snapshot of snapshots) this.#store.forget(snapshot);
+    for (const snapshot of snapshots) {
+      this.#store.forget(snapshot);
+      this.#options.forest.drop(snapshot); // what it kept may be cleared away from now on
+    }
     await this.#options.parts.committer.commit();
     for (const snapshot of snapshots) {
-      this.#options.forest.drop(snapshot);
       await this.kernel.forgetEntry(SNAPSHOTS_DIRECTORY, entryName(snapshot.name));
       await this.kernel.forgetInode(numberOutside(snapshot.slot, ROOT_INODE));
     }
