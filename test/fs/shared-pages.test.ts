@@ -114,7 +114,7 @@ test("pages that a snapshot met on their way to versions do not come back with i
   await versions.setPolicy({ ...versions.policy, isOff: true });
   await snapshots.restore("after");
   expect(await driver.vault.metadata.extentPages(ino, 0, 100)).toEqual([]);
-  const names = snapshots.times().map(({ name }) => name);
+  const names = (await snapshots.list()).map(({ name }) => name);
   await snapshots.forget(names, false);
   await snapshots.cleared();
   await versions.emptyTrash(0);
