@@ -87,6 +87,11 @@ export interface ChunkStore {
    * @param barrier - Makes everything acknowledged so far durable (a commit); called as often as needed.
    */
   collect(barrier: () => Promise<void>, signal: AbortSignal): Promise<CollectionReport>;
+  /**
+   * As `collect`, and packs that were made in an older key epoch are replaced by new ones.
+   * @param pause - Called between steps; throws where it is to end.
+   */
+  renewPacks(barrier: () => Promise<void>, signal: AbortSignal, pause: () => Promise<void>): Promise<CollectionReport>;
   statistics(): ChunkStoreStatistics;
   close(): Promise<void>;
 }

@@ -58,8 +58,17 @@ interface Survey {
   readonly deadChunks: number;
 }
 
+/** A collection that also empties packs which it would leave alone, and takes its time. */
+export interface PackRenewal {
+  /** Whether the pack is to be emptied whatever lives in it. */
+  readonly isOutdated: (pack: PackId) => Promise<boolean>;
+  /** Called after each move. */
+  readonly pause: () => Promise<void>;
+}
+
 /** One collection under way. */
 interface Run {
+  readonly renewal: PackRenewal | undefined;
   readonly marked: IdSet;
   readonly barrier: () => Promise<void>;
   readonly signal: AbortSignal;
@@ -75,29 +84,33 @@ export class Collector {
   }
 
   /** @throws TcfsError `TCFS_BUSY`, `TCFS_INTERRUPTED`, `TCFS_CORRUPT` or `TCFS_IO`; what was not yet dropped stays. */
-  async collect(barrier: () => Promise<void>, signal: AbortSignal): Promise<CollectionReport> {
+  async collect(barrier: () => Promise<void>, signal: AbortSignal, renewal?: PackRenewal): Promise<CollectionReport> {
     if (this.#isRunning) throw new TcfsError("TCFS_BUSY", "a collection is running already");
     this.#isRunning = true;
     const { touched } = this.#options;
     touched.beginCollection();
     for (const { id } of this.#options.ledger.allUncommitted()) touched.touchForRead(id);
     try {
-      return await this.#collect(barrier, signal);
+      return await this.#collect(barrier, signal, renewal);
     } finally {
       touched.endCollection();
       this.#isRunning = false;
     }
   }
 
-  async #collect(barrier: () => Promise<void>, signal: AbortSignal): Promise<CollectionReport> {
+  async #collect(
+    barrier: () => Promise<void>,
+    signal: AbortSignal,
+    renewal: PackRenewal | undefined,
+  ): Promise<CollectionReport> {
     await this.#options.packs.retire();
     await barrier();
-    const run: Run = { marked: await this.#mark(signal), barrier, signal };
+    const run: Run = { marked: await this.#mark(signal), barrier, signal, renewal };
     const files = await this.#foreignFiles();
     const packs = await this.#closedPacks();
     const orphans = files.filter((pack) => !packs.has(formatPackId(pack)));
     const survey = await this.#survey(run);
-    const toEmpty = await this.#packsToEmpty(packs, survey);
+    const toEmpty = await this.#packsToEmpty(run, packs, survey);
     const rewrittenBytes = await this.#sweep(run, toEmpty);
     await barrier();
     const candidates = [...packs.values()].filter(
@@ -164,14 +177,15 @@ export class Collector {
     return { liveBytes, liveChunks, deadChunks };
   }
 
-  /** Packs whose live chunks are to be moved: mostly dead, or never finished. */
-  async #packsToEmpty(packs: ReadonlyMap<string, PackRecord>, survey: Survey): Promise<Set<string>> {
+  /** Packs whose live chunks are to be moved: mostly dead, never finished, or outdated. */
+  async #packsToEmpty(run: Run, packs: ReadonlyMap<string, PackRecord>, survey: Survey): Promise<Set<string>> {
     const toEmpty = new Set<string>();
     for (const [name, { pack, lengthBytes, isFinished }] of packs) {
       const liveBytes = survey.liveBytes.get(name) ?? 0;
       if (liveBytes === 0) continue;
       const isMostlyDead = liveBytes < lengthBytes * LIVE_SHARE;
-      if (isMostlyDead || (!isFinished && !(await this.#hasIndex(pack)))) toEmpty.add(name);
+      if (isMostlyDead || (await run.renewal?.isOutdated(pack)) === true) toEmpty.add(name);
+      else if (!isFinished && !(await this.#hasIndex(pack))) toEmpty.add(name);
     }
     return toEmpty;
   }
@@ -201,6 +215,7 @@ export class Collector {
       if (!state.isFull) state.movedBytes += state.heldBytes;
       state.unflushedBytes += state.heldBytes;
       state.heldBytes = 0;
+      await run.renewal?.pause();
     };
     for await (const { id, record } of this.#options.metadata.chunks()) {
       await this.#turn(run.signal);

@@ -27,6 +27,7 @@ import { chunkIdKey } from "../format/record-keys.ts";
 import type { OwnPacks, RemotePacks } from "./pack-directory.ts";
 import { PackProofs } from "./pack-proofs.ts";
 import { PackReaders } from "./pack-readers.ts";
+import { PackRewrapper, type Pause } from "./pack-rewrapper.ts";
 import { TouchedChunks } from "./touched-chunks.ts";
 import { type JobLimits, type WantedChunk, cutInputs, groupIntoJobs, joinPieces } from "./wanted-chunks.ts";
 
@@ -68,6 +69,8 @@ export interface PackChunkStoreOptions {
 }
 
 export class PackChunkStore implements ChunkStore, AsyncDisposable {
+  /** For the end of a key epoch. */
+  readonly rewrapper: PackRewrapper;
   readonly #engine: SealingEngine;
   readonly #metadata: MetadataStore;
   readonly #limits: JobLimits;
@@ -100,6 +103,7 @@ export class PackChunkStore implements ChunkStore, AsyncDisposable {
     this.#ledger = ledger;
     this.#limits = { jobBytes, chunkCount: MAX_JOB_CHUNKS };
     const shared = { disk, directory, engine, vaultId, packKeys };
+    this.rewrapper = new PackRewrapper(shared);
     this.#packs = new OpenPacks({ ...shared, random, packBytes, openPacks, maxJobs: MAX_SEAL_JOBS, jobBytes });
     this.#readers = new PackReaders({
       ...shared,
@@ -415,6 +419,16 @@ export class PackChunkStore implements ChunkStore, AsyncDisposable {
   collect(barrier: () => Promise<void>, signal: AbortSignal): Promise<CollectionReport> {
     this.#assertWritable();
     return this.#track(this.#collector.collect(barrier, signal));
+  }
+
+  /**
+   * As {@link collect}, and packs that were made in an older key epoch are replaced by new ones.
+   * @param pause - Called between steps. @throws as {@link collect}, what `pause` throws.
+   */
+  renewPacks(barrier: () => Promise<void>, signal: AbortSignal, pause: Pause): Promise<CollectionReport> {
+    this.#assertWritable();
+    const isOutdated = async (pack: PackId): Promise<boolean> => (await this.rewrapper.isOlderData(pack)) !== false;
+    return this.#track(this.#collector.collect(barrier, signal, { isOutdated, pause }));
   }
 
   statistics(): ChunkStoreStatistics {

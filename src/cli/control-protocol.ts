@@ -3,6 +3,7 @@ import { z } from "zod";
 import { ERRNO_OF, TcfsError } from "../errors.ts";
 import type { TcfsErrorCode } from "../errors.ts";
 import { uploadChangeSchema } from "../replica/upload-settings.ts";
+import { HANDOVER_BYTES } from "../keys/key-handover.ts";
 import { SNAPSHOT_REQUESTS } from "./snapshot-protocol.ts";
 import { VERSION_REQUESTS } from "./version-protocol.ts";
 
@@ -28,6 +29,12 @@ const requestSchema = z.discriminatedUnion("operation", [
   z.strictObject({ operation: z.literal("collect") }),
   z.strictObject({ operation: z.literal("check") }),
   z.strictObject({ operation: z.literal("unmount"), lazy: z.boolean() }),
+  z.strictObject({
+    operation: z.literal("rotate"),
+    header: z.base64().max(MAX_REQUEST_BYTES),
+    wrappedKey: z.hex().length(2 * HANDOVER_BYTES),
+  }),
+  z.strictObject({ operation: z.literal("rotation") }),
   ...SNAPSHOT_REQUESTS,
   ...VERSION_REQUESTS,
 ]);

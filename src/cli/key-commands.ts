@@ -39,10 +39,7 @@ export function keyCommands(settings: Settings, { secrets, file }: SharedFlags):
       .command(
         "list",
         "show the key slots: kind, when made, when last used",
-        (command) =>
-          command
-            .option("vault", file("the vault's directory"))
-            .option("json", { type: "boolean", describe: "print JSON with stable keys" }),
+        (command) => listOptions(command, file),
         async (parameters) => (await import("./commands/key.ts")).runKeyList(parameters, settings),
       )
       .command(
@@ -91,6 +88,12 @@ export function keyCommands(settings: Settings, { secrets, file }: SharedFlags):
         async (parameters) => (await import("./commands/key-reseal.ts")).runKeyReseal(parameters, settings),
       )
       .command(
+        "rotate",
+        "give the vault another key: what opened the old one opens nothing more",
+        (command) => rotateOptions(secrets(command), file),
+        async (parameters) => (await import("./commands/key-rotate.ts")).runKeyRotate(parameters, settings),
+      )
+      .command(
         "passwd",
         "give the vault another passphrase: changes the lock, not the key",
         (command) =>
@@ -100,5 +103,20 @@ export function keyCommands(settings: Settings, { secrets, file }: SharedFlags):
             .example("$0 key passwd --recovery-file words", "the old one is lost: use the recovery words"),
         async (parameters) => (await import("./commands/key.ts")).runPasswd(parameters, settings),
       )
-      .demandCommand(1, "say what to do with the key: list, add, remove, test, reseal, passwd");
+      .demandCommand(1, "say what to do with the key: list, add, remove, test, reseal, rotate, passwd");
+}
+
+function listOptions(command: Argv, file: SharedFlags["file"]) {
+  return command
+    .option("vault", file("the vault's directory"))
+    .option("json", { type: "boolean", describe: "print JSON with stable keys" });
+}
+
+function rotateOptions<T>(command: Argv<T>, file: SharedFlags["file"]) {
+  return command
+    .option("reencrypt", { type: "boolean", describe: "seal the data anew too, not only the keys that it is under" })
+    .option("new-recovery-file", file("write the 24 new recovery words to the new FILE (0600)"))
+    .option("yes", { type: "boolean", describe: "begin without a question, whatever slots are dropped" })
+    .example("$0 key rotate", "asks for the passphrase, says what will open the vault, prints 24 new words")
+    .example("$0 key rotate --passphrase-file p --key-file k", "keeps both: only a given secret's slot stays");
 }

@@ -23,6 +23,7 @@ import { PackFetcher } from "../replica/pack-fetcher.ts";
 import { PackUploader } from "../replica/pack-uploader.ts";
 import { type ReplicaState, readState, verifyState } from "../replica/replica-state.ts";
 import { type ReplicaStatus, Replicator } from "../replica/replicator.ts";
+import { StoreRenewal } from "../replica/store-renewal.ts";
 import { StoredPacks } from "../replica/stored-packs.ts";
 import { type UploadChange, changeUploadSettings, readUploadSettings } from "../replica/upload-settings.ts";
 import { openDeviceBook } from "./device-setup.ts";
@@ -56,6 +57,7 @@ export class Replica {
   #opening: Promise<ObjectStore> | undefined;
   #stored: StoredPacks | undefined;
   #replicator: Replicator | undefined;
+  #metadata: LevelMetadataStore | undefined;
 
   private constructor(options: OpenReplicaOptions, state: ReplicaState) {
     const { disk, directory } = options;
@@ -88,6 +90,7 @@ export class Replica {
     this.#stored = await StoredPacks.open(disk, directory);
     const local = new PackDirectory(disk, join(directory, "packs"), ownPacks);
     const pace = new Pace(systemClock);
+    this.#metadata = metadata;
     this.#replicator = new Replicator({
       openStore: async () => pacedStore(await this.#store(), pace),
       pace,
@@ -134,6 +137,34 @@ export class Replica {
   async configureUploads(change: UploadChange): Promise<void> {
     const { disk, directory } = this.#options;
     this.#replicator?.configure(await changeUploadSettings(disk, directory, change));
+  }
+
+  /**
+   * Let nothing in the store be under an older key epoch, once the disk is done.
+   * @returns How many objects there are. @throws TcfsError what the store throws; `TCFS_READ_ONLY`, `TCFS_BUSY`
+   */
+  async renew(signal: AbortSignal, pause: () => Promise<void>): Promise<number> {
+    const replicator = this.#replicator;
+    const metadata = this.#metadata;
+    if (replicator === undefined || metadata === undefined) {
+      throw new TcfsError("TCFS_READ_ONLY", "nothing follows the vault to its store now");
+    }
+    const { vaultId, epochs } = this.#options;
+    const renewal = new StoreRenewal({
+      store: await this.#store(),
+      packKeys: epochs.packKeys,
+      vaultId,
+      packs: () => metadata.packs(),
+      writeCheckpoint: () => replicator.renewCheckpoint(signal),
+      pause,
+      signal,
+    });
+    return renewal.run();
+  }
+
+  /** The header is another: bring it soon. */
+  tellHeader(): void {
+    this.#replicator?.noteHeader();
   }
 
   /** No read waits for the network any more, nor does anything else; what is committed after this is still noted. */

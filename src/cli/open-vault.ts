@@ -12,15 +12,18 @@ import type { VirtualShown } from "../fs/snapshots/routed-operations.ts";
 import { Volume } from "../fs/volume.ts";
 import { type Device, describeDevice } from "../keys/devices/device-list.ts";
 import { EpochRooms } from "../keys/epoch-rooms.ts";
-import { assertWritable } from "../keys/header.ts";
+import { readHeader } from "../keys/header-file.ts";
+import { assertWritable, parseHeader } from "../keys/header.ts";
 import type { VaultHeader } from "../keys/header.ts";
 import { VaultKeys } from "../keys/key-epochs.ts";
-import { nameFeatures } from "../keys/keyring.ts";
+import { KeyHandover } from "../keys/key-handover.ts";
+import { nameFeatures, verifyHeader } from "../keys/keyring.ts";
 import type { Logger } from "../logger.ts";
 import { LevelMetadataStore } from "../metadata/level-metadata-store.ts";
 import { systemClock } from "../platform/clock.ts";
 import { NodeDisk } from "../platform/node-disk.ts";
 import { systemRandom } from "../platform/random.ts";
+import { KeyRotation } from "./key-rotation.ts";
 import { renewHeaderCopy, rewriteHeader } from "./rewrite-header.ts";
 import type { CredentialRenewal } from "../remote/renewing-store.ts";
 import type { S3Credentials } from "../remote/s3-store.ts";
@@ -56,18 +59,31 @@ export interface OpenVaultOptions {
   readonly credentials?: S3Credentials | undefined;
   readonly renewal?: CredentialRenewal | undefined;
   /** Whether its store is to follow it while it is open. Packs come from the store either way. */
-  readonly isReplicated?: boolean;
+  readonly isReplicated?: boolean | undefined;
 }
 
 export class OpenVault implements AsyncDisposable {
   readonly volume: Volume;
+  readonly rotation: KeyRotation;
   readonly #rooms: Rooms;
+  readonly #handover: KeyHandover;
+  readonly #directory: string;
+  readonly #isReadOnly: boolean;
   /** In the order of opening. */
   readonly #closers: readonly Closer[];
   #closing: Promise<void> | undefined;
 
-  private constructor(volume: Volume, rooms: Rooms, closers: readonly Closer[]) {
-    this.volume = volume;
+  private constructor(
+    parts: Pick<OpenVault, "volume" | "rotation">,
+    options: OpenVaultOptions,
+    rooms: Rooms,
+    closers: readonly Closer[],
+  ) {
+    this.volume = parts.volume;
+    this.rotation = parts.rotation;
+    this.#directory = options.directory;
+    this.#isReadOnly = options.isReadOnly;
+    this.#handover = rooms.handover;
     this.#rooms = rooms;
     this.#closers = closers;
   }
@@ -117,8 +133,29 @@ export class OpenVault implements AsyncDisposable {
       });
       closers.push(() => volume.close());
       if (replica !== undefined) closers.push(() => replica.giveUpReads());
+      const rotation = new KeyRotation({
+        ...rooms,
+        directory,
+        volume,
+        onOutcome: outcomeReporter(logger, {
+          failed: "the key rotation stands still",
+          healed: "the key rotation goes on",
+        }),
+        onEnd: ({ endedEpoch, records, packs }) => {
+          logger.info("the key rotation has ended: 0 objects left under the older key epoch", {
+            endedEpoch,
+            records: records.recordCount,
+            packs: packs.packCount,
+          });
+        },
+      });
+      closers.push(() => rotation.close());
       if (!isReadOnly && !options.isNew) await renewHeaderCopy(directory);
-      return new OpenVault(volume, rooms, closers);
+      if (!isReadOnly)
+        withKeys(named, options.key, (keys) => {
+          rotation.resume(named, keys);
+        });
+      return new OpenVault({ volume, rotation }, options, rooms, closers);
     } catch (error) {
       await closeAll(closers).catch(() => undefined); // the first failure is the one to tell
       throw error;
@@ -151,6 +188,7 @@ export class OpenVault implements AsyncDisposable {
       engine: engine.kind,
       snapshotPolicy: this.volume.snapshots.automatic.figures(),
       store: this.#rooms.replica?.status() ?? null,
+      keyRotation: this.rotation.status(),
     };
   }
 
@@ -173,6 +211,33 @@ export class OpenVault implements AsyncDisposable {
     const { replica } = this.#rooms;
     if (replica !== undefined) return replica;
     throw new TcfsError("TCFS_USAGE", "this vault has no store: tcfs store set URL gives it one");
+  }
+
+  /**
+   * Begin a key epoch; everything goes over to it in the background.
+   * @param text - The header of the next epoch, as it is to be written.
+   * @param wrappedKey - Its key, as {@link KeyHandover.wrap} gives it.
+   * @throws TcfsError `TCFS_BAD_HEADER`, `TCFS_READ_ONLY`; what {@link KeyRotation.begin} throws.
+   */
+  async rotate(text: Uint8Array, wrappedKey: Uint8Array): Promise<void> {
+    if (this.#isReadOnly)
+      throw new TcfsError("TCFS_READ_ONLY", "the vault is open read-only: its key cannot be rotated");
+    const before = await readHeader(this.#rooms.disk, this.#directory);
+    const after = parseHeader(text);
+    const key = this.#handover.unwrap(wrappedKey);
+    try {
+      verifyHeader(after, key);
+      requireNext(before, after);
+      const keys = VaultKeys.open(after, key);
+      try {
+        await this.rotation.begin(before, after, keys);
+        this.#handover.renew(keys.newest.subkeys.handover);
+      } finally {
+        keys.wipe();
+      }
+    } finally {
+      key.wipe();
+    }
   }
 
   /** Packs that only the store has. */
@@ -216,6 +281,8 @@ interface Rooms {
   readonly metadata: LevelMetadataStore;
   readonly chunks: PackChunkStore;
   readonly replica: Replica | undefined;
+  readonly epochs: EpochRooms;
+  readonly handover: KeyHandover;
 }
 
 type Closer = () => void | Promise<void>;
@@ -233,6 +300,10 @@ async function openRooms(options: OpenVaultOptions, closers: Closer[]): Promise<
     const { credentials, renewal } = options;
     const { engine, packKeys } = epochs;
     const firstDeviceId = header.deviceId;
+    const handover = new KeyHandover(keys.newest.subkeys.handover);
+    closers.push(() => {
+      handover.wipe();
+    });
     const replica = await openReplica({ disk, directory, vaultId, firstDeviceId, epochs, credentials, renewal });
     const metadata = await LevelMetadataStore.open({
       directory: join(directory, "meta"),
@@ -272,10 +343,23 @@ async function openRooms(options: OpenVaultOptions, closers: Closer[]): Promise<
     });
     closers.push(() => chunks.close());
     if (replica !== undefined) closers.push(() => replica.close());
-    return { disk, engine, metadata, chunks, replica };
+    return { disk, engine, metadata, chunks, replica, epochs, handover };
   } finally {
     keys.wipe();
   }
+}
+
+function withKeys(header: VaultHeader, key: SecretKey, action: (keys: VaultKeys) => void): void {
+  const keys = VaultKeys.open(header, key);
+  action(keys);
+  keys.wipe();
+}
+
+/** A key epoch follows another of the same vault. */
+function requireNext(before: VaultHeader, after: VaultHeader): void {
+  const isSame = Buffer.compare(before.vaultId, after.vaultId) === 0;
+  if (isSame && after.keyEpoch === before.keyEpoch + 1 && after.revision === before.revision + 1) return;
+  throw new TcfsError("TCFS_BUSY", "another process changed the vault's header at the same time; try again");
 }
 
 /** Loads nothing where the vault has no store. */

@@ -184,6 +184,10 @@ class ServedMount {
         return this.#vault.volume.check(this.#collection.signal);
       case "remount":
         return this.#remount(request);
+      case "rotate":
+        return this.#vault.rotate(Buffer.from(request.header, "base64"), Buffer.from(request.wrappedKey, "hex"));
+      case "rotation":
+        return { status: this.#vault.rotation.status(), report: this.#vault.rotation.report ?? null };
       case "unmount":
         await this.#unmountPolitely(request.lazy);
         await this.#closed;

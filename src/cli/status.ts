@@ -3,6 +3,7 @@
 import type { PolicyFigures } from "../fs/snapshots/automatic-snapshots.ts";
 import type { StoredVersions } from "../fs/versions/version-manager.ts";
 import type { ReplicaStatus } from "../replica/replicator.ts";
+import { type RotationStatus, formatRotation } from "./rotation-status.ts";
 
 /** What only an open vault knows. Bytes are exact; times are ISO 8601. */
 export interface VaultFigures {
@@ -31,6 +32,8 @@ export interface VaultFigures {
   readonly snapshotPolicy: PolicyFigures;
   /** Null where there is no store, or nothing follows the vault there now. */
   readonly store: ReplicaStatus | null;
+  /** Null while none is under way. */
+  readonly keyRotation: RotationStatus | null;
 }
 
 /** What only a running daemon knows. */
@@ -90,6 +93,7 @@ export function formatStatus(status: VaultStatus): string {
     rows.push(["versions", formatVersions(figures.versions)]);
     rows.push(["policy", formatPolicyFigures(figures.snapshotPolicy)]);
     if (figures.store !== null) rows.push(...storeRows(figures.store));
+    if (figures.keyRotation !== null) rows.push(["key rotation", formatRotation(figures.keyRotation)]);
   }
   return rows.map(([name, value]) => `${name.padEnd(16)}${value}`).join("\n");
 }
@@ -167,4 +171,5 @@ const UNKNOWN_FIGURES: Readonly<Record<keyof VaultFigures, null>> = {
   versions: null,
   snapshotPolicy: null,
   store: null,
+  keyRotation: null,
 };

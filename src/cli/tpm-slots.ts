@@ -77,6 +77,17 @@ export async function newTpmSlot(request: NewTpmSlot, source: TpmSource, setting
   }
 }
 
+/** A TPM slot's kind with a fresh secret, sealed to the machine's present state. @returns Its material is the caller's to wipe. */
+export async function renewedTpmSlot(slot: TpmSlot, source: TpmSource, settings: Settings): Promise<NewSlot> {
+  const { resealInTpm } = await import("../keys/tpm/tpm-secret.ts");
+  const pin = slot.kind === "tpm2-pin" ? await getPin(slot, source, settings) : undefined;
+  try {
+    return await resealInTpm(tpmOptions(source, settings), slot, pin, systemRandom);
+  } finally {
+    pin?.fill(0);
+  }
+}
+
 /**
  * Seal slots anew to the machine's present state.
  * @param isWanted - Which ones; all that can still be opened are left alone unless `isForced`.
@@ -91,25 +102,19 @@ export async function resealSlots(
   source: TpmSource,
   settings: Settings,
 ): Promise<{ readonly header: VaultHeader; readonly count: number }> {
-  const { resealInTpm } = await import("../keys/tpm/tpm-secret.ts");
   const options = tpmOptions(source, settings);
   let { header } = unlocked;
   let count = 0;
   for (const slot of slots) {
     if (!isForced && !(await isStale(options, slot))) continue;
-    const pin = slot.kind === "tpm2-pin" ? await getPin(slot, source, settings) : undefined;
-    try {
-      const fresh = await resealInTpm(options, slot, pin, systemRandom);
-      const machine = { random: systemRandom, clock: systemClock };
-      const after = await replaceSlot(header, unlocked.key, slot.id, fresh, machine).finally(() => {
-        fresh.material.fill(0);
-      });
-      await rewriteHeader(directory, header, after);
-      header = after;
-      count++;
-    } finally {
-      pin?.fill(0);
-    }
+    const fresh = await renewedTpmSlot(slot, source, settings);
+    const machine = { random: systemRandom, clock: systemClock };
+    const after = await replaceSlot(header, unlocked.key, slot.id, fresh, machine).finally(() => {
+      fresh.material.fill(0);
+    });
+    await rewriteHeader(directory, header, after);
+    header = after;
+    count++;
   }
   return { header, count };
 }

@@ -5,7 +5,7 @@ import type { OpenVault, OpenVaultOptions } from "./open-vault.ts";
 import type { SecretSource } from "./secrets.ts";
 import type { Settings } from "./settings.ts";
 import { SILENT_LOGGER } from "./silent-logger.ts";
-import { unlockVault } from "./vault-access.ts";
+import { type UnlockedVault, unlockVault } from "./vault-access.ts";
 
 /** @throws TcfsError `TCFS_VAULT_IN_USE` if a process has it open; whatever opening, `action` and closing throw. */
 export async function withOpenVault<T>(
@@ -26,6 +26,18 @@ export async function withOpenVault<T>(
   } finally {
     key.wipe();
   }
+}
+
+/** As a mount opens it, its store following. The caller closes it. @throws as {@link withOpenVault}. */
+export async function openForWriting(
+  directory: string,
+  { header, key, ...unlocked }: Pick<UnlockedVault, "header" | "key" | "credentials">,
+  source: SecretSource,
+  settings: Settings,
+): Promise<OpenVault> {
+  const config = await credentialConfig(directory, source);
+  const credentials = unlocked.credentials ?? (await credentialsIfAny(directory, config, settings, source.mayAsk));
+  return openQuietly({ directory, header, key, isReadOnly: false, credentials, isReplicated: true });
 }
 
 /** The rooms are loaded here and not before: a command that a daemon answers has no use for them. */

@@ -39,6 +39,11 @@ export class ObjectSealer {
     this.#random = random;
   }
 
+  /** Of what is sealed from now on. */
+  get keyEpoch(): number {
+    return this.#keys.keyEpoch;
+  }
+
   /** @param number - Its step; 0 for the root. @returns Fresh memory. */
   seal(kind: SealedKind, number: number, content: Uint8Array): Uint8Array {
     const prefix = prefixOf(kind, this.#keys.keyEpoch);

@@ -291,6 +291,14 @@ export class Volume {
     return this.#background.housekeeper.collect(signal);
   }
 
+  /**
+   * Store anew what lies in packs of an older key epoch; a collection besides.
+   * @throws TcfsError `TCFS_BUSY` while another collection runs.
+   */
+  renewPacks(signal: AbortSignal, pause: () => Promise<void>): Promise<CollectionReport> {
+    return this.#options.chunks.renewPacks(() => this.syncAll(), signal, pause);
+  }
+
   /** The kernel is gone: delete what only it referred to, commit, and take no more. Idempotent. */
   async close(): Promise<void> {
     if (this.#isClosed) return;

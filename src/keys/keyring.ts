@@ -304,6 +304,11 @@ export async function rotateHeader(
   return { header: withSlots(body, nextKey, sealed), key: nextKey };
 }
 
+/** As {@link verifyHeader}, with the subkey `header` instead of the vault key. */
+export function isAuthentic(header: VaultHeader, macKey: Uint8Array): boolean {
+  return timingSafeEqual(macUnder(macKey, header), header.mac);
+}
+
 /** The header once nothing is under an older epoch any more: it no longer keeps that epoch's key. */
 export function endRotation(header: VaultHeader, macKey: Uint8Array): VaultHeader {
   if (header.keyring === undefined) throw new RangeError("this vault was never rotated");

@@ -9,7 +9,7 @@ import { lstat, readdir, stat, statfs } from "node:fs/promises";
 import { join } from "node:path";
 import { Level } from "level";
 import { TcfsError, type TcfsErrorCode } from "../errors.ts";
-import type { KeyRange } from "../format/record-keys.ts";
+import { EVERYTHING, type KeyRange } from "../format/record-keys.ts";
 import { KnownDamage } from "./known-damage.ts";
 import { checkLogs } from "./log-check.ts";
 import type { SeekableIterator } from "./sorted-reader.ts";
@@ -36,7 +36,10 @@ const WALK_BATCH_BYTES = MIB;
 const RECOVERY_MARGIN_BYTES = MIB;
 
 /** What is used of the package `level`; a test may stand in for it. */
-export type LevelDatabase = Pick<Level<Uint8Array, Uint8Array>, "getSync" | "batch" | "iterator" | "close">;
+export type LevelDatabase = Pick<Level<Uint8Array, Uint8Array>, "getSync" | "batch" | "iterator" | "close"> & {
+  /** Of LevelDB itself; `level` does not declare it, since it has none in browsers. */
+  compactRange(start: Uint8Array, end: Uint8Array): Promise<void>;
+};
 export type OpenLevel = (directory: string, createIfMissing: boolean) => Promise<LevelDatabase>;
 
 /** One change; without a value the record is deleted. */
@@ -69,7 +72,7 @@ export interface ScanVisitor {
 export async function openLevel(directory: string, createIfMissing: boolean): Promise<LevelDatabase> {
   const level = new Level<Uint8Array, Uint8Array>(directory, LEVEL_OPTIONS);
   await level.open({ createIfMissing });
-  return level;
+  return level as typeof level & LevelDatabase;
 }
 
 export class Database {
@@ -186,6 +189,18 @@ export class Database {
     };
   }
 
+  /** Write all tables and the log anew, without what was overwritten or deleted. @throws TcfsError `TCFS_STORE_FULL`, `TCFS_IO`, `TCFS_CLOSED` */
+  async compact(): Promise<void> {
+    await this.#reopening;
+    await this.#requireRoom(/\.(?:log|ldb)$/u, "compact");
+    if (this.#level === undefined) throw this.#unavailable();
+    try {
+      await this.#level.compactRange(EVERYTHING.first, EVERYTHING.end);
+    } catch (error) {
+      throw toTcfsError(error, "compacting the metadata database failed");
+    }
+  }
+
   /** Idempotent; waits for a reopening in flight. */
   async close(): Promise<void> {
     this.#isClosed = true;
@@ -221,7 +236,7 @@ export class Database {
 
   async #closeAndOpen(): Promise<void> {
     if (this.#level !== undefined) {
-      await this.#requireRoomToRecover();
+      await this.#requireRoom(/\.log$/u, "recover");
       const failed = this.#level;
       this.#level = undefined;
       await failed.close();
@@ -238,16 +253,23 @@ export class Database {
     this.#mustReopen = false;
   }
 
-  /** Opening rewrites the log as a table: on a full disk that fails, and then nothing could be read either. */
-  async #requireRoomToRecover(): Promise<void> {
+  /**
+   * Opening rewrites the log as a table, compacting all tables as others: on a full disk that fails, and then nothing
+   * could be read either.
+   */
+  async #requireRoom(rewritten: RegExp, doing: string): Promise<void> {
     const { directory } = this.#options;
-    let logBytes = 0;
+    let bytes = 0;
     for (const name of await readdir(directory)) {
-      if (name.endsWith(".log")) logBytes += (await stat(join(directory, name))).size;
+      if (!rewritten.test(name)) continue;
+      bytes += await stat(join(directory, name)).then(
+        ({ size }) => size,
+        () => 0, // a table that has gone meanwhile
+      );
     }
     const space = await statfs(directory);
-    if (space.bavail * space.bsize >= logBytes + RECOVERY_MARGIN_BYTES) return;
-    throw new TcfsError("TCFS_STORE_FULL", "too little room to recover the metadata database");
+    if (space.bavail * space.bsize >= bytes + RECOVERY_MARGIN_BYTES) return;
+    throw new TcfsError("TCFS_STORE_FULL", `too little room to ${doing} the metadata database`);
   }
 
   #unavailable(): TcfsError {

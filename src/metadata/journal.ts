@@ -25,6 +25,8 @@ import type { Disk, DurableFile } from "../platform/disk.ts";
 const MIB = 1024 * 1024;
 export const JOURNAL_FILE_BYTES = 4 * MIB;
 const FILE_NAMES = ["0", "1"] as const;
+/** Their indexes. */
+export const JOURNAL_FILES = [...FILE_NAMES.keys()];
 const MOST_RECORDS = (FILE_NAMES.length * JOURNAL_FILE_BYTES) / JOURNAL_BLOCK_BYTES;
 
 /** One commit that the database may lack. */
@@ -65,6 +67,8 @@ export class Journal {
   #active: number;
   /** The database holds everything up to and with this commit. */
   #storedCommit: number;
+  /** The last write: some of it may stand in the file. */
+  #hasFailed = false;
 
   private constructor(options: JournalOptions, files: readonly JournalFile[], active: number, storedCommit: number) {
     this.#records = options.records;
@@ -148,9 +152,11 @@ export class Journal {
     if (needed > this.#buffer.length) this.#buffer = new Uint8Array(needed);
     this.#records.sealInto({ key: journalKey(commit), value: plain }, this.#buffer.subarray(JOURNAL_HEADER_BYTES));
     const record = frameJournalRecord(commit, sealedBytes, this.#buffer);
+    this.#hasFailed = true;
     const done = (): void => {
       active.endOffset += record.length;
       active.lastCommit = commit;
+      this.#hasFailed = false;
     };
     const { file, endOffset } = active;
     if (!this.#pace.admits()) return file.write([record], endOffset).then(done);
@@ -163,6 +169,23 @@ export class Journal {
   /** The database holds everything up to and with `commit`. */
   noteStored(commit: number): void {
     this.#storedCommit = commit;
+  }
+
+  /**
+   * Overwrite one file with zeros, durably, and write to the other meanwhile. While no record is being written; on the
+   * calling thread, some milliseconds.
+   * @param index - 0 or 1.
+   * @returns False if that does not go yet: the database lacks what a file holds, or a record that failed must be tried
+   *   again where it was (FORMAT.md §7.14).
+   * @throws TcfsError `TCFS_IO`
+   */
+  clear(index: number): boolean {
+    if (this.#active === index && (this.#hasFailed || !this.#turn())) return false;
+    const file = this.#files[index];
+    if (file === undefined || file.lastCommit > this.#storedCommit) return false;
+    file.file.writeSync(new Uint8Array(JOURNAL_FILE_BYTES), 0);
+    file.lastCommit = 0;
+    return true;
   }
 
   async close(): Promise<void> {

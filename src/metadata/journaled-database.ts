@@ -7,6 +7,7 @@
  * to which commit it is whole, and only then may the journal write over these commits. After a crash the journal's later
  * commits are laid over the database again.
  */
+import { setImmediate as nextTurn } from "node:timers/promises";
 import type { RecordCipher } from "../crypto/engine.ts";
 import { TcfsError } from "../errors.ts";
 import { decodeVolume } from "../format/inode-codec.ts";
@@ -16,9 +17,10 @@ import { type MaybePromise, andThen, isPromise, settled } from "../maybe-promise
 import type { Clock } from "../platform/clock.ts";
 import type { Disk } from "../platform/disk.ts";
 import { Database, type DatabaseOptions, type ScanVisitor, type SealedChange, type StoredEntry } from "./database.ts";
-import { Journal } from "./journal.ts";
+import { JOURNAL_FILES, Journal } from "./journal.ts";
 import type { KnownDamage } from "./known-damage.ts";
 import { PendingRecords, type WalkOverlay } from "./pending-records.ts";
+import { RecordRenewal } from "./record-renewal.ts";
 import { SortedReader } from "./sorted-reader.ts";
 
 /** Pending records that a walk is laid under without storing them first. */
@@ -27,6 +29,8 @@ const OVERLAID_RECORDS = 4096;
 const MAX_PENDING_RECORDS = 24_576;
 /** One batch of the database while it follows; the requests between two of them do not wait for more. */
 const FOLLOWING_BATCH_RECORDS = 256;
+/** Each waits for what is under way. */
+const CLEARING_ATTEMPTS = 1000;
 
 export interface JournaledDatabaseOptions extends DatabaseOptions {
   readonly records: RecordCipher;
@@ -65,6 +69,10 @@ export class JournaledDatabase {
   #writesBegun = 0;
   #writesEnded = 0;
   #isClosed = false;
+  /** Writes to the database one after another: what one of them reads first is what there is when it writes. */
+  #line: Promise<unknown> = Promise.resolve();
+  /** For the end of a key epoch. */
+  readonly renewal: RecordRenewal;
 
   private constructor(database: Database, journal: Journal, options: JournaledDatabaseOptions) {
     this.#database = database;
@@ -74,6 +82,7 @@ export class JournaledDatabase {
     this.#onStored = options.onStored;
     this.#journaledBytes = options.journaledBytes;
     this.#isReadOnly = options.isReadOnly;
+    this.renewal = new RecordRenewal(database, options.records, (action) => this.#inLine(action));
   }
 
   /** @throws TcfsError `TCFS_VAULT_IN_USE`, `TCFS_CORRUPT`, `TCFS_STORE_FULL`, `TCFS_IO` */
@@ -207,6 +216,26 @@ export class JournaledDatabase {
     await this.#follow().catch(() => undefined); // told to onLag
   }
 
+  /**
+   * Leave nothing of what was written before: the database holds every commit, the journal's files are zeros but for
+   * commits that came since, tables hold no overwritten value. Others go on writing.
+   * @throws TcfsError `TCFS_BUSY` while commits fail; `TCFS_STORE_FULL`, `TCFS_IO`, `TCFS_CLOSED`
+   */
+  async clearPast(): Promise<void> {
+    for (const file of JOURNAL_FILES) await this.#clearJournal(file);
+    await this.#database.compact();
+  }
+
+  async #clearJournal(file: number): Promise<void> {
+    for (let attempt = 0; attempt < CLEARING_ATTEMPTS; attempt++) {
+      await this.#follow();
+      await this.#writing;
+      if (this.#writesBegun === this.#writesEnded && this.#journal.clear(file)) return;
+      await nextTurn();
+    }
+    throw new TcfsError("TCFS_BUSY", "the journal cannot be cleared while commits fail");
+  }
+
   /** Bring the database up to date where that can be done, and let go. Idempotent; waits for a write in flight. */
   async close(): Promise<void> {
     this.#isClosed = true;
@@ -232,7 +261,7 @@ export class JournaledDatabase {
 
   async #writeThrough(commit: number, changes: readonly RecordChange[]): Promise<void> {
     await this.#catchUp();
-    await this.#database.write(sealChanges(this.#records, changes));
+    await this.#inLine(() => this.#database.write(sealChanges(this.#records, changes)));
     this.#journal.noteStored(commit);
   }
 
@@ -261,13 +290,20 @@ export class JournaledDatabase {
     return this.#following;
   }
 
+  #inLine<T>(action: () => Promise<T>): Promise<T> {
+    const turn = this.#line.then(action);
+    this.#line = turn.catch(() => undefined); // told to whoever asked for it
+    return turn;
+  }
+
   /** In several batches: until the last one, with the volume record, the journal holds all of it. */
   async #storePending(): Promise<void> {
     if (this.#pending.isEmpty) return;
     const commit = this.#pendingCommit;
     const changes = volumeLast(this.#pending.leave());
     for (let from = 0; from < changes.length; from += FOLLOWING_BATCH_RECORDS) {
-      await this.#database.write(sealChanges(this.#records, changes.slice(from, from + FOLLOWING_BATCH_RECORDS)));
+      const batch = changes.slice(from, from + FOLLOWING_BATCH_RECORDS);
+      await this.#inLine(() => this.#database.write(sealChanges(this.#records, batch)));
     }
     this.#pending.left();
     this.#journal.noteStored(commit);

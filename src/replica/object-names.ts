@@ -6,6 +6,7 @@ import type { PackId } from "../ids.ts";
 export const HEADER_NAME = "header";
 export const ROOT_NAME = "root";
 export const DEVICES_NAME = "devices";
+export const KEPT_ROOTS = "roots/";
 
 /** Upper bounds of what is read. */
 export const MAX_HEADER_OBJECT_BYTES = 64 * 1024;
@@ -20,6 +21,13 @@ export function packObject(pack: PackId): string {
   return `packs/${name.slice(0, 2)}/${name}`;
 }
 
+/** @returns The pack in an object's name; undefined where it is none. */
+export function packOfName(name: string): PackId | undefined {
+  const [, prefix, digits] = /^packs\/([0-9a-f]{2})\/([0-9a-f]{32})$/u.exec(name) ?? [];
+  if (prefix === undefined || digits?.startsWith(prefix) !== true) return undefined;
+  return new Uint8Array(Buffer.from(digits, "hex")) as PackId;
+}
+
 /** @param hash - SHA-256 of the object. */
 export function manifestObject(kind: ManifestKind, number: number, hash: Uint8Array): string {
   return `${kind}s/${number}-${Buffer.from(hash.subarray(0, 8)).toString("hex")}`;
@@ -27,7 +35,7 @@ export function manifestObject(kind: ManifestKind, number: number, hash: Uint8Ar
 
 /** Where a root is kept that was replaced on purpose though it was not ours. @param hash - SHA-256 of the object, hexadecimal. */
 export function keptRootObject(number: number, hash: string): string {
-  return `roots/${number}-${hash.slice(0, 16)}`;
+  return `${KEPT_ROOTS}${number}-${hash.slice(0, 16)}`;
 }
 
 export function isKeptRoot(name: string): boolean {

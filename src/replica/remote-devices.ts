@@ -1,5 +1,5 @@
 /** The list of devices in a store (FORMAT.md §11.6): read, and replaced by compare-and-swap. */
-import type { ObjectSealer } from "../crypto/object-seal.ts";
+import { type ObjectSealer, epochOfObject } from "../crypto/object-seal.ts";
 import { isTcfsError } from "../errors.ts";
 import { type DeviceList, NO_DEVICES, formatDevices, mergeDevices, parseDevices } from "../keys/devices/device-list.ts";
 import type { ObjectStore, ObjectVersion } from "../remote/object-store.ts";
@@ -9,6 +9,8 @@ export interface RemoteDevices {
   /** {@link NO_DEVICES} where the store has none. */
   readonly list: DeviceList;
   readonly version: ObjectVersion | undefined;
+  /** Whether it is sealed under an older key epoch than the sealer's newest. */
+  readonly isOlder: boolean;
 }
 
 /** @throws TcfsError `TCFS_CORRUPT`, `TCFS_UNKNOWN_FORMAT`, and what the store throws. */
@@ -18,12 +20,13 @@ export async function readRemoteDevices(
   signal?: AbortSignal,
 ): Promise<RemoteDevices> {
   const found = await store.get(DEVICES_NAME, { maxBytes: MAX_DEVICES_BYTES, signal });
-  if (found === undefined) return { list: NO_DEVICES, version: undefined };
-  return { list: parseDevices(sealer.unseal("devices", 0, found.content)), version: found.version };
+  if (found === undefined) return { list: NO_DEVICES, version: undefined, isOlder: false };
+  const isOlder = epochOfObject(found.content) < sealer.keyEpoch;
+  return { list: parseDevices(sealer.unseal("devices", 0, found.content)), version: found.version, isOlder };
 }
 
 /**
- * Make the store's list say all that `ours` says, whoever changes it meanwhile.
+ * Make the store's list say all that `ours` says, under the newest key epoch, whoever changes it meanwhile.
  * @returns What it is then: `ours`, or more.
  * @throws TcfsError `TCFS_REMOTE_DIVERGED` if they contradict each other, and what the store throws.
  */
@@ -34,9 +37,9 @@ export async function pushDevices(
   signal?: AbortSignal,
 ): Promise<DeviceList> {
   for (let attempt = 1; ; attempt++) {
-    const { list, version } = await readRemoteDevices(store, sealer, signal);
+    const { list, version, isOlder } = await readRemoteDevices(store, sealer, signal);
     const merged = mergeDevices(ours, list);
-    if (merged === list) return list;
+    if (merged === list && !isOlder) return list;
     const object = sealer.seal("devices", 0, formatDevices(merged));
     try {
       if (version === undefined) await store.putIfAbsent(DEVICES_NAME, object, signal);

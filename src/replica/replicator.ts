@@ -106,6 +106,8 @@ export class Replicator {
   #step: AbortController | undefined;
   #notedAtMs = Number.NEGATIVE_INFINITY;
   #lastError: TcfsError | undefined;
+  /** The next step is to be a checkpoint of its own pieces alone. */
+  #isRenewalWanted = false;
   #stopped: TcfsError | undefined;
 
   constructor(options: ReplicatorOptions) {
@@ -161,6 +163,27 @@ export class Replicator {
       else if (this.#settings.isPaused) this.#reject(paused());
       else this.#start();
     });
+  }
+
+  /** The vault's header is another: bring it soon. */
+  noteHeader(): void {
+    if (this.#stopped === undefined) this.#schedule();
+  }
+
+  /**
+   * Write a checkpoint that takes over nothing from an older one, with its root. `store.json` is under the newest key
+   * then too.
+   * @throws TcfsError as {@link wait}.
+   */
+  async renewCheckpoint(signal: AbortSignal): Promise<void> {
+    this.#isRenewalWanted = true;
+    do await this.wait(0, signal);
+    while (this.#lacksRenewal());
+  }
+
+  /** A step that was under way when it was asked for is none. */
+  #lacksRenewal(): boolean {
+    return this.#isRenewalWanted;
   }
 
   status(): ReplicaStatus {
@@ -289,20 +312,27 @@ export class Replicator {
     const { last } = this.#state;
     const isHeaderNew = last === null || last.headerRevision < header.revision;
     const devices = await this.#options.devices.reread();
-    if (this.#log.isEmpty && !isHeaderNew && devices.revision === this.#devicesInStore) return;
+    const isRenewal = this.#isRenewalWanted;
+    const isSettled = !isHeaderNew && !isRenewal && devices.revision === this.#devicesInStore;
+    if (this.#log.isEmpty && isSettled) return;
     if (isHeaderNew) await store.put(HEADER_NAME, header.content, signal);
     await this.#settleDevices(store, devices, signal);
-    const { kind, captured, changes } = this.#capture(last);
+    if (isRenewal) this.#steps.forget();
+    const { kind, captured, changes } = this.#capture(last, isRenewal);
     this.#captured = captured;
     const revisions = { headerRevision: header.revision, devicesRevision: this.#options.devices.list.revision };
     const firstNumber = Math.max(1, this.#state.keptBelow);
     const plan = { kind, commit: captured.commit, changes, previous: last, firstNumber, ...revisions };
     const step = await this.#steps.write(store, plan, signal);
     await this.#publish(store, step, signal);
+    if (isRenewal) this.#isRenewalWanted = false;
     if (kind === "checkpoint" && last !== null) await this.#deleteBefore(store, last.checkpoint, signal);
   }
 
-  #capture(last: RootNote | null): {
+  #capture(
+    last: RootNote | null,
+    isRenewal: boolean,
+  ): {
     readonly kind: "commit" | "checkpoint";
     readonly captured: CapturedChanges;
     readonly changes: AsyncIterable<readonly RecordChange[]>;
@@ -311,7 +341,7 @@ export class Replicator {
     const isDue =
       last !== null &&
       (last.number - last.checkpoint >= STEPS_PER_CHECKPOINT || last.streamBytes >= STREAM_BYTES_PER_CHECKPOINT);
-    if (last === null || captured.changes === undefined || isDue) {
+    if (last === null || captured.changes === undefined || isDue || isRenewal) {
       return { kind: "checkpoint", captured, changes: this.#options.allRecords() };
     }
     return { kind: "commit", captured, changes: inBatches(captured.changes.values()) };

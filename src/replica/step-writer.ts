@@ -72,6 +72,11 @@ export class StepWriter {
     this.#known = chunksOf(stream);
   }
 
+  /** Take no chunk of the next checkpoint from an older one. */
+  forget(): void {
+    this.#known = new Map();
+  }
+
   /** Bring everything but the root. @throws TcfsError what the store throws, `TCFS_CORRUPT`; {@link PackGone}. */
   async write(store: ObjectStore, plan: StepPlan, signal: AbortSignal): Promise<WrittenStep> {
     const { sealer, identity, clock } = this.#options;

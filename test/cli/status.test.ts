@@ -48,6 +48,7 @@ const mounted: VaultStatus = {
       nextDueAt: "2100-01-01T00:00:00Z",
     },
     store: null,
+    keyRotation: null,
   },
 };
 

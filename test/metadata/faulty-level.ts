@@ -28,6 +28,7 @@ export class FaultyLevel {
       getSync: (key: Uint8Array) => level.getSync(key),
       iterator: level.iterator.bind(level),
       close: () => level.close(),
+      compactRange: (start: Uint8Array, end: Uint8Array) => level.compactRange(start, end),
       batch: () => this.#wrapBatch(level),
     } as unknown as LevelDatabase;
   };

@@ -93,7 +93,9 @@ export async function runPasswd(parameters: PasswdArguments, settings: Settings)
   } finally {
     key.wipe();
   }
-  process.stdout.write(`The vault has a new passphrase; the old one does not open it any more. ${OLD_COPIES}\n`);
+  process.stdout.write(
+    `The vault has a new passphrase; the old one does not open it any more. ${OLD_COPIES} tcfs key rotate changes the key.\n`,
+  );
 }
 
 /** SECURITY.md §5, in a sentence. */

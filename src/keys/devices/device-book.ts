@@ -3,7 +3,7 @@
  * are. A directory that has neither yet gets both.
  */
 import { join } from "node:path";
-import type { ObjectSealer } from "../../crypto/object-seal.ts";
+import { type ObjectSealer, epochOfObject } from "../../crypto/object-seal.ts";
 import { SEED_BYTES, SigningKey } from "../../crypto/signing-key.ts";
 import { ByteReader } from "../../bytes.ts";
 import { TcfsError, isTcfsError } from "../../errors.ts";
@@ -157,6 +157,21 @@ export async function forgetIdentity({
 /** For a vault directory that an attach makes. */
 export async function writeDevices({ disk, directory, sealer }: DeviceBookOptions, list: DeviceList): Promise<void> {
   await disk.replaceFile(join(directory, LIST_NAME), sealer.seal("devices", 0, formatDevices(list)));
+}
+
+/** What `device` and `devices` of a directory hold, sealed under the newest key epoch (FORMAT.md §8.8). */
+export async function renewDeviceSeals({ disk, directory, sealer }: DeviceBookOptions): Promise<void> {
+  await using _lock = await lockPath(directory, "is changing the vault's list of devices", LOCK_SECONDS);
+  for (const [kind, name] of [
+    ["device", OWN_NAME],
+    ["devices", LIST_NAME],
+  ] as const) {
+    const content = await disk.readFile(join(directory, name));
+    if (content === undefined || epochOfObject(content) === sealer.keyEpoch) continue;
+    const plain = unsealOwn(sealer, kind, name, content);
+    await disk.replaceFile(join(directory, name), sealer.seal(kind, 0, plain));
+    plain.fill(0);
+  }
 }
 
 interface Seeded {

@@ -1,0 +1,130 @@
+/**
+ * The end of a key epoch in a store (FORMAT.md §11.8): what the state names goes over to the newest key, what nothing
+ * names any more is deleted, and what is left is counted.
+ */
+import { PACK_HEADER_BYTES, type PackHeader, encodePackHeader, wrapsOf } from "../chunkstore/pack-format.ts";
+import { type Pause, isUnderOlder, openHeader } from "../chunkstore/pack-rewrapper.ts";
+import { epochOfObject } from "../crypto/object-seal.ts";
+import type { PackKeyWrapper } from "../crypto/pack-key.ts";
+import { TcfsError } from "../errors.ts";
+import type { PackRecord } from "../format/records.ts";
+import type { PackId } from "../ids.ts";
+import type { ObjectStore } from "../remote/object-store.ts";
+import {
+  DEVICES_NAME,
+  KEPT_ROOTS,
+  MAX_PACK_OBJECT_BYTES,
+  ROOT_NAME,
+  packObject,
+  packOfName,
+  stepOfName,
+} from "./object-names.ts";
+
+/** As much of a manifest or the root as says its key epoch. */
+const PREFIX_BYTES = 16;
+
+export interface StoreRenewalOptions {
+  readonly store: ObjectStore;
+  readonly packKeys: PackKeyWrapper;
+  readonly vaultId: Uint8Array;
+  /** Every pack that the vault names. */
+  readonly packs: () => AsyncIterable<PackRecord>;
+  /** Writes a checkpoint none of whose stream is taken over from an older one, and its root. */
+  readonly writeCheckpoint: () => Promise<void>;
+  readonly pause: Pause;
+  readonly signal: AbortSignal;
+}
+
+export class StoreRenewal {
+  readonly #options: StoreRenewalOptions;
+
+  constructor(options: StoreRenewalOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * In this order: a pack that the checkpoint names was named when packs were gone through, or was made since. So what
+   * is under the older key afterwards is named by no root.
+   * @returns How many objects there are, none of them under an older key.
+   * @throws TcfsError what the store throws; `TCFS_BUSY` if something is left.
+   */
+  async run(): Promise<number> {
+    await this.#requireNoKeptRoots();
+    for await (const { pack } of this.#options.packs()) {
+      const header = await this.#headerOf(pack);
+      if (header !== undefined && isUnderOlder(header, this.#options.packKeys)) await this.#renew(pack, header);
+      await this.#options.pause();
+    }
+    await this.#options.writeCheckpoint();
+    await this.#sweep(true);
+    const { objectCount, olderCount } = await this.#sweep(false);
+    if (olderCount > 0) {
+      throw new TcfsError("TCFS_BUSY", `${olderCount} of the store's objects are still under an older key epoch`);
+    }
+    return objectCount;
+  }
+
+  /** Every object that is listed, and the root. @param deletes - What is under an older key. */
+  async #sweep(deletes: boolean): Promise<{ objectCount: number; olderCount: number }> {
+    const { store, signal, pause } = this.#options;
+    const count = { objectCount: 1, olderCount: 0 };
+    for (const name of [ROOT_NAME, DEVICES_NAME]) if (await this.#isOlderObject(name)) count.olderCount += 1;
+    for (const prefix of ["commits/", "checkpoints/", "packs/"]) {
+      for await (const name of store.list(prefix, signal)) {
+        await pause();
+        const isOlder = prefix === "packs/" ? await this.#isOlderPack(name) : await this.#isOlderManifest(name);
+        if (isOlder && deletes) await store.delete(name, signal);
+        else if (isOlder) count.olderCount += 1;
+        if (!isOlder) count.objectCount += 1;
+      }
+    }
+    return count;
+  }
+
+  /** What `tcfs store accept` kept would be lost with the older key: somebody has to say so first, by deleting them. */
+  async #requireNoKeptRoots(): Promise<void> {
+    const { store, signal } = this.#options;
+    for await (const name of store.list(KEPT_ROOTS, signal)) {
+      const advice = "attach them and copy what you want, then delete them from the store, and the rotation goes on";
+      throw new TcfsError("TCFS_BUSY", `${store.place} keeps states under the older key, ${name} first: ${advice}`);
+    }
+  }
+
+  async #isOlderManifest(name: string): Promise<boolean> {
+    return stepOfName(name) !== undefined && (await this.#isOlderObject(name));
+  }
+
+  async #isOlderObject(name: string): Promise<boolean> {
+    const { store, packKeys, signal } = this.#options;
+    const prefix = await store.getRange(name, { offset: 0, lengthBytes: PREFIX_BYTES }, signal);
+    return prefix !== undefined && epochOfObject(prefix) < packKeys.keyEpoch;
+  }
+
+  async #isOlderPack(name: string): Promise<boolean> {
+    const pack = packOfName(name);
+    const header = pack && (await this.#headerOf(pack));
+    return header !== undefined && isUnderOlder(header, this.#options.packKeys);
+  }
+
+  /** @returns Undefined where there is no such pack, or it does not open: what that means, whoever reads it says. */
+  async #headerOf(pack: PackId): Promise<PackHeader | undefined> {
+    const { store, vaultId, packKeys, signal } = this.#options;
+    const range = { offset: 0, lengthBytes: PACK_HEADER_BYTES };
+    const bytes = await store.getRange(packObject(pack), range, signal);
+    return bytes && openHeader(bytes, { pack, vaultId, packKeys });
+  }
+
+  /** Its own bytes with another header: what lies on the disk may be damaged where the store's copy is not. */
+  async #renew(pack: PackId, header: PackHeader): Promise<void> {
+    const { store, packKeys, signal } = this.#options;
+    const name = packObject(pack);
+    const found = await store.get(name, { maxBytes: MAX_PACK_OBJECT_BYTES, signal });
+    if (found === undefined) return; // gone since: the step that names it brings it
+    const packKey = packKeys.unwrap(pack, wrapsOf(header));
+    const wraps = [packKeys.wrap(pack, packKey)];
+    packKey.fill(0);
+    const content = Uint8Array.from(found.content);
+    content.set(encodePackHeader({ ...header, wraps }));
+    await store.put(name, content, signal);
+  }
+}
