@@ -267,16 +267,17 @@ export class LevelVersions implements VersionStore {
     );
   }
 
-  async clearStep(isGone: (ino: InodeNumber) => boolean): Promise<boolean> {
-    for (const [ino, chain] of this.#options.chains) {
+  async *clearing(isGone: (ino: InodeNumber) => boolean): AsyncGenerator<void> {
+    for (const [ino] of this.#options.chains) {
       // First: without a chain nothing would lead to these pages any more.
-      if (isGone(ino) && (await this.#movePages(ino, isGone))) return true;
-      const dropped = chain.findIndex((link) => link.isDropped);
-      if (dropped === -1) continue;
-      await this.#clearDropped(ino, dropped);
-      return true;
+      while (isGone(ino) && (await this.#movePages(ino, isGone))) yield;
+      for (;;) {
+        const dropped = this.chainOf(ino)?.findIndex((link) => link.isDropped) ?? -1;
+        if (dropped === -1) break;
+        await this.#clearDropped(ino, dropped);
+        yield;
+      }
     }
-    return false;
   }
 
   /** Delete pages of an inode that is gone: the batch keeps them for the chain. @returns Whether there were any. */

@@ -45,13 +45,13 @@ export interface VersionStore {
 
   /** It is no longer in the trash. */
   markRestored(record: VersionRecord): void;
-  /** It is gone; if its pages are apart, they are cleared away by {@link clearStep}. */
+  /** It is gone; if its pages are apart, they are cleared away by {@link clearing}. */
   drop(record: VersionRecord): void;
   /** Inodes with a chain, and their chains. */
   chains(): Iterable<readonly [InodeNumber, readonly ChainLink[]]>;
   /**
-   * Put a bounded part of the clearing away of dropped versions, and of pages whose inode is gone, into the next batch.
-   * @returns Whether there is more to do, after that batch.
+   * Put the clearing away of dropped versions, and of pages whose inode is gone, into batches: a bounded part each time
+   * that the generator goes on. It may go on only when what it put before is durable.
    */
-  clearStep(isGone: (ino: InodeNumber) => boolean): Promise<boolean>;
+  clearing(isGone: (ino: InodeNumber) => boolean): AsyncGenerator<void>;
 }

@@ -46,7 +46,8 @@ test("a version stays as it was while a newer one is cleared away and the file i
   versions.drop(newer);
   expect(() => versions.page(newer, page)).toThrow(expect.objectContaining({ code: "TCFS_STALE" }));
   await driver.operations.syncAll();
-  for (let at = 0; await versions.clearStep(() => false); at++) {
+  const steps = versions.clearing(() => false);
+  for (let at = 0; (await steps.next()).done !== true; at++) {
     expect(versions.page(older, page)).toEqual(before);
     expect(await versions.pages(older, page, page + 1)).toEqual([page]);
     await driver.write("long", 3 * MIB, Buffer.from(`w${at}`));

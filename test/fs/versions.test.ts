@@ -356,8 +356,8 @@ describe("thinning", () => {
     versions.drop(second as VersionRecord);
     versions.drop(third as VersionRecord);
     await driver.reopen("crash");
-    for (let more = true; more;) {
-      more = await driver.vault.metadata.versions.clearStep(() => false);
+    for (let isDone: boolean | undefined = false; isDone !== true;) {
+      isDone = (await driver.vault.metadata.versions.clearing(() => false).next()).done;
       await driver.reopen("crash");
     }
     expect(driver.vault.metadata.versions.chainOf(await driver.ino("long"))?.length).toBe(2);

@@ -197,11 +197,11 @@ export class VersionCleaner {
     const { metadata, committer } = this.#options.parts;
     const isGone = (ino: InodeNumber): boolean => metadata.getInode(ino) === undefined;
     await committer.commit();
-    while (await this.#versions.clearStep(isGone)) {
+    const steps = this.#versions.clearing(isGone);
+    while ((await steps.next()).done !== true) {
       this.#stop.signal.throwIfAborted();
       await committer.commit();
     }
-    await committer.commit();
   }
 
   #inTurn<T>(action: () => Promise<T>): Promise<T> {
