@@ -32,12 +32,14 @@ export interface NewCopy {
   readonly url: string;
   /** Of a kept root, if not the present one. */
   readonly rootName?: string | undefined;
+  /** Refuses the state that it came to. */
+  readonly check?: ((report: AttachReport) => Promise<void>) | undefined;
 }
 
 /** @throws what {@link attachRecords} throws. Nothing is left then. */
 export async function attachVault(
   store: ObjectStore,
-  { directory, header, key, url, rootName }: NewCopy,
+  { directory, header, key, url, rootName, check }: NewCopy,
 ): Promise<AttachReport> {
   const disk = new NodeDisk();
   const { vaultId, chunking, revision: headerRevision } = header;
@@ -53,6 +55,7 @@ export async function attachVault(
     const identity = newIdentity(systemRandom.bytes(DEVICE_ID_BYTES));
     const source = { store, url: place, headerRevision, rootName, identity };
     const report = await attachRecords({ ...rooms, ...source, disk, directory, sealer });
+    await check?.(report);
     await disk.makeDirectory(join(directory, "packs"));
     await writeNewHeader(disk, directory, header);
     await disk.syncDirectory(dirname(directory));

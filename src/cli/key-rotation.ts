@@ -35,6 +35,8 @@ export interface KeyRotationOptions {
   readonly chunks: PackChunkStore;
   readonly volume: Volume;
   readonly replica: Replica | undefined;
+  /** What a TPM remembers of the vault goes over to the newest epoch. */
+  readonly renewAnchor: () => Promise<void>;
   /** Told when it begins to fail, and with none when it goes on. */
   readonly onOutcome: (error: unknown) => void;
   readonly onEnd: (report: RotationReport) => void;
@@ -146,6 +148,7 @@ export class KeyRotation {
     const { disk, directory, epochs } = this.#options;
     await this.#enter("journal", async () => {
       await renewDeviceSeals({ disk, directory, sealer: epochs.sealer });
+      await this.#options.renewAnchor();
       await database.clearPast();
     });
     const objectCount = await this.#enter("store", async (pause) => (await replica?.renew(signal, pause)) ?? null);

@@ -2,6 +2,7 @@
  * What the command tells a daemon that it starts, over a socket pair that nobody else has: one JSON line, then the
  * vault key. The daemon answers with one JSON line. No secret is on argv, in the environment, or in a file.
  */
+import type { TpmOptions } from "../keys/tpm/tpm-tools.ts";
 import type { S3Credentials } from "../remote/s3-store.ts";
 import type { RenewalRequest } from "./credentials.ts";
 import type { MountOptions } from "./mount-options.ts";
@@ -22,4 +23,6 @@ export interface LaunchRequest {
   readonly credentials?: S3Credentials | undefined;
   /** How it gets them again. */
   readonly renewal?: RenewalRequest | undefined;
+  /** The machine's, should the vault's state be held against what it remembers. */
+  readonly tpm: TpmOptions;
 }

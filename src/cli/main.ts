@@ -182,6 +182,11 @@ function mountBuilder(command: Argv) {
       requiresArg: true,
       describe: "bytes per second to the store, such as 500k or none; as tcfs upload limit",
     })
+    .option("tpm-freshness", {
+      type: "boolean",
+      describe: "have this machine's TPM remember the newest state, and refuse an older one; --no-… ends that",
+    })
+    .option("accept-older", { type: "boolean", describe: "take a state that the TPM objects to as it is" })
     .option("allow-other", { type: "boolean", describe: "let other users in, as far as permission bits allow" })
     .option("o", {
       type: "string",

@@ -47,6 +47,10 @@ export interface MountOptions {
   readonly asksNobody: boolean;
   /** Reseal TPM slots that the machine's new state keeps shut, once another slot has opened the vault. */
   readonly autoReseal: boolean;
+  /** Hold the vault's state against what the TPM remembers; false: no longer; undefined: as the vault says. */
+  readonly tpmFreshness: boolean | undefined;
+  /** Take an older state as it is. */
+  readonly acceptOlder: boolean;
   readonly pidFile: string | undefined;
 }
 
@@ -78,6 +82,8 @@ export const DEFAULT_MOUNT_OPTIONS: MountOptions = {
   onlyTpm: false,
   asksNobody: false,
   autoReseal: false,
+  tpmFreshness: undefined,
+  acceptOlder: false,
   pidFile: undefined,
 };
 
@@ -113,6 +119,7 @@ const FLAGS: Readonly<Record<string, Change | ((options: MountOptions) => Change
   remount: { isRemount: true },
   tpm: { onlyTpm: true },
   auto_reseal: { autoReseal: true },
+  tpm_freshness: { tpmFreshness: true },
 };
 
 /** Said to mount(8) and not to us, or true of every tcfs mount anyway (lazytime: times may be stored later, or sooner). */

@@ -120,6 +120,12 @@ export class Replica {
     });
   }
 
+  /** Of the root that the store is known to have. */
+  get lastRootNumber(): number {
+    const { last, keptBelow } = this.#state;
+    return this.#replicator?.status().lastRoot?.number ?? last?.number ?? Math.max(0, keptBelow - 1);
+  }
+
   /** Null while nothing is uploaded: a vault opened for reading. */
   status(): ReplicaStatus | null {
     return this.#replicator?.status() ?? null;

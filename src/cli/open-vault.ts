@@ -27,6 +27,7 @@ import { KeyRotation } from "./key-rotation.ts";
 import { renewHeaderCopy, rewriteHeader } from "./rewrite-header.ts";
 import type { CredentialRenewal } from "../remote/renewing-store.ts";
 import type { S3Credentials } from "../remote/s3-store.ts";
+import type { FreshnessRequest } from "./freshness-setup.ts";
 import type { OpenReplicaOptions, Replica } from "./open-replica.ts";
 import type { UploadChange } from "../replica/upload-settings.ts";
 import { ratio } from "./status.ts";
@@ -60,6 +61,8 @@ export interface OpenVaultOptions {
   readonly renewal?: CredentialRenewal | undefined;
   /** Whether its store is to follow it while it is open. Packs come from the store either way. */
   readonly isReplicated?: boolean | undefined;
+  /** How to hold its state against what a TPM remembers of it; left out by commands, which are no mounts. */
+  readonly freshness?: FreshnessRequest;
 }
 
 export class OpenVault implements AsyncDisposable {
@@ -99,6 +102,7 @@ export class OpenVault implements AsyncDisposable {
     try {
       const rooms = await openRooms(options, closers);
       const { replica, engine, metadata, chunks } = rooms;
+      const anchor = options.freshness && (await keepFresh(options, options.freshness, rooms, closers));
       if (options.isReplicated === true && !isReadOnly) {
         const onOutcome = outcomeReporter(logger, { failed: "an upload failed", healed: "uploads succeed again" });
         const onNewDevices = (devices: readonly Device[]): void => {
@@ -137,6 +141,7 @@ export class OpenVault implements AsyncDisposable {
         ...rooms,
         directory,
         volume,
+        renewAnchor: async () => anchor?.renew(),
         onOutcome: outcomeReporter(logger, {
           failed: "the key rotation stands still",
           healed: "the key rotation goes on",
@@ -360,6 +365,29 @@ function requireNext(before: VaultHeader, after: VaultHeader): void {
   const isSame = Buffer.compare(before.vaultId, after.vaultId) === 0;
   if (isSame && after.keyEpoch === before.keyEpoch + 1 && after.revision === before.revision + 1) return;
   throw new TcfsError("TCFS_BUSY", "another process changed the vault's header at the same time; try again");
+}
+
+/** Before anything changes in the vault; and once nothing does any more. Loads little where no TPM remembers it. */
+async function keepFresh(
+  { directory, header, isReadOnly, logger }: OpenVaultOptions,
+  request: FreshnessRequest,
+  { disk, metadata, replica, epochs }: Rooms,
+  closers: Closer[],
+): Promise<{ readonly renew: () => Promise<void> } | undefined> {
+  const { openFreshness } = await import("./freshness-setup.ts");
+  const freshness = await openFreshness(
+    { disk, directory, header, sealer: epochs.sealer, isReadOnly, logger },
+    request,
+  );
+  if (freshness === undefined) return undefined;
+  const state = () => ({ commit: metadata.volume.commit, root: replica?.lastRootNumber ?? 0 });
+  closers.push(async () => {
+    await freshness.advance(state()); // nothing unless the check below found the state good
+    freshness.close();
+  });
+  await freshness.check(state());
+  freshness.follow(state);
+  return { renew: () => freshness.renew(state()) };
 }
 
 /** Loads nothing where the vault has no store. */

@@ -66,6 +66,7 @@ export async function serveMount(options: ServeOptions): Promise<void> {
     credentials: options.credentials,
     renewal: options.renewal && (await RenewedCredentials.from(options.renewal)),
     isReplicated: true,
+    freshness: { tpm: options.tpm, wish: mount.tpmFreshness, isOlderAccepted: mount.acceptOlder },
   });
   key.wipe();
   await using _pidFile = await writePidFile(mount.pidFile);

@@ -80,6 +80,11 @@ function addRecoveryCommands(
         secrets(command)
           .positional("url", { ...URL_WORD, demandOption: true })
           .option("root", { type: "string", requiresArg: true, describe: "a kept root, as tcfs store accept named it" })
+          .option("tpm-freshness", {
+            type: "boolean",
+            describe: "refuse a state older than this machine's TPM remembers, and have it remember from now on",
+          })
+          .option("accept-older", { type: "boolean", describe: "take a state that the TPM objects to as it is" })
           .example("$0 attach file:///mnt/nas/vault --vault ~/v --recovery-file words", "then: tcfs mount"),
       async (parameters) => (await import("./commands/attach.ts")).runAttach(parameters, settings),
     )

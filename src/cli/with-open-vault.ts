@@ -5,6 +5,7 @@ import type { OpenVault, OpenVaultOptions } from "./open-vault.ts";
 import type { SecretSource } from "./secrets.ts";
 import type { Settings } from "./settings.ts";
 import { SILENT_LOGGER } from "./silent-logger.ts";
+import { tpmOptions } from "./tpm-slots.ts";
 import { type UnlockedVault, unlockVault } from "./vault-access.ts";
 
 /** @throws TcfsError `TCFS_VAULT_IN_USE` if a process has it open; whatever opening, `action` and closing throw. */
@@ -37,7 +38,8 @@ export async function openForWriting(
 ): Promise<OpenVault> {
   const config = await credentialConfig(directory, source);
   const credentials = unlocked.credentials ?? (await credentialsIfAny(directory, config, settings, source.mayAsk));
-  return openQuietly({ directory, header, key, isReadOnly: false, credentials, isReplicated: true });
+  const freshness = { tpm: tpmOptions(source, settings), wish: undefined, isOlderAccepted: false };
+  return openQuietly({ directory, header, key, isReadOnly: false, credentials, isReplicated: true, freshness });
 }
 
 /** The rooms are loaded here and not before: a command that a daemon answers has no use for them. */

@@ -87,11 +87,18 @@ export class SoftwareTpm implements AsyncDisposable {
     return output;
   }
 
-  /** Fill an index of its memory. */
-  async write(index: string, content: Uint8Array): Promise<void> {
+  /** Fill an index of its memory. @param owner - Who is allowed to: the machine's owner, or who knows the index. */
+  async write(index: string, content: Uint8Array, owner = index): Promise<void> {
     const file = join(this.#directory.path, "content");
     await writeFile(file, content);
-    await this.tool("nvwrite", "-C", "o", index, "-i", file);
+    await this.tool("nvwrite", "-C", owner, index, "-i", file);
+  }
+
+  /** What an index of its memory holds. */
+  async memory(index: string): Promise<Uint8Array> {
+    const file = join(this.#directory.path, "content");
+    await this.tool("nvread", "-C", index, index, "-o", file);
+    return Uint8Array.from(readFileSync(file));
   }
 
   /** As an update of what PCR `index` measures would. */

@@ -5,11 +5,15 @@ import { unlockHeader } from "../../keys/keyring.ts";
 import type { ObjectStore } from "../../remote/object-store.ts";
 import type { AttachReport } from "../../replica/attach.ts";
 import { isKeptRoot } from "../../replica/object-names.ts";
-import { attachVault, readRemoteHeader } from "../attach-vault.ts";
+import { type NewCopy, attachVault, readRemoteHeader } from "../attach-vault.ts";
+import { withSealer } from "../device-setup.ts";
+import { openFreshness } from "../freshness-setup.ts";
 import { withSecret } from "../secrets.ts";
 import type { Settings } from "../settings.ts";
+import { SILENT_LOGGER } from "../silent-logger.ts";
 import { formatBytes } from "../status.ts";
 import { keepCredentials, openNamedStore } from "../store-setup.ts";
+import { tpmOptions } from "../tpm-slots.ts";
 import { secretSource, vaultDirectory } from "../vault-access.ts";
 import type { VaultArguments } from "../vault-access.ts";
 import { refuseOccupied } from "./init.ts";
@@ -18,6 +22,8 @@ export interface AttachArguments extends VaultArguments {
   readonly url: string;
   /** The name of a kept root. */
   readonly root?: string | undefined;
+  readonly tpmFreshness?: boolean | undefined;
+  readonly acceptOlder?: boolean | undefined;
 }
 
 /** @throws TcfsError `TCFS_NO_VAULT`, `TCFS_WRONG_KEY`, `TCFS_VAULT_EXISTS`; what {@link attachRecords} throws. Nothing is left then. */
@@ -33,7 +39,9 @@ export async function runAttach(parameters: AttachArguments, settings: Settings)
     const header = await readRemoteHeader(store);
     const { key } = await withSecret(secretSource(parameters), settings, (secret) => unlockHeader(header, secret));
     try {
-      const report = await attachVault(store, { directory, header, key, url, rootName });
+      const check = (report: AttachReport): Promise<void> =>
+        checkFreshness(report, { directory, header, key }, parameters, settings);
+      const report = await attachVault(store, { directory, header, key, url, rootName, check });
       await keepCredentials(directory, secretSource(parameters));
       tell(store, directory, report);
     } finally {
@@ -42,6 +50,30 @@ export async function runAttach(parameters: AttachArguments, settings: Settings)
   } finally {
     await store.close();
   }
+}
+
+/** With `--tpm-freshness`: is the store's state what this machine's TPM remembers? @throws as {@link Freshness.check}. */
+async function checkFreshness(
+  { volume, root }: AttachReport,
+  { directory, header, key }: Pick<NewCopy, "directory" | "header" | "key">,
+  parameters: AttachArguments,
+  settings: Settings,
+): Promise<void> {
+  if (parameters.tpmFreshness !== true) return;
+  const request = {
+    tpm: tpmOptions(parameters, settings),
+    wish: true,
+    isOlderAccepted: parameters.acceptOlder === true,
+  };
+  await withSealer(header, key, async (sealer) => {
+    const vault = { disk: new NodeDisk(), directory, header, sealer, isReadOnly: false, logger: SILENT_LOGGER };
+    const freshness = await openFreshness(vault, request);
+    try {
+      await freshness?.check({ commit: volume.commit, root: root.number });
+    } finally {
+      freshness?.close();
+    }
+  });
 }
 
 function tell(store: ObjectStore, directory: string, { volume, root, packCount }: AttachReport): void {

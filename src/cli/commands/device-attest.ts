@@ -51,7 +51,7 @@ export async function runDeviceEnroll(parameters: EnrollArguments, settings: Set
   await withDeviceBook(parameters, settings, async ({ book }) => {
     const options = tpmOptions(parameters, settings);
     const made = parameters.tpm === false ? undefined : await enrolTpm(options, selection, authorities);
-    if (made !== undefined) await book.keepAttestationBlob(made.private);
+    if (made !== undefined) await book.keep({ blob: made.private });
     const device = await changeOwn(book, (own) => ({ ...own, name: name ?? own.name, tpm: made?.proof ?? null }));
     process.stdout.write(`${describeDevice(device)} is enrolled: ${describeProof(device.tpm)}.\n`);
   });

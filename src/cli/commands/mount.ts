@@ -13,7 +13,7 @@ import { canonicalMountPoint, prepareMountPoint } from "../mount-point.ts";
 import { findMount, listDaemons } from "../mount-table.ts";
 import type { Settings } from "../settings.ts";
 import { askYes, hasTerminal } from "../terminal.ts";
-import { resealAfterUnlock } from "../tpm-slots.ts";
+import { resealAfterUnlock, tpmOptions } from "../tpm-slots.ts";
 import { secretSource, unlockVault, vaultDirectory } from "../vault-access.ts";
 import type { UnlockedVault, VaultArguments } from "../vault-access.ts";
 import { waitFor } from "../wait.ts";
@@ -31,6 +31,8 @@ export interface MountArguments extends VaultArguments {
   readonly autoReseal?: boolean | undefined;
   /** Bytes per second, or `none`. */
   readonly uploadLimit?: string | undefined;
+  readonly tpmFreshness?: boolean | undefined;
+  readonly acceptOlder?: boolean | undefined;
   readonly options?: readonly string[] | undefined;
   /** Where nobody is to be asked, though there may be a terminal. */
   readonly asksNobody?: boolean | undefined;
@@ -59,7 +61,9 @@ export async function runMount(parameters: MountArguments, settings: Settings): 
     const mayAsk = options.asksNobody ? false : undefined;
     const credentials = unlocked.credentials ?? (await credentialsIfAny(vault, config, settings, mayAsk));
     const renewal = renewalRequest(config, settings);
-    const request = { vault, mountPoint, options, isForeground: parameters.foreground === true, credentials, renewal };
+    const tpm = tpmOptions(options, settings);
+    const isForeground = parameters.foreground === true;
+    const request = { vault, mountPoint, options, isForeground, credentials, renewal, tpm };
     daemon = await launchDaemon(request, key, settings);
   } finally {
     key.wipe();
@@ -84,6 +88,8 @@ function mountOptions(parameters: MountArguments): MountOptions {
     pinFile: parameters.pinFile,
     tcti: parameters.tcti,
     autoReseal: parameters.autoReseal === true,
+    tpmFreshness: parameters.tpmFreshness,
+    acceptOlder: parameters.acceptOlder === true,
     snapshot: parameters.snapshot,
   };
   const options = parseMountOptions(parameters.options ?? [], fromFlags);

@@ -36,6 +36,8 @@ export interface DeviceIdentity {
 
 /** TPM2B_PRIVATE has at most this much (FORMAT.md §11.6). */
 const MAX_BLOB_BYTES = 1024;
+/** A TPM remembers the vault's newest state (FORMAT.md §8.11). */
+const ANCHORED = 1;
 
 export interface DeviceBookOptions {
   readonly disk: Disk;
@@ -121,11 +123,11 @@ export class DeviceBook {
     return own?.blob.length === 0 ? undefined : own?.blob;
   }
 
-  /** Keep the private half of a new attestation key. Durable when it resolves. */
-  async keepAttestationBlob(blob: Uint8Array): Promise<void> {
+  /** Keep the private half of a new attestation key, or whether a TPM remembers the vault. Durable when it resolves. */
+  async keep(change: Partial<Pick<Seeded, "blob" | "isAnchored">>): Promise<void> {
     const own = await readIdentity(this.#options);
     if (own === undefined) throw new TcfsError("TCFS_CORRUPT", `${OWN_NAME} in the vault directory has gone`);
-    await writeIdentity(this.#options, { ...own, blob });
+    await writeIdentity(this.#options, { ...own, ...change });
     own.seed.fill(0);
   }
 
@@ -154,6 +156,13 @@ export async function forgetIdentity({
   await disk.syncDirectory(directory);
 }
 
+/** @returns Whether the vault says that a TPM remembers its newest state. @throws TcfsError `TCFS_CORRUPT` */
+export async function readIsAnchored(options: DeviceBookOptions): Promise<boolean> {
+  const own = await readIdentity(options);
+  own?.seed.fill(0);
+  return own?.isAnchored ?? false;
+}
+
 /** For a vault directory that an attach makes. */
 export async function writeDevices({ disk, directory, sealer }: DeviceBookOptions, list: DeviceList): Promise<void> {
   await disk.replaceFile(join(directory, LIST_NAME), sealer.seal("devices", 0, formatDevices(list)));
@@ -179,11 +188,18 @@ interface Seeded {
   readonly seed: Uint8Array;
   /** Of its attestation key; empty where it has none. */
   readonly blob: Uint8Array;
+  readonly isAnchored: boolean;
 }
 
 async function writeIdentity({ disk, directory, sealer }: DeviceBookOptions, own: Seeded): Promise<void> {
   const lengthBytes = Uint8Array.of(own.blob.length & 0xff, own.blob.length >> 8);
-  const content = Buffer.concat([own.id, own.seed, lengthBytes, own.blob]);
+  const content = Buffer.concat([
+    own.id,
+    own.seed,
+    lengthBytes,
+    own.blob,
+    Uint8Array.of(own.isAnchored ? ANCHORED : 0),
+  ]);
   await disk.replaceFile(join(directory, OWN_NAME), sealer.seal("device", 0, content));
   content.fill(0);
 }
@@ -196,7 +212,7 @@ async function readIdentity({ disk, directory, sealer }: DeviceBookOptions): Pro
   const [id, seed] = [reader.bytes(DEVICE_ID_BYTES), reader.bytes(SEED_BYTES)];
   const lengthBytes = reader.u16();
   if (lengthBytes > MAX_BLOB_BYTES) throw reader.fail("an attestation key too long to be one");
-  const own = { id, seed, blob: reader.bytes(lengthBytes) };
+  const own = { id, seed, blob: reader.bytes(lengthBytes), isAnchored: readFlags(reader) };
   reader.end();
   plain.fill(0);
   return own;
@@ -204,7 +220,18 @@ async function readIdentity({ disk, directory, sealer }: DeviceBookOptions): Pro
 
 function makeIdentity({ random, id }: NewIdentity, list: DeviceList): Seeded {
   const isTaken = findDevice(list, id) !== undefined;
-  return { id: isTaken ? random.bytes(DEVICE_ID_BYTES) : id, seed: random.bytes(SEED_BYTES), blob: new Uint8Array(0) };
+  return {
+    id: isTaken ? random.bytes(DEVICE_ID_BYTES) : id,
+    seed: random.bytes(SEED_BYTES),
+    blob: new Uint8Array(0),
+    isAnchored: false,
+  };
+}
+
+function readFlags(reader: ByteReader): boolean {
+  const flags = reader.u8();
+  if (flags > ANCHORED) throw reader.fail("an unknown flag");
+  return flags === ANCHORED;
 }
 
 function unsealOwn(sealer: ObjectSealer, kind: "device" | "devices", name: string, content: Uint8Array): Uint8Array {
