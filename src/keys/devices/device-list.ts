@@ -7,7 +7,7 @@ import { PCR_BANKS, PCR_BANK_BYTES, PCR_COUNT } from "../tpm/pcr-selection.ts";
 import type { PcrSelection } from "../tpm/pcr-selection.ts";
 
 export const DEVICE_ID_BYTES = 16;
-export const MAX_DEVICES = 64;
+const MAX_DEVICES = 64;
 const MAX_NAME_CHARACTERS = 64;
 
 /** Up to which step a revoked device's signatures hold: the one that the store's root named then. */
