@@ -5,6 +5,7 @@
 #include "arguments.h"
 #include "jobs.h"
 
+#include <sys/mman.h>
 #include <openssl/crypto.h>
 #include <stdlib.h>
 #include <string.h>
@@ -104,6 +105,7 @@ static napi_value open_engine(napi_env env, napi_callback_info info) {
   if (!read_arguments(env, info, 7, values)) return NULL;
   engine_handle *engine = calloc(1, sizeof *engine);
   if (engine == NULL) return NULL;
+  mlock(engine, sizeof *engine); // its keys stay out of swap, as far as RLIMIT_MEMLOCK allows
   engine->magic = ENGINE_MAGIC;
   record_cipher *records = &engine->records;
   bool is_read = read_bytes_exactly(env, values[0], keys, sizeof keys) &&

@@ -1,5 +1,6 @@
-// What Node lacks to put files of a snapshot into a directory of the host. Descriptors and names in, errno out; no policy.
-// Every function answers a value >= 0, or -errno. Names are one step below a directory's descriptor and never followed.
+// What Node lacks: to put files of a snapshot into a directory of the host, and to keep secrets out of dumps, debuggers and swap.
+// Descriptors, names and lengths in, errno out; no policy. Every function but lockedBytes answers a value >= 0, or -errno. Names
+// are one step below a directory's descriptor and never followed.
 
 #include <node_api.h>
 
@@ -10,6 +11,9 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
@@ -122,6 +126,43 @@ static napi_value sync_file_system(napi_env env, napi_callback_info info) {
   return answer(env, syncfs(int_argument(env, argument)));
 }
 
+// harden(): no core dumps of this process and those it starts; nobody but root may trace it or read its memory.
+static napi_value harden(napi_env env, napi_callback_info info) {
+  const struct rlimit none = {0, 0};
+  if (setrlimit(RLIMIT_CORE, &none) != 0) return answer(env, -1);
+  return answer(env, prctl(PR_SET_DUMPABLE, 0, 0, 0, 0));
+}
+
+static size_t page_rounded(size_t length) {
+  size_t page = (size_t)sysconf(_SC_PAGESIZE);
+  return (length + page - 1) / page * page;
+}
+
+static void free_locked(napi_env env, void *bytes, void *hint) {
+  explicit_bzero(bytes, (size_t)(uintptr_t)hint);
+  munmap(bytes, page_rounded((size_t)(uintptr_t)hint));
+}
+
+// lockedBytes(length): an ArrayBuffer of zeros on pages of its own, out of swap (as far as RLIMIT_MEMLOCK allows), dumps and
+// forks; wiped when it is collected. Undefined where there is no such memory.
+static napi_value locked_bytes(napi_env env, napi_callback_info info) {
+  size_t count = 1;
+  napi_value argument, buffer;
+  napi_get_cb_info(env, info, &count, &argument, NULL, NULL);
+  int64_t wanted = long_argument(env, argument);
+  if (wanted <= 0 || wanted > TEXT_BYTES) return NULL;
+  size_t length = (size_t)wanted, mapped = page_rounded(length);
+  void *bytes = mmap(NULL, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (bytes == MAP_FAILED) return NULL;
+  mlock(bytes, mapped);
+  madvise(bytes, mapped, MADV_DONTDUMP);
+  madvise(bytes, mapped, MADV_WIPEONFORK);
+  void *hint = (void *)(uintptr_t)length;
+  if (napi_create_external_arraybuffer(env, bytes, length, free_locked, hint, &buffer) == napi_ok) return buffer;
+  free_locked(env, bytes, hint);
+  return NULL;
+}
+
 NAPI_MODULE_INIT() {
   const napi_property_descriptor functions[] = {
       {"setXattr", NULL, set_xattr, NULL, NULL, NULL, napi_enumerable, NULL},
@@ -129,6 +170,8 @@ NAPI_MODULE_INIT() {
       {"makeNode", NULL, make_node, NULL, NULL, NULL, napi_enumerable, NULL},
       {"link", NULL, link_descriptor, NULL, NULL, NULL, napi_enumerable, NULL},
       {"renameNew", NULL, rename_new, NULL, NULL, NULL, napi_enumerable, NULL},
+      {"harden", NULL, harden, NULL, NULL, NULL, napi_enumerable, NULL},
+      {"lockedBytes", NULL, locked_bytes, NULL, NULL, NULL, napi_enumerable, NULL},
       {"syncFileSystem", NULL, sync_file_system, NULL, NULL, NULL, napi_enumerable, NULL},
   };
   napi_define_properties(env, exports, sizeof functions / sizeof *functions, functions);

@@ -1,8 +1,8 @@
 /** The daemon's main: takes its orders and the key from the command that started it, serves one mount, ends with it. */
-import { writeFileSync } from "node:fs";
 import { Socket } from "node:net";
 import { setFlagsFromString } from "node:v8";
 import { SecretKey } from "../crypto/secret-key.ts";
+import { hardenProcess } from "../platform/hardening.ts";
 import { failureReply } from "./control-protocol.ts";
 import type { ControlReply } from "./control-protocol.ts";
 import { openDaemonLog } from "./daemon-log.ts";
@@ -59,20 +59,6 @@ async function run(): Promise<number> {
     void starterGone.then(() => {
       if (request.isForeground || !progress.isReady) action();
     });
-  }
-}
-
-/**
- * Files for this user alone; no memory in a core dump, should one be made despite RLIMIT_CORE; and no debugger, which
- * Node starts upon SIGUSR1, on a port that every user of the machine can reach (docs/SECURITY.md).
- */
-function hardenProcess(): void {
-  process.umask(0o077);
-  process.on("SIGUSR1", () => undefined);
-  try {
-    writeFileSync("/proc/self/coredump_filter", "0");
-  } catch {
-    // A kernel without core dumps has no such file.
   }
 }
 

@@ -5,6 +5,7 @@ import yargs from "yargs";
 import type { Argv } from "yargs";
 import { TcfsError } from "../errors.ts";
 import { credentialCommands } from "./credential-commands.ts";
+import { hardenProcess } from "../platform/hardening.ts";
 import { EXIT_CODE, describeFailure, exitCodeOf } from "./exit-codes.ts";
 import { deviceCommands } from "./device-commands.ts";
 import { PCRS, keyCommands } from "./key-commands.ts";
@@ -19,8 +20,7 @@ const EPILOGUE =
 /** mount(8) calls its helper by the name `mount.tcfs`: then it is that, whatever the words. */
 const HELPER_NAME = /(^|\/)mount\.(fuse\.)?tcfs$/u;
 
-process.umask(0o077);
-process.on("SIGUSR1", () => undefined); // else Node opens a debugger's port, which every user can reach
+hardenProcess();
 process.exitCode = await main(process.argv);
 
 async function main([, name = "", ...words]: readonly string[]): Promise<number> {

@@ -1,14 +1,16 @@
-/** A key in memory: never printed, wiped once, refused afterwards. */
+/** A key in memory, locked where that is to be had: never printed, wiped once, refused afterwards. */
 import { inspect } from "node:util";
 
 import { TcfsError } from "../errors.ts";
+import { keyMemory } from "../platform/hardening.ts";
 
 export class SecretKey {
   #bytes: Uint8Array | undefined;
 
   /** @param bytes - Copied. */
   constructor(bytes: Uint8Array) {
-    this.#bytes = Uint8Array.from(bytes);
+    this.#bytes = keyMemory(bytes.length);
+    this.#bytes.set(bytes);
   }
 
   /**

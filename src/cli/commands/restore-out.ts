@@ -9,7 +9,7 @@ import { readHeader } from "../../keys/header-file.ts";
 import { NodeDisk } from "../../platform/node-disk.ts";
 import { EXIT_CODE } from "../exit-codes.ts";
 import { printable } from "../printable.ts";
-import { host } from "../restore-out/binding.ts";
+import { host } from "../../platform/host-binding.ts";
 import { CopyOut } from "../restore-out/copy-out.ts";
 import type { HostDirectory } from "../restore-out/host-directory.ts";
 import { MARKER_NAME, type RestoreJob, beginRestore, isTrusted, resumeRestore } from "../restore-out/marker.ts";

@@ -4,7 +4,7 @@ import { getSystemErrorName } from "node:util";
 import { ACCESS_ACL, type Acl, DEFAULT_ACL, decodeAcl } from "../../fs/acl.ts";
 import { S_IFLNK, S_IFMT } from "../../fs/mode.ts";
 import type { SnapshotEntry } from "../../fs/snapshots/snapshot-reader.ts";
-import { host } from "./binding.ts";
+import { host } from "../../platform/host-binding.ts";
 import { errnoOf, requireDone } from "./host-directory.ts";
 import { rightsOutside } from "./rights.ts";
 

@@ -18,7 +18,7 @@ import type { BigIntStats } from "node:fs";
 import { getSystemErrorName } from "node:util";
 import { TcfsError } from "../../errors.ts";
 import type { Name } from "../../ids.ts";
-import { host } from "./binding.ts";
+import { host } from "../../platform/host-binding.ts";
 
 /** linux/fcntl.h; Node has no name for it. */
 const O_PATH = 0o10000000;

@@ -1,4 +1,7 @@
-/** What Node lacks for writing files out (native/host): the only importer of its binary. Each call answers 0 or -errno. */
+/**
+ * What Node lacks of the host (native/host): the only importer of its binary. Each call answers 0 or -errno, unless it says
+ * otherwise.
+ */
 import { createRequire } from "node:module";
 
 /** Names are latin1-decoded bytes, one step below a directory's descriptor, never followed. */
@@ -21,6 +24,13 @@ export interface HostBinding {
   renameNew(directory: number, from: string, to: string): number;
   /** syncfs(2) */
   syncFileSystem(fd: number): number;
+  /** No core dumps, also of programs that are started; no debugger of another process but root's. */
+  harden(): number;
+  /**
+   * Zeros on pages of their own, out of swap as far as RLIMIT_MEMLOCK allows, out of core dumps and forks; wiped when collected.
+   * @returns Undefined where there is no such memory.
+   */
+  lockedBytes(lengthBytes: number): ArrayBuffer | undefined;
 }
 
-export const host = createRequire(import.meta.url)("../../../native/build/Release/tcfs_host.node") as HostBinding;
+export const host = createRequire(import.meta.url)("../../native/build/Release/tcfs_host.node") as HostBinding;
