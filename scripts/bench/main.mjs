@@ -5,14 +5,15 @@
 import { existsSync, mkdtempSync, rmSync, statfsSync } from "node:fs";
 import { join } from "node:path";
 import { Failure, ROOT, runMain } from "../lib/run.mjs";
-import { BENCH_NEEDS, ensurePackages } from "../lib/system-packages.mjs";
+import { BENCH_NEEDS, UNLOCK_NEEDS, ensurePackages } from "../lib/system-packages.mjs";
 import { setup } from "../setup.mjs";
 import { readOptions, USAGE } from "./options.mjs";
-import { formatTable, recordRun, recordSnapshots } from "./report.mjs";
+import { formatTable, recordRun, recordTables } from "./report.mjs";
 import { stopping } from "./shell.mjs";
 import { measureSnapshots } from "./snapshots.mjs";
 import { makeSources } from "./sources.mjs";
 import { Volume } from "./systems.mjs";
+import { measureUnlock } from "./unlock.mjs";
 import { WORKLOADS } from "./workloads.mjs";
 
 const RAM_DISK = "/dev/shm";
@@ -23,13 +24,16 @@ await runMain(async () => {
     console.log(USAGE);
     return 0;
   }
+  if (options.isOfUnlock) ensurePackages(UNLOCK_NEEDS);
   if (process.getuid?.() !== 0) throw new Failure("the benchmark mounts volumes and drops caches: run it as root");
   ensurePackages(BENCH_NEEDS);
   if (options.kinds.some(({ name }) => name === "tcfs")) setup();
   const base = makeBase(options);
   for (const signal of /** @type {const} */ (["SIGINT", "SIGTERM"])) process.on(signal, () => stopping.abort());
   try {
-    return await (options.isOfSnapshots ? measureSnapshotsAlone(base, options) : measure(base, options));
+    if (options.isOfUnlock) return record("unlock", await measureUnlock(base), options);
+    if (options.isOfSnapshots) return record("snapshots", await measureSnapshots(base, options.inodeCounts), options);
+    return await measure(base, options);
   } finally {
     rmSync(base, { recursive: true, force: true });
   }
@@ -48,13 +52,13 @@ function makeBase({ directory, imageBytes }) {
 }
 
 /**
- * @param {string} base
+ * @param {"snapshots" | "unlock"} part - Of docs/PERFORMANCE.md.
+ * @param {string} tables
  * @param {import("./options.mjs").Options} options
  */
-async function measureSnapshotsAlone(base, options) {
-  const tables = await measureSnapshots(base, options.inodeCounts);
+function record(part, tables, { isRecorded }) {
   console.log(`\n${tables}`);
-  if (options.isRecorded) recordSnapshots(tables, commandLine());
+  if (isRecorded) recordTables(part, tables, commandLine());
   return 0;
 }
 

@@ -6,6 +6,7 @@ import { KINDS } from "./systems.mjs";
 
 export const USAGE = `npm run bench -- [options]
   --snapshots         what snapshots cost, instead: no other system takes part
+  --unlock            what opening a vault takes by each kind of key slot, likewise
   --quick             small sizes, one round: a few minutes
   --systems a,b       of ${KINDS.map(({ name }) => name).join(", ")} (default: ext4, tcfs, gocryptfs)
   --rows a,b          rows or groups: ${[...new Set(ROWS.map(({ group }) => group))].join(", ")}
@@ -48,6 +49,7 @@ export function readOptions() {
     ...scale,
     rounds,
     isOfSnapshots: values.snapshots === true,
+    isOfUnlock: values.unlock === true,
     kinds: chooseKinds(values.systems),
     groups: chooseGroups(values.rows),
     directory: values.dir,
@@ -65,6 +67,7 @@ function parse() {
       options: {
         quick: flag,
         snapshots: flag,
+        unlock: flag,
         systems: text,
         rows: text,
         rounds: text,

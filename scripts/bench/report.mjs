@@ -80,13 +80,14 @@ export function recordRun(results, run) {
 }
 
 /**
+ * @param {"snapshots" | "unlock"} part
  * @param {string} tables
  * @param {string} command
  */
-export function recordSnapshots(tables, command) {
+export function recordTables(part, tables, command) {
   const date = new Date().toISOString().slice(0, 10);
   const facts = [`- ${date}, tcfs ${version()}: \`${command}\``, `- machine: ${describeMachine()}`];
-  replaceOnPage("snapshots", `${facts.join("\n")}\n\n${tables}`);
+  replaceOnPage(part, `${facts.join("\n")}\n\n${tables}`);
 }
 
 /**

@@ -36,8 +36,16 @@ export const TEST_NEEDS = [
   { name: "python3-pip", commands: ["pip3"] },
   { name: "rsync", commands: ["rsync"] },
   { name: "sqlite3", commands: ["sqlite3"] },
+  { name: "strace", commands: ["strace"] },
   { name: "swtpm", commands: ["swtpm"] },
   { name: "tar", commands: ["tar"] },
+  { name: "tpm2-tools", commands: ["tpm2_unseal"] },
+];
+
+/** To open vaults by each kind of key slot. @type {readonly Need[]} */
+export const UNLOCK_NEEDS = [
+  { name: "keepassxc", commands: ["keepassxc-cli"] },
+  { name: "swtpm", commands: ["swtpm"] },
   { name: "tpm2-tools", commands: ["tpm2_unseal"] },
 ];
 
