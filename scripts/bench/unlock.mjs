@@ -51,7 +51,7 @@ function makeSlots(directory, tcti) {
   };
   const passphrase = secret("passphrase", PASSPHRASE);
   const pin = secret("pin", "2468-1357");
-  const place = (/** @type {string} */ name) => ["--vault", join(directory, name)];
+  const place = (/** @type {string} */ name) => ["--vault", join(directory, `vault-${name}`)];
   const init = (/** @type {string} */ name, /** @type {string[]} */ ...words) => {
     const recovery = ["--recovery-file", join(directory, `${name}.words`)];
     timed(["init", ...place(name), "--passphrase-file", passphrase, ...recovery, ...words]);
