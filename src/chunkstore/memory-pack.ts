@@ -41,6 +41,7 @@ export class MemoryPack {
       pack,
       cipher: engine.packCipher(pack, packKey, keyEpoch),
       packBytes,
+      random,
       sealBoundBytes: (lengthBytes) => engine.sealBoundBytes(lengthBytes),
     });
     packKey.fill(0);

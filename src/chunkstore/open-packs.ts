@@ -144,7 +144,7 @@ export class OpenPacks {
     const cipher = engine.packCipher(pack, packKey, keyEpoch);
     packKey.fill(0);
     const sealBoundBytes = (lengthBytes: number): number => engine.sealBoundBytes(lengthBytes);
-    const writer = new PackWriter({ disk, path, file, pack, cipher, packBytes, sealBoundBytes });
+    const writer = new PackWriter({ disk, path, file, pack, cipher, packBytes, sealBoundBytes, random });
     this.#writers.add(writer);
     return writer;
   }

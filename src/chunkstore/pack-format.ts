@@ -6,7 +6,9 @@ import { FRAME_BYTES, MAX_CHUNK_BYTES } from "../crypto/engine.ts";
 import { type PackKeyWrap, WRAPPED_PACK_KEY_BYTES } from "../crypto/pack-key.ts";
 import { TcfsError } from "../errors.ts";
 import type { ChunkRecord } from "../format/records.ts";
+import { padme } from "../format/replica-codec.ts";
 import type { ChunkId, PackId } from "../ids.ts";
+import type { RandomSource } from "../platform/random.ts";
 
 /** Where the first frame begins. */
 export const PACK_HEADER_BYTES = 256;
@@ -151,10 +153,11 @@ export function indexEntryBytes(lengthBytes: number): number {
   return INDEX_ENTRY_FIXED_BYTES + 4 * frameCount(lengthBytes);
 }
 
-/** @returns Fresh index plaintext, to be sealed from frame INDEX_FIRST_FRAME on. */
-export function encodePackIndex(entries: readonly PackIndexEntry[]): Uint8Array {
+/** @returns Fresh index plaintext, padded, to be sealed from frame INDEX_FIRST_FRAME on. */
+export function encodePackIndex(entries: readonly PackIndexEntry[], random: RandomSource): Uint8Array {
   const length = entries.reduce((sum, { record }) => sum + indexEntryBytes(record.lengthBytes), INDEX_PREFIX_BYTES);
-  const bytes = new Uint8Array(length);
+  const bytes = new Uint8Array(padme(length));
+  bytes.set(random.bytes(bytes.length - length), length);
   const view = new DataView(bytes.buffer);
   view.setUint32(0, FORMAT_VERSION, true);
   view.setUint32(4, entries.length, true);
@@ -202,7 +205,7 @@ export function decodePackIndex(pack: PackId, bytes: Uint8Array, dataEnd: number
     entries.push({ id: bytes.slice(at, at + CHUNK_ID_BYTES) as ChunkId, record });
     at = framesAt + 4 * frameCount(lengthBytes);
   }
-  if (at !== bytes.length) throw corrupt("index has bytes left over");
+  if (padme(at) !== bytes.length) throw corrupt("index has bytes left over");
   return entries;
 }
 
@@ -225,10 +228,15 @@ function decodeFrameLengths(view: DataView, offset: number, count: number): Uint
   return lengths;
 }
 
+/** @returns Length of the footer of an index of so many bytes. */
+export function packFooterBytes(indexLengthBytes: number): number {
+  return 4 * frameCount(indexLengthBytes) + FOOTER_TAIL_BYTES;
+}
+
 /** @returns Fresh footer: what stands after the sealed index, at the very end of a finished pack. */
 export function encodePackFooter(footer: PackFooter): Uint8Array {
   const framesBytes = 4 * footer.storedFrameBytes.length;
-  const bytes = new Uint8Array(framesBytes + FOOTER_TAIL_BYTES);
+  const bytes = new Uint8Array(packFooterBytes(footer.indexLengthBytes));
   const view = new DataView(bytes.buffer);
   footer.storedFrameBytes.forEach((stored, i) => {
     view.setUint32(4 * i, stored, true);

@@ -6,9 +6,11 @@ import { dirname } from "node:path";
 
 import type { PackCipher, SealInput } from "../crypto/engine.ts";
 import { TcfsError, isTcfsError } from "../errors.ts";
+import { padme } from "../format/replica-codec.ts";
 import type { PackRecord } from "../format/records.ts";
 import type { ChunkId, PackId } from "../ids.ts";
 import type { Disk, DiskFile } from "../platform/disk.ts";
+import type { RandomSource } from "../platform/random.ts";
 import {
   INDEX_FIRST_FRAME,
   PACK_HEADER_BYTES,
@@ -19,6 +21,7 @@ import {
   formatPackId,
   frameCount,
   indexEntryBytes,
+  packFooterBytes,
   sumBytes,
 } from "./pack-format.ts";
 
@@ -40,6 +43,7 @@ export interface PackWriterOptions {
   /** Stored bytes at which the pack counts as full. */
   readonly packBytes: number;
   readonly sealBoundBytes: (lengthBytes: number) => number;
+  readonly random: RandomSource;
 }
 
 /** Room in a pack for one sealing job. */
@@ -56,6 +60,7 @@ export class PackWriter {
   readonly #cipher: PackCipher;
   readonly #packBytes: number;
   readonly #sealBoundBytes: (lengthBytes: number) => number;
+  readonly #random: RandomSource;
   readonly #index: PackIndexEntry[] = [];
   #indexBytes = 0;
   #contentBytes = 0;
@@ -87,6 +92,7 @@ export class PackWriter {
     this.#cipher = options.cipher;
     this.#packBytes = options.packBytes;
     this.#sealBoundBytes = options.sealBoundBytes;
+    this.#random = options.random;
   }
 
   /** As far as written by now; call it before {@link makeDurable} and put it into the metadata after. */
@@ -216,18 +222,20 @@ export class PackWriter {
       });
     }
     if (this.#isBroken || this.isEmpty) return;
-    const index = encodePackIndex(this.#index);
+    const index = encodePackIndex(this.#index, this.#random);
     const output = new Uint8Array(this.#sealBoundBytes(index.length));
     const input = { pieces: [index], lengthBytes: index.length };
     const [sealed] = await this.#cipher.seal([input], INDEX_FIRST_FRAME, output);
     if (sealed === undefined) throw new RangeError("the engine sealed nothing");
     const { storedFrameBytes } = sealed;
     const indexBytes = sumBytes(storedFrameBytes);
-    const indexOffset = this.#end;
+    const tailBytes = indexBytes + packFooterBytes(index.length);
+    const end = padme(this.#end + tailBytes);
+    const indexOffset = end - tailBytes;
+    const padding = this.#random.bytes(indexOffset - this.#end);
     const footer = encodePackFooter({ indexOffset, indexLengthBytes: index.length, storedFrameBytes });
-    const end = indexOffset + indexBytes + footer.length;
     this.#isUnsynced = true;
-    await this.#file.write([output.subarray(0, indexBytes), footer], indexOffset);
+    await this.#file.write([padding, output.subarray(0, indexBytes), footer], this.#end);
     await this.#file.truncate(end); // an abandoned write may have left bytes behind
     this.#end = end;
     this.#writtenEnd = end;

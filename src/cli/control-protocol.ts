@@ -26,6 +26,7 @@ const requestSchema = z.discriminatedUnion("operation", [
   z.strictObject({ operation: z.literal("sync") }),
   z.strictObject({ operation: z.literal("wait"), timeoutMs: z.int().min(0).nullable() }),
   z.strictObject({ operation: z.literal("configureUploads"), change: uploadChangeSchema }),
+  z.strictObject({ operation: z.literal("storeRequests") }),
   z.strictObject({ operation: z.literal("collect") }),
   z.strictObject({ operation: z.literal("check") }),
   z.strictObject({ operation: z.literal("unmount"), lazy: z.boolean() }),

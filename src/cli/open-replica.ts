@@ -19,6 +19,7 @@ import { openStore } from "../remote/open-store.ts";
 import { Pace, pacedStore } from "../remote/paced-store.ts";
 import type { CredentialRenewal } from "../remote/renewing-store.ts";
 import type { S3Credentials } from "../remote/s3-store.ts";
+import { RequestTrace, watchedStore } from "../remote/watched-store.ts";
 import { PackFetcher } from "../replica/pack-fetcher.ts";
 import { PackUploader } from "../replica/pack-uploader.ts";
 import { type ReplicaState, readState, verifyState } from "../replica/replica-state.ts";
@@ -54,6 +55,8 @@ export class Replica {
   readonly #options: OpenReplicaOptions;
   readonly #state: ReplicaState;
   readonly #fetcher: PackFetcher;
+  /** What was asked of the store. */
+  readonly requests = new RequestTrace();
   #opening: Promise<ObjectStore> | undefined;
   #stored: StoredPacks | undefined;
   #replicator: Replicator | undefined;
@@ -188,10 +191,12 @@ export class Replica {
   /** Opened when it is first needed; what failed is tried again by whoever asks next. */
   #store(): Promise<ObjectStore> {
     const { credentials, renewal } = this.#options;
-    this.#opening ??= openStore(this.#state.url, { credentials, renewal, create: false }).catch((error: unknown) => {
-      this.#opening = undefined;
-      throw error;
-    });
+    this.#opening ??= openStore(this.#state.url, { credentials, renewal, create: false })
+      .then((store) => watchedStore(store, this.requests))
+      .catch((error: unknown) => {
+        this.#opening = undefined;
+        throw error;
+      });
     return this.#opening;
   }
 }

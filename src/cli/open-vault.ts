@@ -28,6 +28,7 @@ import { renewHeaderCopy, rewriteHeader } from "./rewrite-header.ts";
 import type { CredentialRenewal } from "../remote/renewing-store.ts";
 import type { S3Credentials } from "../remote/s3-store.ts";
 import type { FreshnessRequest } from "./freshness-setup.ts";
+import type { RequestTrace } from "../remote/watched-store.ts";
 import type { OpenReplicaOptions, Replica } from "./open-replica.ts";
 import type { UploadChange } from "../replica/upload-settings.ts";
 import { ratio } from "./status.ts";
@@ -210,6 +211,11 @@ export class OpenVault implements AsyncDisposable {
   /** @throws TcfsError `TCFS_USAGE` if the vault has no store, or for settings that cannot be. */
   async configureUploads(change: UploadChange): Promise<void> {
     await this.#requireReplica().configureUploads(change);
+  }
+
+  /** What was asked of the store since the vault was opened; null where it has none. */
+  storeRequests(): ReturnType<RequestTrace["report"]> | null {
+    return this.#rooms.replica?.requests.report() ?? null;
   }
 
   #requireReplica(): Replica {

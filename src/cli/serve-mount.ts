@@ -179,6 +179,8 @@ class ServedMount {
         return this.#wait(request.timeoutMs);
       case "configureUploads":
         return this.#vault.configureUploads(request.change);
+      case "storeRequests":
+        return this.#vault.storeRequests();
       case "collect":
         return this.#vault.volume.collect(this.#collection.signal);
       case "check":

@@ -117,10 +117,8 @@ function addRecoveryCommands(
 function addUploadCommand(commands: Argv, settings: Settings): Argv {
   const upload = async (word: UploadWord, parameters: UploadArguments) =>
     (await import("./commands/upload.ts")).runUpload(word, parameters, settings);
-  return commands.command(
-    "upload",
-    "how the vault goes to its store; holds until it is changed, over mounts too",
-    (command) =>
+  return commands
+    .command("upload", "how the vault goes to its store; holds until it is changed, over mounts too", (command) =>
       command
         .command(
           "pause",
@@ -147,5 +145,15 @@ function addUploadCommand(commands: Argv, settings: Settings): Argv {
           async (parameters) => upload("max-age", parameters),
         )
         .demandCommand(1, "say what about uploads: pause, resume, limit, max-age"),
-  );
+    )
+    .command(
+      "audit-leak [url]",
+      "measure what whoever runs the store sees of the vault",
+      (command) =>
+        command
+          .positional("url", { ...URL_WORD, describe: "the store, if not that of the vault" })
+          .option("vault", VAULT)
+          .option("json", { type: "boolean", describe: "print JSON" }),
+      async (parameters) => (await import("./commands/audit-leak.ts")).runAuditLeak(parameters, settings),
+    );
 }

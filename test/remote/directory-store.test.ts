@@ -3,6 +3,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { DirectoryStore } from "../../src/remote/directory-store.ts";
+import { systemClock } from "../../src/platform/clock.ts";
+import { Pace, pacedStore } from "../../src/remote/paced-store.ts";
+import { RequestTrace, watchedStore } from "../../src/remote/watched-store.ts";
 import type { ObjectStore } from "../../src/remote/object-store.ts";
 import { FaultyStore, insisting } from "./faulty-store.ts";
 import { testObjectStore } from "./store-contract.ts";
@@ -16,6 +19,9 @@ afterAll(() => rm(root, { recursive: true, force: true }));
 const openDirectory = (): Promise<DirectoryStore> => DirectoryStore.open(join(root, "objects"), { create: true });
 
 testObjectStore("directory", openDirectory);
+testObjectStore("watched(paced(directory))", async () =>
+  watchedStore(pacedStore(await openDirectory(), new Pace(systemClock)), new RequestTrace()),
+);
 
 const seed = Number(process.env["TCFS_STORE_SEED"] ?? 20_261_122);
 let faulty: ObjectStore | undefined;

@@ -2,6 +2,7 @@
 import { appendFile, readFile, readdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
+import { padme } from "../../src/format/replica-codec.ts";
 import { CommandLine } from "../cli/fixtures.ts";
 import { NO_SEAWEED, startWithBucket } from "../remote/seaweed.ts";
 import { eventually } from "../support/run.ts";
@@ -171,6 +172,8 @@ test(
     );
     const [pack] = packs.map(({ parentPath, name }) => join(parentPath, name));
     const content = await readFile(pack ?? "");
+    expect(padme(content.length)).toBe(content.length);
+    expect(packs.length).toBe(1);
     content[400] = (content[400] ?? 0) ^ 1;
     await writeFile(pack ?? "", content);
     const flipped = await line.expect("CORRUPT", [...rehearse, ...words]);
@@ -179,6 +182,13 @@ test(
     const gone = await line.expect("CORRUPT", [...rehearse, ...words]);
     expect(JSON.parse(gone.stdout)).toMatchObject({ missingPackCount: 1, damageCount: 0, checkedBytes: 0 });
     expect(await readdir(scratch)).toEqual([]);
+    const audit = JSON.parse((await line.expect("OK", ["audit-leak", "--vault", line.vault, "--json"])).stdout) as {
+      kinds: { kind: string; count: number }[];
+      requests: unknown;
+    };
+    expect(audit.requests).toBeNull(); // nothing is mounted
+    const counts = Object.fromEntries(audit.kinds.map(({ kind, count }) => [kind, count]));
+    expect(counts).toEqual({ header: 1, root: 1, checkpoints: 1, commits: 1 });
   },
 );
 
