@@ -13,6 +13,7 @@ import { type ChunkingParameters, type SealingEngine } from "../../src/crypto/en
 import { ObjectSealer } from "../../src/crypto/object-seal.ts";
 import { openEngine } from "../../src/crypto/open-engine.ts";
 import { PackKeyWrapper } from "../../src/crypto/pack-key.ts";
+import { TcfsError } from "../../src/errors.ts";
 import { packKey } from "../../src/format/record-keys.ts";
 import type { ChunkId, InodeNumber } from "../../src/ids.ts";
 import { DeviceBook } from "../../src/keys/devices/device-book.ts";
@@ -32,6 +33,7 @@ import { StoredPacks } from "../../src/replica/stored-packs.ts";
 import { SUBKEYS } from "../chunkstore/test-vault.ts";
 import { VAULT_ID, firstEpoch, noise } from "../crypto/fixtures.ts";
 import { FaultyStore, seeded } from "../remote/faulty-store.ts";
+import { eventually } from "../support/run.ts";
 import { type TemporaryDirectory, temporaryDirectory } from "../support/temporary-directory.ts";
 
 const CHUNKING: ChunkingParameters = { minBytes: 4096, averageBytes: 16_384, maxBytes: 65_536 };
@@ -296,4 +298,41 @@ test.for(SEEDS)("comes back from the store alone, seed %i", { timeout: 120_000 }
     if (known.acknowledged > 0) await expectAttachable(clean, known, `copy-${String(seed)}-${String(round)}`);
   }
   expect(known.acknowledged).toBeGreaterThan(0);
+});
+
+/** Clock skew and expired credentials are DENIED, a deleted bucket MISSING, 409 and 412 CONFLICT, time-outs and 500 UNAVAILABLE. */
+const PASSING = [
+  "TCFS_REMOTE_UNAVAILABLE",
+  "TCFS_REMOTE_THROTTLED",
+  "TCFS_REMOTE_DENIED",
+  "TCFS_REMOTE_MISSING",
+  "TCFS_REMOTE_FULL",
+  "TCFS_REMOTE_CONFLICT",
+] as const;
+
+test.for(PASSING)("%s is told of, and uploads go on by themselves after it", async (code) => {
+  const random = seeded(11);
+  const directory = join(temporary.path, `passing-${code}`);
+  await disk.makeDirectory(join(directory, "packs"));
+  const clean = await DirectoryStore.open(join(temporary.path, `passing-store-${code}`), { create: true });
+  const state = { url: "file:///x", deviceId: "0".repeat(32), last: null, pending: null, keptBelow: 0 };
+  await writeState(disk, directory, state, sealer);
+  const known: Known = { states: new Map(), contents: new Map(), acknowledged: 0 };
+  const store = new FaultyStore(clean, { seed: 1, chances: {} });
+  const session = await Session.open(directory, store, known);
+  const fault = { isThere: true };
+  store.beforeChange = () => {
+    if (fault.isThere) throw new TcfsError(code, "made to fail");
+  };
+  await change(session, random, known);
+  const { commit } = session.metadata.volume;
+  const waiting = session.replicator.wait(commit, new AbortController().signal);
+  await eventually("the failure is told of", 20_000, () => session.replicator.status().activity === "failing");
+  expect(session.replicator.status().lastError).toBe("made to fail");
+  fault.isThere = false;
+  await waiting;
+  known.acknowledged = commit;
+  expect(session.replicator.status()).toMatchObject({ lastError: null, backlogPacks: 0, lastRoot: { commit } });
+  await session.close();
+  await expectAttachable(clean, known, `passing-copy-${code}`);
 });
