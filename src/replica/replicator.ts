@@ -99,6 +99,8 @@ export class Replicator {
   #captured: CapturedChanges | undefined;
   #timer: Timer | undefined;
   #running: Promise<void> | undefined;
+  /** Of what earlier sessions left. */
+  #counting: Promise<void> | undefined;
   #retryMs = 0;
   #oldestSinceMs: number | undefined;
   #settings: UploadSettings;
@@ -122,7 +124,7 @@ export class Replicator {
       this.#waiters.size > 0 || options.clock.monotonicMs() - this.#notedAtMs >= QUIET_MS;
     if (this.#log.isEmpty) return;
     this.#schedule();
-    void this.#countPacks();
+    this.#counting = this.#countPacks();
   }
 
   /** Take other settings at once: a pause breaks off what is under way, which goes on from there later. */
@@ -211,7 +213,7 @@ export class Replicator {
   async close(): Promise<void> {
     this.#timer?.cancel();
     this.#closing.abort();
-    await this.#running;
+    await Promise.all([this.#running, this.#counting]);
     this.#reject(new TcfsError("TCFS_CLOSED", "the vault is closed before everything was in the store"));
   }
 
@@ -231,7 +233,7 @@ export class Replicator {
     return rest + captured;
   }
 
-  /** What earlier sessions left: figures alone, so that a failure is of no account. */
+  /** What earlier sessions left: figures alone, so that a failure is logged and ends nothing. */
   async #countPacks(): Promise<void> {
     try {
       for await (const pack of this.#options.packs()) {
@@ -239,7 +241,7 @@ export class Replicator {
         this.#options.uploader.backlog.add(pack);
       }
     } catch (error) {
-      if (!isTcfsError(error)) throw error;
+      this.#options.onOutcome(error);
     }
   }
 
