@@ -1,8 +1,8 @@
 /** `tcfs key rotate`, as its user sees it: on a mounted vault and one that is not, interrupted, with a store, and what old keys open then. */
-import { readFile, writeFile } from "node:fs/promises";
+import { readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { readKnownFiles, writeKnownFiles } from "../life/known-files.ts";
+import { filesBelow, readKnownFiles, writeKnownFiles } from "../life/known-files.ts";
 import { eventually, sleep } from "../support/run.ts";
 import { tcfs } from "../support/tcfs-mount.ts";
 import { CommandLine } from "./fixtures.ts";
@@ -57,10 +57,11 @@ describe("a rotation of the vault's key", { timeout: 300_000 }, () => {
       await writeFile(join(line.mountPoint, "d0/noise"), "overwritten, kept by the snapshot", { flush: true });
       const logged = new Map<string, string>();
       const words = ["--new-recovery-file", join(line.directory, "new-words"), kind];
+      let rotating: Promise<unknown> | undefined;
       for (let round = 0; round < KILLS; round++) {
         await using _load = writeOn(line.mountPoint, round, logged);
-        const rotating = tcfs(rotateWords(line, ...(round === 0 ? words : [])));
-        await eventually("the epoch begins", 20_000, async () => (await line.header())["keyEpoch"] === 2);
+        rotating ??= tcfs(rotateWords(line, ...words)); // later rounds: the mount goes on with it by itself
+        await eventually("the epoch begins", 60_000, async () => (await line.header())["keyEpoch"] === 2);
         await sleep((round * 131) % 400);
         const pid = line.pid();
         process.kill(pid, "SIGKILL");
@@ -125,4 +126,51 @@ async function expectContents(
     const order = Number(found[1]) * 1e6 + Number(found[2]);
     expect(order, path).toBeGreaterThanOrEqual((round ?? 0) * 1e6 + (n ?? 0));
   }
+}
+
+describe("after a rotation", { timeout: 300_000 }, () => {
+  test("a saved header opens nothing, here or in the store; the store attaches, and has nothing under the old key", async () => {
+    await using line = await CommandLine.make();
+    const store = join(line.directory, "store");
+    await line.expect("OK", ["store", "set", `file://${store}`, ...line.unlock]);
+    await line.mount();
+    const known = await writeKnownFiles(line.mountPoint);
+    await line.expect("OK", ["wait", "--vault", line.vault]);
+    const saved = await readFile(join(line.vault, "vault.json"));
+    const { stdout } = await line.expect("OK", rotateWords(line, "--reencrypt"));
+    expect(stdout).toMatch(
+      /Counted: \d+ records, \d+ packs and \d+ objects of the store, all under key epoch 2\.\n0 obj/u,
+    );
+    await line.umount();
+
+    expect(await epochsOf(join(line.vault, "packs"))).toEqual(new Set([2]));
+    expect(await epochsOf(store)).toEqual(new Set([2]));
+    const attached = join(line.directory, "attached");
+    const unlock = ["--vault", attached, "--passphrase-file", line.passphraseFile];
+    await line.expect("OK", ["attach", `file://${store}`, ...unlock]);
+    await line.expect("OK", ["mount", line.mountPoint, ...unlock, "--pid-file", line.pidFile]);
+    const { wrong, refused } = await readKnownFiles(line.mountPoint, known);
+    expect([wrong, [...refused]]).toEqual([[], []]);
+    await line.umount();
+
+    await writeFile(join(line.vault, "vault.json"), saved);
+    await rm(join(line.vault, "store.json"));
+    await line.expect("CORRUPT", ["mount", line.mountPoint, ...line.unlock]);
+    await writeFile(join(store, "header"), saved);
+    const elsewhere = ["--vault", join(line.directory, "elsewhere"), "--passphrase-file", line.passphraseFile];
+    await line.expect("UNKNOWN_FORMAT", ["attach", `file://${store}`, ...elsewhere]);
+  });
+});
+
+/** Every key epoch that packs, manifests and roots below a directory name. */
+async function epochsOf(directory: string): Promise<Set<number>> {
+  const epochs = new Set<number>();
+  for (const path of await filesBelow(directory)) {
+    const content = await readFile(join(directory, path));
+    const magic = content.subarray(0, 8).toString("latin1");
+    if (magic === "TCFSPACK") for (const at of [12, 48, 124]) epochs.add(content.readUInt32LE(at));
+    else if (/^TCFS(?:COMM|CHEK|ROOT)$/u.test(magic)) epochs.add(content.readUInt32LE(12));
+  }
+  epochs.delete(0);
+  return epochs;
 }
