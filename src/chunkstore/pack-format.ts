@@ -26,7 +26,7 @@ const WRAPS_OFFSET = 48;
 const WRAP_BYTES = 4 + WRAPPED_PACK_KEY_BYTES;
 const NO_WRAP = new Uint8Array(WRAP_BYTES);
 /** Places for wraps: one is whole while the other is written. */
-export const WRAP_COUNT = 2;
+const WRAP_COUNT = 2;
 const CHUNK_ID_BYTES = 32;
 const INDEX_ENTRY_FIXED_BYTES = CHUNK_ID_BYTES + 12;
 const INDEX_PREFIX_BYTES = 8;
