@@ -35,11 +35,17 @@ const operation = fc.oneof(
   { weight: 2, arbitrary: fc.record({ kind: fc.constant("sync" as const) }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant("collect" as const) }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constantFrom("reopen" as const, "crash" as const) }) },
+  {
+    weight: 2,
+    arbitrary: fc.record({ kind: fc.constantFrom("take" as const, "roll back" as const, "drop" as const) }),
+  },
 );
 type Operation = typeof operation extends fc.Arbitrary<infer T> ? T : never;
 
 class Model {
   readonly files = new Map<string, ModelFile>();
+  /** By the snapshot's name: what was there, and what it held. Versions are in none. */
+  readonly snapshots = new Map<string, Map<string, { readonly file: ModelFile; readonly content: Buffer }>>();
   /** In the order in which they were kept; those of a name with the name. */
   readonly versions: (ModelVersion & { readonly name: string | undefined })[] = [];
 
@@ -58,6 +64,21 @@ class Model {
     this.files.delete(name);
     if (file === undefined || file.state === "new" || (isReplaced && file.content.length === 0)) return;
     this.versions.push({ file, content: file.content, name });
+  }
+
+  take(snapshot: string): void {
+    this.snapshots.set(
+      snapshot,
+      new Map([...this.files].map(([name, file]) => [name, { file, content: file.content }])),
+    );
+  }
+
+  rollBack(snapshot: string): void {
+    this.files.clear();
+    for (const [name, { file, content }] of this.snapshots.get(snapshot) ?? []) {
+      file.content = content;
+      this.files.set(name, file);
+    }
   }
 
   of(name: string): Buffer[] {
@@ -89,6 +110,11 @@ async function apply(driver: Driver, model: Model, operation: Operation): Promis
     case "crash":
       await driver.reopen(operation.kind);
       for (const file of model.files.values()) file.state = "closed";
+      return;
+    case "take":
+    case "roll back":
+    case "drop":
+      await applyToSnapshots(driver, model, operation.kind);
       return;
     case "write": {
       const data = pattern(operation.lengthBytes, operation.seed);
@@ -125,6 +151,23 @@ async function apply(driver: Driver, model: Model, operation: Operation): Promis
   }
 }
 
+async function applyToSnapshots(driver: Driver, model: Model, kind: "take" | "roll back" | "drop"): Promise<void> {
+  const { snapshots } = driver.vault.volume;
+  const newest = [...model.snapshots.keys()].at(-1);
+  if (kind === "take") {
+    const name = `snapshot ${driver.vault.metadata.volume.nextInode} ${model.snapshots.size}`;
+    await snapshots.take(name, "");
+    model.take(name);
+  } else if (newest !== undefined && kind === "drop") {
+    await snapshots.forget([newest], false);
+    model.snapshots.delete(newest);
+    await snapshots.cleared();
+  } else if (newest !== undefined) {
+    await snapshots.restore(newest);
+    model.rollBack(newest);
+  }
+}
+
 test("after any history every path has the versions that a plain model has, byte for byte", async () => {
   // Fewer changes than a file may have versions in a row.
   const histories = fc.asyncProperty(fc.array(operation, { minLength: 5, maxLength: 32 }), async (history) => {
@@ -134,6 +177,9 @@ test("after any history every path has the versions that a plain model has, byte
     const model = new Model();
     for (const step of history) await apply(driver, model, step);
     for (const path of NAMES) {
+      const file = model.files.get(path);
+      expect(await driver.find(path).then((ino) => ino !== undefined)).toBe(file !== undefined);
+      if (file !== undefined) expect((await driver.read(path)).equals(file.content)).toBe(true);
       const [found, expected] = [await driver.versions(path), model.of(path)];
       expect(found.map(({ length }) => length)).toEqual(expected.map(({ length }) => length));
       expect(found.every((content, i) => content.equals(expected[i] as Buffer))).toBe(true);

@@ -5,6 +5,7 @@ import type { MetadataStore } from "../../metadata/metadata-store.ts";
 import type { SnapshotStore } from "../../metadata/snapshot-store.ts";
 import { ChangedPlaces } from "./changed-places.ts";
 import type { TreeChange } from "./diff.ts";
+import { quote } from "./near-names.ts";
 import { DIRECTORY_TYPE, type TreePath, followTreePath, showTreePath } from "./tree-path.ts";
 import type { TreePlan } from "./tree-plan.ts";
 import { planTrees } from "./tree-planner.ts";
@@ -63,6 +64,13 @@ export function commentOfPaths(from: string, trees: readonly TreePath[]): string
   const comment = `${COMMENT_START}${JSON.stringify({ from, paths: trees.map(showTreePath) })}`;
   if (commentFault(comment) === undefined) return comment;
   throw new TcfsError("TCFS_USAGE", "so many or long paths cannot be restored at once: a safety snapshot names them");
+}
+
+/** A snapshot's comment for a person: of a safety snapshot, which paths it was taken for. */
+export function shownComment(comment: string): string {
+  if (!comment.startsWith(COMMENT_START)) return comment;
+  const { from, paths } = JSON.parse(comment.slice(COMMENT_START.length)) as { from: string; paths: readonly string[] };
+  return `the state before ${paths.map(quote).join(", ")} became as in ${quote(from)}`;
 }
 
 /** @returns The paths that a safety snapshot was taken for; undefined: everything. */

@@ -17,7 +17,14 @@ import { isoTime } from "./iso-time.ts";
 import { noSuchSnapshot } from "./near-names.ts";
 import { SNAPSHOTS_DIRECTORY, SNAPSHOTS_NAME, entryName, numberOutside } from "./numbers.ts";
 import { PastTrees, type PastSource } from "./past-trees.ts";
-import { type PathRestoreReport, commentOfPaths, describePlan, pathsOfComment, planPaths } from "./path-restore.ts";
+import {
+  type PathRestoreReport,
+  commentOfPaths,
+  describePlan,
+  pathsOfComment,
+  planPaths,
+  shownComment,
+} from "./path-restore.ts";
 import type { RoutedOperations } from "./routed-operations.ts";
 import type { SnapshotForest } from "./snapshot-forest.ts";
 import { SnapshotReader } from "./snapshot-reader.ts";
@@ -138,8 +145,11 @@ export class SnapshotManager {
     const kept = this.automatic.kept();
     const figures: SnapshotFigures[] = [];
     for (const snapshot of snapshots) {
-      const { name, comment, isSafety, inodeCount, allocatedBytes: logicalBytes } = snapshot;
-      const takenAt = isoTime(snapshot.takenAt.seconds);
+      const { name, isSafety, inodeCount, allocatedBytes: logicalBytes } = snapshot;
+      const [takenAt, comment] = [
+        isoTime(snapshot.takenAt.seconds),
+        snapshot.isSafety ? shownComment(snapshot.comment) : snapshot.comment,
+      ];
       const [isAutomatic, classes] = [kept.has(snapshot.epoch), kept.get(snapshot.epoch) ?? []];
       const exclusiveBytesEstimate = await this.#store.exclusiveBytes(snapshot);
       const told = { name, comment, takenAt, isSafety, isAutomatic, classes };
