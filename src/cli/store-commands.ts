@@ -150,9 +150,8 @@ function addUploadCommand(commands: Argv, settings: Settings): Argv {
       "audit-leak [url]",
       "measure what whoever runs the store sees of the vault",
       (command) =>
-        command
+        secrets(command)
           .positional("url", { ...URL_WORD, describe: "the store, if not that of the vault" })
-          .option("vault", VAULT)
           .option("json", { type: "boolean", describe: "print JSON" }),
       async (parameters) => (await import("./commands/audit-leak.ts")).runAuditLeak(parameters, settings),
     );

@@ -8,10 +8,9 @@ import { askDaemon } from "../control-client.ts";
 import type { Settings } from "../settings.ts";
 import { formatBytes } from "../status.ts";
 import { openNamedStore } from "../store-setup.ts";
-import { vaultDirectory } from "../vault-access.ts";
+import { type VaultArguments, secretSource, vaultDirectory } from "../vault-access.ts";
 
-export interface AuditArguments {
-  readonly vault?: string | undefined;
+export interface AuditArguments extends VaultArguments {
   readonly url?: string | undefined;
   readonly json?: boolean | undefined;
 }
@@ -30,17 +29,17 @@ interface KindReport {
 type Requests = ReturnType<RequestTrace["report"]>;
 
 const PREFIXES = ["packs/", "commits/", "checkpoints/", "roots/", "probe/"];
-const SINGLES = ["header", "root"];
+const SINGLES = ["header", "root", "devices"];
 const HEADS_AT_ONCE = 8;
 /** Requests closer together than this are told as one burst. */
 const BURST_GAP_MS = 2000;
 const MAX_BURSTS_TOLD = 20;
 
 export async function runAuditLeak(parameters: AuditArguments, settings: Settings): Promise<void> {
-  const directory = await vaultDirectory({ vault: parameters.vault }, settings);
+  const directory = await vaultDirectory(parameters, settings);
   const url = parameters.url ?? (await readState(new NodeDisk(), directory))?.url;
   if (url === undefined) throw new TcfsError("TCFS_USAGE", "this vault has no store: say which with a URL");
-  const store = await openNamedStore(url, settings, { create: false });
+  const store = await openNamedStore(url, settings, secretSource(parameters), { create: false, directory });
   try {
     const lengths = await measure(store);
     const kinds = [...lengths].map(([kind, found]) => reportOf(kind, found));

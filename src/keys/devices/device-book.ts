@@ -141,7 +141,7 @@ export class DeviceBook {
 }
 
 /** @returns {@link NO_DEVICES} where there is no list. @throws TcfsError `TCFS_CORRUPT` */
-async function readDevices({ disk, directory, sealer }: DeviceBookOptions): Promise<DeviceList> {
+export async function readDevices({ disk, directory, sealer }: DeviceBookOptions): Promise<DeviceList> {
   const content = await disk.readFile(join(directory, LIST_NAME));
   if (content === undefined) return NO_DEVICES;
   return parseDevices(unsealOwn(sealer, "devices", LIST_NAME, content));
