@@ -25,7 +25,7 @@ export function addStoreCommands(
   secrets: AddSecrets,
   setExitCode: (code: number) => void,
 ): Argv {
-  const withStore = addUploadCommand(addStoreCommand(commands, settings, secrets), settings);
+  const withStore = addUploadCommand(addStoreCommand(commands, settings, secrets), settings, secrets);
   return addRecoveryCommands(withStore, settings, secrets, setExitCode);
 }
 
@@ -114,7 +114,7 @@ function addRecoveryCommands(
     );
 }
 
-function addUploadCommand(commands: Argv, settings: Settings): Argv {
+function addUploadCommand(commands: Argv, settings: Settings, secrets: AddSecrets): Argv {
   const upload = async (word: UploadWord, parameters: UploadArguments) =>
     (await import("./commands/upload.ts")).runUpload(word, parameters, settings);
   return commands
