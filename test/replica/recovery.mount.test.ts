@@ -188,7 +188,7 @@ test(
     };
     expect(audit.requests).toBeNull(); // nothing is mounted
     const counts = Object.fromEntries(audit.kinds.map(({ kind, count }) => [kind, count]));
-    expect(counts).toEqual({ header: 1, root: 1, checkpoints: 1, commits: 1 });
+    expect(counts).toEqual({ header: 1, root: 1, devices: 1, checkpoints: 1, commits: 1 });
   },
 );
 
