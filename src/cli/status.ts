@@ -168,8 +168,8 @@ const UNKNOWN_FIGURES: Readonly<Record<keyof VaultFigures, null>> = {
   cacheBytes: null,
   lastCommit: null,
   engine: null,
-  versions: null,
   snapshotPolicy: null,
   store: null,
   keyRotation: null,
+  versions: null,
 };
