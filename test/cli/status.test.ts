@@ -39,7 +39,6 @@ const mounted: VaultStatus = {
     cacheBytes: 0,
     lastCommit: { number: 9, time: "2026-11-22T00:00:02.000Z" },
     engine: "native",
-    versions: { count: 12, bytes: 2048, trashCount: 0, trashBytes: 0 },
     snapshotPolicy: {
       policy: "hourly=24,daily=7",
       isDamaged: false,
@@ -49,6 +48,7 @@ const mounted: VaultStatus = {
     },
     store: null,
     keyRotation: null,
+    versions: { count: 12, bytes: 2048, trashCount: 0, trashBytes: 0 },
   },
 };
 
