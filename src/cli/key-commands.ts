@@ -45,22 +45,7 @@ export function keyCommands(settings: Settings, { secrets, file }: SharedFlags):
       .command(
         "add",
         "one more way to open the vault, beside those there are",
-        (command) =>
-          secrets(command)
-            .option("passphrase", { type: "boolean", describe: "a passphrase, asked for twice" })
-            .option("new-passphrase-file", file("a passphrase, from the first line of FILE"))
-            .option("new-key-file", file("a key file: FILE is made (0600)"))
-            .option("hybrid", {
-              type: "boolean",
-              describe: "with --new-key-file: a passphrase and a key file that open it together alone, by ML-KEM-768",
-            })
-            .option("words", { type: "boolean", describe: "24 more recovery words, shown once" })
-            .option("new-recovery-file", file("24 more recovery words, written to the new FILE (0600)"))
-            .option("tpm", { type: "boolean", describe: "this machine's TPM" })
-            .option("pin", { type: "boolean", describe: "with --tpm: and a PIN, asked for twice" })
-            .option("new-pin-file", file("with --tpm: and a PIN, from the first line of FILE"))
-            .option("pcrs", PCRS)
-            .example("$0 key add --new-key-file /media/stick/tcfs.key", "then: tcfs mount ~/vault --key-file …"),
+        (command) => addOptions(secrets(command), file),
         async (parameters) => (await import("./commands/key-add.ts")).runKeyAdd(parameters, settings),
       )
       .command(
@@ -104,6 +89,24 @@ export function keyCommands(settings: Settings, { secrets, file }: SharedFlags):
         async (parameters) => (await import("./commands/key.ts")).runPasswd(parameters, settings),
       )
       .demandCommand(1, "say what to do with the key: list, add, remove, test, reseal, rotate, passwd");
+}
+
+function addOptions<T>(command: Argv<T>, file: SharedFlags["file"]) {
+  return command
+    .option("passphrase", { type: "boolean", describe: "a passphrase, asked for twice" })
+    .option("new-passphrase-file", file("a passphrase, from the first line of FILE"))
+    .option("new-key-file", file("a key file: FILE is made (0600)"))
+    .option("hybrid", {
+      type: "boolean",
+      describe: "with --new-key-file: a passphrase and a key file that open it together alone, by ML-KEM-768",
+    })
+    .option("words", { type: "boolean", describe: "24 more recovery words, shown once" })
+    .option("new-recovery-file", file("24 more recovery words, written to the new FILE (0600)"))
+    .option("tpm", { type: "boolean", describe: "this machine's TPM" })
+    .option("pin", { type: "boolean", describe: "with --tpm: and a PIN, asked for twice" })
+    .option("new-pin-file", file("with --tpm: and a PIN, from the first line of FILE"))
+    .option("pcrs", PCRS)
+    .example("$0 key add --new-key-file /media/stick/tcfs.key", "then: tcfs mount ~/vault --key-file …");
 }
 
 function listOptions(command: Argv, file: SharedFlags["file"]) {

@@ -10,7 +10,7 @@ import type { PackRecord } from "../format/records.ts";
 import type { AccessTimes } from "../fs/access-times.ts";
 import type { VirtualShown } from "../fs/snapshots/routed-operations.ts";
 import { Volume } from "../fs/volume.ts";
-import { type Device, describeDevice } from "../keys/devices/device-list.ts";
+import { describeDevice } from "../keys/devices/device-list.ts";
 import { EpochRooms } from "../keys/epoch-rooms.ts";
 import { readHeader } from "../keys/header-file.ts";
 import { assertWritable, parseHeader } from "../keys/header.ts";
@@ -23,13 +23,13 @@ import { LevelMetadataStore } from "../metadata/level-metadata-store.ts";
 import { systemClock } from "../platform/clock.ts";
 import { NodeDisk } from "../platform/node-disk.ts";
 import { systemRandom } from "../platform/random.ts";
-import { KeyRotation } from "./key-rotation.ts";
+import { KeyRotation, type KeyRotationOptions } from "./key-rotation.ts";
 import { renewHeaderCopy, rewriteHeader } from "./rewrite-header.ts";
 import type { CredentialRenewal } from "../remote/renewing-store.ts";
 import type { S3Credentials } from "../remote/s3-store.ts";
 import type { FreshnessRequest } from "./freshness-setup.ts";
 import type { RequestTrace } from "../remote/watched-store.ts";
-import type { OpenReplicaOptions, Replica } from "./open-replica.ts";
+import type { FollowOptions, OpenReplicaOptions, Replica } from "./open-replica.ts";
 import type { UploadChange } from "../replica/upload-settings.ts";
 import { ratio } from "./status.ts";
 import type { VaultFigures } from "./status.ts";
@@ -105,13 +105,7 @@ export class OpenVault implements AsyncDisposable {
       const { replica, engine, metadata, chunks } = rooms;
       const anchor = options.freshness && (await keepFresh(options, options.freshness, rooms, closers));
       if (options.isReplicated === true && !isReadOnly) {
-        const onOutcome = outcomeReporter(logger, { failed: "an upload failed", healed: "uploads succeed again" });
-        const onNewDevices = (devices: readonly Device[]): void => {
-          for (const device of devices) {
-            logger.warn("a device was added to the vault", { device: describeDevice(device), at: device.enrolledAt });
-          }
-        };
-        await replica?.follow({ engine, metadata, ownPacks: chunks.ownPacks, onOutcome, onNewDevices });
+        await replica?.follow({ engine, metadata, ownPacks: chunks.ownPacks, ...uploadReports(logger) });
       }
       // The database is locked: nobody else writes the vault between this and what it announces.
       const named = isReadOnly ? header : nameFeatures(header, options.key);
@@ -138,23 +132,8 @@ export class OpenVault implements AsyncDisposable {
       });
       closers.push(() => volume.close());
       if (replica !== undefined) closers.push(() => replica.giveUpReads());
-      const rotation = new KeyRotation({
-        ...rooms,
-        directory,
-        volume,
-        renewAnchor: async () => anchor?.renew(),
-        onOutcome: outcomeReporter(logger, {
-          failed: "the key rotation stands still",
-          healed: "the key rotation goes on",
-        }),
-        onEnd: ({ endedEpoch, records, packs }) => {
-          logger.info("the key rotation has ended: 0 objects left under the older key epoch", {
-            endedEpoch,
-            records: records.recordCount,
-            packs: packs.packCount,
-          });
-        },
-      });
+      const renewAnchor = async (): Promise<void> => anchor?.renew();
+      const rotation = new KeyRotation({ ...rooms, directory, volume, renewAnchor, ...rotationReports(logger) });
       closers.push(() => rotation.close());
       if (!isReadOnly && !options.isNew) await renewHeaderCopy(directory);
       if (!isReadOnly)
@@ -294,6 +273,35 @@ interface Rooms {
   readonly replica: Replica | undefined;
   readonly epochs: EpochRooms;
   readonly handover: KeyHandover;
+}
+
+/** What is told in the log of uploads. */
+function uploadReports(logger: Logger): Pick<FollowOptions, "onOutcome" | "onNewDevices"> {
+  return {
+    onOutcome: outcomeReporter(logger, { failed: "an upload failed", healed: "uploads succeed again" }),
+    onNewDevices: (devices) => {
+      for (const device of devices) {
+        logger.warn("a device was added to the vault", { device: describeDevice(device), at: device.enrolledAt });
+      }
+    },
+  };
+}
+
+/** What is told in the log of a key rotation. */
+function rotationReports(logger: Logger): Pick<KeyRotationOptions, "onOutcome" | "onEnd"> {
+  return {
+    onOutcome: outcomeReporter(logger, {
+      failed: "the key rotation stands still",
+      healed: "the key rotation goes on",
+    }),
+    onEnd: ({ endedEpoch, records, packs }) => {
+      logger.info("the key rotation has ended: 0 objects left under the older key epoch", {
+        endedEpoch,
+        records: records.recordCount,
+        packs: packs.packCount,
+      });
+    },
+  };
 }
 
 type Closer = () => void | Promise<void>;

@@ -482,9 +482,7 @@ async function inGroups<T>(items: readonly T[], action: (item: T) => Promise<voi
 }
 
 async function* reversed(records: AsyncIterable<ChangedRecord>): AsyncGenerator<ChangedRecord> {
-  for await (const record of records) {
-    yield turned(record);
-  }
+  for await (const record of records) yield turned(record);
 }
 
 function turned(record: ChangedRecord): ChangedRecord {
