@@ -34,3 +34,9 @@ export function settled<T, U>(
   }
   return isPromise(value) ? value.then(done, failed) : done(value);
 }
+
+/** Wait for all, so that nothing lent is in use any more; then report the first failure. */
+export async function settleAll(work: readonly Promise<void>[]): Promise<void> {
+  const outcomes = await Promise.allSettled(work);
+  for (const outcome of outcomes) if (outcome.status === "rejected") throw outcome.reason;
+}

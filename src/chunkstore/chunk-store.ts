@@ -4,7 +4,7 @@
  * `flushInto` fills.
  */
 import type { ChunkInput, NamedChunk } from "../crypto/engine.ts";
-import type { ChunkId } from "../ids.ts";
+import type { ChunkId, PackId } from "../ids.ts";
 import type { MaybePromise } from "../maybe-promise.ts";
 import type { BorrowedBytes } from "../borrowed-bytes.ts";
 import type { FrozenBatch } from "../metadata/metadata-store.ts";
@@ -61,6 +61,8 @@ export interface ChunkStore {
    * @throws TcfsError `TCFS_CORRUPT` if it is missing or does not verify, `TCFS_IO`.
    */
   check(id: ChunkId): Promise<number>;
+  /** @returns The pack that a chunk is in; undefined for one in the metadata, or none. @throws TcfsError `TCFS_CORRUPT` */
+  packOf(id: ChunkId): PackId | undefined;
   /** Keep a chunk alive through a running collection: it is about to be referenced from somewhere new. */
   retain(id: ChunkId): void;
   /** Tell that these bytes are likely to be read next; fetched in the background, bounded, never fails. */

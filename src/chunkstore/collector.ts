@@ -5,7 +5,6 @@
  */
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { copyLoan } from "../borrowed-bytes.ts";
-import { join } from "node:path";
 
 import { TcfsError, isTcfsError } from "../errors.ts";
 import type { PackRecord } from "../format/records.ts";
@@ -19,9 +18,11 @@ import type { CollectionReport } from "./chunk-store.ts";
 import type { FrameReader } from "./frame-reader.ts";
 import { IdSet } from "./id-set.ts";
 import { type OpenPacks, packPath } from "./open-packs.ts";
-import { type PackedChunkRecord, formatPackId, parsePackId, sumBytes } from "./pack-format.ts";
+import { listPackFiles } from "./pack-directory.ts";
+import { type PackedChunkRecord, formatPackId, sumBytes } from "./pack-format.ts";
 import type { PackProofs } from "./pack-proofs.ts";
 import type { PackReaders } from "./pack-readers.ts";
+import type { PackShelf } from "./pack-shelf.ts";
 import type { TouchedChunks } from "./touched-chunks.ts";
 
 /** Records looked at between two turns of the event loop: about a millisecond of foreground latency. */
@@ -49,6 +50,7 @@ export interface CollectorOptions {
   readonly mover: ChunkMover;
   readonly touched: TouchedChunks;
   readonly proofs: PackProofs;
+  readonly shelf: PackShelf | undefined;
 }
 
 interface Survey {
@@ -142,12 +144,8 @@ export class Collector {
   async #foreignFiles(): Promise<PackId[]> {
     const { disk, directory } = this.#options;
     const files: PackId[] = [];
-    for (const prefix of await disk.list(directory)) {
-      if (!/^[0-9a-f]{2}$/.test(prefix)) continue;
-      for (const name of await disk.list(join(directory, prefix))) {
-        const pack = parsePackId(name);
-        if (pack !== undefined && !this.#options.packs.isOwn(pack)) files.push(pack);
-      }
+    for await (const pack of listPackFiles(disk, directory)) {
+      if (!this.#options.packs.isOwn(pack)) files.push(pack);
     }
     return files;
   }
@@ -177,15 +175,24 @@ export class Collector {
     return { liveBytes, liveChunks, deadChunks };
   }
 
-  /** Packs whose live chunks are to be moved: mostly dead, never finished, or outdated. */
+  /**
+   * Packs whose live chunks are to be moved: mostly dead, never finished, or outdated. Of packs that only the store has
+   * none but outdated ones are: fetching them would cost more than they take here, which is nothing. They are dropped once
+   * all in them is dead.
+   */
   async #packsToEmpty(run: Run, packs: ReadonlyMap<string, PackRecord>, survey: Survey): Promise<Set<string>> {
     const toEmpty = new Set<string>();
     for (const [name, { pack, lengthBytes, isFinished }] of packs) {
       const liveBytes = survey.liveBytes.get(name) ?? 0;
       if (liveBytes === 0) continue;
       const isMostlyDead = liveBytes < lengthBytes * LIVE_SHARE;
-      if (isMostlyDead || (await run.renewal?.isOutdated(pack)) === true) toEmpty.add(name);
-      else if (!isFinished && !(await this.#hasIndex(pack))) toEmpty.add(name);
+      if ((await run.renewal?.isOutdated(pack)) === true) {
+        toEmpty.add(name);
+        continue;
+      }
+      if (!isMostlyDead && isFinished) continue;
+      if (this.#options.shelf !== undefined && !(await this.#options.readers.isHere(pack))) continue;
+      if (isMostlyDead || !(await this.#hasIndex(pack))) toEmpty.add(name);
     }
     return toEmpty;
   }
@@ -286,10 +293,11 @@ export class Collector {
 
   /** @returns Bytes given back; a file that is gone gives none. */
   async #remove(pack: PackId): Promise<number> {
-    const { disk, directory, readers, proofs } = this.#options;
+    const { disk, directory, readers, proofs, shelf } = this.#options;
     const path = packPath(directory, pack);
     readers.forget(pack);
     proofs.forget(pack);
+    await shelf?.drop(pack);
     try {
       const file = await disk.open(path);
       const lengthBytes = await file.length().finally(() => file.close());

@@ -13,6 +13,7 @@ import type { MaybePromise } from "../maybe-promise.ts";
 import type { Disk, DiskFile } from "../platform/disk.ts";
 import type { RandomSource } from "../platform/random.ts";
 import { type PackedChunkRecord, encodePackHeader, formatPackId } from "./pack-format.ts";
+import type { PackShelf } from "./pack-shelf.ts";
 import { type ChunkToPack, PackWriter } from "./pack-writer.ts";
 import { SealBuffers } from "./seal-buffers.ts";
 
@@ -37,6 +38,7 @@ export interface OpenPacksOptions {
   readonly openPacks: number;
   /** Sealing jobs under way at once. */
   readonly maxJobs: number;
+  readonly shelf?: PackShelf | undefined;
   /** Largest bound of a job's sealed bytes: as long as each job's buffer. */
   readonly jobBytes: number;
 }
@@ -90,6 +92,18 @@ export class OpenPacks {
    * @throws TcfsError `TCFS_STORE_FULL`, `TCFS_IO`; nothing stored before is harmed.
    */
   async append(chunks: readonly ChunkToPack[]): Promise<PackedChunkRecord[]> {
+    const { shelf, engine } = this.#options;
+    if (shelf === undefined) return this.#append(chunks);
+    const boundBytes = chunks.reduce((sum, { lengthBytes }) => sum + engine.sealBoundBytes(lengthBytes), 0);
+    await shelf.reserve(boundBytes);
+    try {
+      return await this.#append(chunks);
+    } finally {
+      shelf.giveBack(boundBytes);
+    }
+  }
+
+  async #append(chunks: readonly ChunkToPack[]): Promise<PackedChunkRecord[]> {
     const buffer = await this.#buffers.acquire();
     try {
       const slot = this.#options.random.bytes(1)[0] ?? 0;
@@ -109,6 +123,7 @@ export class OpenPacks {
       try {
         return await writer.append(chunks, reservation, buffer);
       } finally {
+        this.#options.shelf?.noteWritten(writer.pack, writer.record.lengthBytes, false);
         if (writer.isFull) {
           if (this.#slots[slot] === opening) this.#slots[slot] = undefined;
           this.#finishInBackground(writer);
@@ -159,11 +174,19 @@ export class OpenPacks {
   #finishInBackground(writer: PackWriter): void {
     if (this.#finishing.has(writer) || this.#unfinished.has(writer)) return;
     // A failed flush stays with the writer and meets the next makeDurable; any other failure leaves a legal pack.
-    const finishing = writer.finish().catch(() => {
+    const finishing = this.#finish(writer).catch(() => {
       this.#finishing.delete(writer);
       this.#unfinished.add(writer);
     });
     this.#finishing.set(writer, finishing);
+  }
+
+  async #finish(writer: PackWriter): Promise<void> {
+    try {
+      await writer.finish();
+    } finally {
+      if (!writer.isEmpty) this.#options.shelf?.noteWritten(writer.pack, writer.record.lengthBytes, true);
+    }
   }
 
   /**
@@ -243,7 +266,7 @@ export class OpenPacks {
     await Promise.all(
       writers.map(async (writer) => {
         // What the metadata names is durable already: a pack that cannot be finished is only a little slower to use.
-        await writer.finish().catch(() => undefined);
+        await this.#finish(writer).catch(() => undefined);
         await this.#forget(writer);
         if (writer.isEmpty) await this.#options.disk.remove(writer.path).catch(() => undefined);
       }),

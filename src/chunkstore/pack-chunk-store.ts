@@ -9,7 +9,7 @@ import type { PackKeyWrapper } from "../crypto/pack-key.ts";
 import { TcfsError, isTcfsError } from "../errors.ts";
 import type { ChunkRecord } from "../format/records.ts";
 import type { ChunkId, ChunkIdKey, PackId } from "../ids.ts";
-import { type MaybePromise, andThen, isPromise, settled } from "../maybe-promise.ts";
+import { type MaybePromise, andThen, isPromise, settleAll, settled } from "../maybe-promise.ts";
 import type { FrozenBatch, MetadataStore } from "../metadata/metadata-store.ts";
 import type { Clock } from "../platform/clock.ts";
 import type { Disk } from "../platform/disk.ts";
@@ -24,10 +24,12 @@ import { FrameReader } from "./frame-reader.ts";
 import { NO_FRAME_CACHE } from "./no-frame-cache.ts";
 import { OpenPacks } from "./open-packs.ts";
 import { chunkIdKey } from "../format/record-keys.ts";
-import type { OwnPacks, RemotePacks } from "./pack-directory.ts";
+import type { OwnPacks } from "./pack-directory.ts";
+import { PACK_HEADER_BYTES, type PackedChunkRecord, sumBytes } from "./pack-format.ts";
 import { PackProofs } from "./pack-proofs.ts";
 import { PackReaders } from "./pack-readers.ts";
 import { PackRewrapper, type Pause } from "./pack-rewrapper.ts";
+import type { PackShelf } from "./pack-shelf.ts";
 import { TouchedChunks } from "./touched-chunks.ts";
 import { type JobLimits, type WantedChunk, cutInputs, groupIntoJobs, joinPieces } from "./wanted-chunks.ts";
 
@@ -44,6 +46,15 @@ const INLINE_MOVE_COUNT = 8192;
 const MAX_OPEN_PACKS = 256;
 
 const NOTHING = lend([]);
+
+/** A read of a packed chunk that failed. */
+interface FailedRead {
+  readonly id: ChunkId;
+  /** Where it was read. */
+  readonly from: PackedChunkRecord;
+  readonly isSecond: boolean;
+  readonly error: unknown;
+}
 
 export interface PackChunkStoreOptions {
   /** The vault's directory; packs are in `packs` below it. */
@@ -64,8 +75,8 @@ export interface PackChunkStoreOptions {
   readonly packBytes: number;
   /** Packs that are written at the same time. */
   readonly openPacks: number;
-  /** Where packs are that are not here. */
-  readonly remote?: RemotePacks | undefined;
+  /** Where packs are that are not here, and what bounds those that are. */
+  readonly shelf?: PackShelf | undefined;
 }
 
 export class PackChunkStore implements ChunkStore, AsyncDisposable {
@@ -84,6 +95,7 @@ export class PackChunkStore implements ChunkStore, AsyncDisposable {
   readonly #ledger: ChunkLedger;
   readonly #mover: ChunkMover;
   readonly #collector: Collector;
+  readonly #shelf: PackShelf | undefined;
   readonly #touched = new TouchedChunks();
   /** Chunks that did not verify when read: whoever brings the same content heals them. */
   readonly #damaged = new Set<ChunkIdKey>();
@@ -102,14 +114,13 @@ export class PackChunkStore implements ChunkStore, AsyncDisposable {
     this.#metadata = metadata;
     this.#ledger = ledger;
     this.#limits = { jobBytes, chunkCount: MAX_JOB_CHUNKS };
-    const shared = { disk, directory, engine, vaultId, packKeys };
-    this.rewrapper = new PackRewrapper(shared);
+    const shared = { disk, directory, engine, vaultId, packKeys, shelf: options.shelf };
+    this.rewrapper = new PackRewrapper({ disk, directory, vaultId, packKeys });
     this.#packs = new OpenPacks({ ...shared, random, packBytes, openPacks, maxJobs: MAX_SEAL_JOBS, jobBytes });
     this.#readers = new PackReaders({
       ...shared,
       clock: options.clock,
       maxOpen: MAX_OPEN_PACKS,
-      remote: options.remote,
     });
     this.#cache = options.frameCache;
     this.#frames = new FrameReader(this.#readers, this.#cache);
@@ -127,7 +138,9 @@ export class PackChunkStore implements ChunkStore, AsyncDisposable {
       mover: this.#mover,
       touched: this.#touched,
       proofs: this.#proofs,
+      shelf: options.shelf,
     });
+    this.#shelf = options.shelf;
   }
 
   /** Writes nothing: a vault can be opened to be read. */
@@ -265,6 +278,11 @@ export class PackChunkStore implements ChunkStore, AsyncDisposable {
   }
 
   read(id: ChunkId, offset: number, lengthBytes: number): MaybePromise<BorrowedBytes> {
+    return this.#read(id, offset, lengthBytes, false);
+  }
+
+  /** @param isSecond - What did not verify was given up, to come from the store. */
+  #read(id: ChunkId, offset: number, lengthBytes: number, isSecond: boolean): MaybePromise<BorrowedBytes> {
     if (this.#isClosed) throw new TcfsError("TCFS_CLOSED", "the chunk store is closed");
     if (lengthBytes === 0) return NOTHING;
     const key = chunkIdKey(id);
@@ -277,32 +295,45 @@ export class PackChunkStore implements ChunkStore, AsyncDisposable {
     const chunkBytes = record.kind === "inline" ? record.content.length : record.lengthBytes;
     if (offset + lengthBytes > chunkBytes) throw new TcfsError("TCFS_CORRUPT", "an extent reaches beyond its chunk");
     if (record.kind === "inline") return lend([record.content.subarray(offset, offset + lengthBytes)]);
+    const again = (error: unknown): MaybePromise<BorrowedBytes> =>
+      this.#readAgain({ id, from: record, isSecond, error }, (isNext) => this.#read(id, offset, lengthBytes, isNext));
     let result: MaybePromise<BorrowedBytes>;
     try {
       result = this.#frames.read(record, offset, lengthBytes);
     } catch (error) {
-      return this.#readAgain(id, record, offset, lengthBytes, error);
+      return again(error);
     }
-    if (!isPromise(result)) return result;
-    return this.#track(result.catch((error: unknown) => this.#readAgain(id, record, offset, lengthBytes, error)));
+    return isPromise(result) ? this.#track(result.catch(again)) : result;
   }
 
-  /** After a failure: the chunk may have been moved between the look-up and the opening of its old pack. */
-  #readAgain(
-    id: ChunkId,
-    from: ChunkRecord,
-    offset: number,
-    lengthBytes: number,
-    error: unknown,
-  ): MaybePromise<BorrowedBytes> {
+  /**
+   * After a failure: the chunk may have been moved between the look-up and the opening of its old pack, or the store may
+   * have what does not verify here.
+   */
+  #readAgain<T>(
+    { id, from, isSecond, error }: FailedRead,
+    read: (isSecond: boolean) => MaybePromise<T>,
+  ): MaybePromise<T> {
     const key = chunkIdKey(id);
     const now = this.#ledger.uncommitted(key)?.record ?? this.#metadata.getChunk(id);
-    if (now !== undefined && !isSamePlace(now, from)) return this.read(id, offset, lengthBytes);
-    if (isTcfsError(error, "TCFS_CORRUPT")) this.#damaged.add(key);
-    throw error;
+    if (now !== undefined && !isSamePlace(now, from)) return read(isSecond);
+    if (!isTcfsError(error, "TCFS_CORRUPT")) throw error;
+    if (isSecond || this.#shelf === undefined) {
+      this.#damaged.add(key);
+      throw error;
+    }
+    return distrustChunk(this.#shelf, from).then((isElsewhere) => {
+      if (isElsewhere) return read(true);
+      this.#damaged.add(key);
+      throw error;
+    });
   }
 
-  async check(id: ChunkId): Promise<number> {
+  check(id: ChunkId): Promise<number> {
+    return this.#check(id, false);
+  }
+
+  async #check(id: ChunkId, isSecond: boolean): Promise<number> {
     if (this.#isClosed) throw new TcfsError("TCFS_CLOSED", "the chunk store is closed");
     const key = chunkIdKey(id);
     const uncommitted = this.#ledger.uncommitted(key);
@@ -313,11 +344,14 @@ export class PackChunkStore implements ChunkStore, AsyncDisposable {
     try {
       (await this.#track(Promise.resolve(this.#storedFrames.read(record, 0, record.lengthBytes)))).release();
     } catch (error) {
-      const now = this.#ledger.uncommitted(key)?.record ?? this.#metadata.getChunk(id);
-      if (now === undefined || isSamePlace(now, record)) throw error;
-      return this.check(id); // it was moved meanwhile
+      return this.#readAgain({ id, from: record, isSecond, error }, (isNext) => this.#check(id, isNext));
     }
     return record.lengthBytes;
+  }
+
+  packOf(id: ChunkId): PackId | undefined {
+    const record = this.#ledger.uncommitted(chunkIdKey(id))?.record ?? this.#metadata.getChunk(id);
+    return record?.kind === "packed" ? record.pack : undefined;
   }
 
   retain(id: ChunkId): void {
@@ -473,8 +507,11 @@ function missing(id: ChunkId): TcfsError {
   return new TcfsError("TCFS_CORRUPT", `chunk ${name} is not in the vault`);
 }
 
-/** Wait for all, so that nothing lent is in use any more; then report the first failure. */
-async function settleAll(work: readonly Promise<void>[]): Promise<void> {
-  const outcomes = await Promise.allSettled(work);
-  for (const outcome of outcomes) if (outcome.status === "rejected") throw outcome.reason;
+/** Its frames, and the pack's header: that may be damaged too, or under a key epoch that has ended since it was fetched. */
+async function distrustChunk(
+  shelf: PackShelf,
+  { pack, packOffset, storedFrameBytes }: PackedChunkRecord,
+): Promise<boolean> {
+  const isElsewhere = await shelf.distrust(pack, packOffset, sumBytes(storedFrameBytes));
+  return isElsewhere && shelf.distrust(pack, 0, PACK_HEADER_BYTES);
 }

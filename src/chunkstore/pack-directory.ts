@@ -1,7 +1,20 @@
 /** The vault's pack files as whole files: for whoever brings them elsewhere (DESIGN §6). */
 import type { PackId } from "../ids.ts";
 import type { Disk } from "../platform/disk.ts";
+import { join } from "node:path";
 import { packPath } from "./open-packs.ts";
+import { parsePackId } from "./pack-format.ts";
+
+/** The packs that have files. @param directory - The vault's `packs`. */
+export async function* listPackFiles(disk: Disk, directory: string): AsyncGenerator<PackId> {
+  for (const prefix of await disk.list(directory)) {
+    if (!/^[0-9a-f]{2}$/.test(prefix)) continue;
+    for (const name of await disk.list(join(directory, prefix))) {
+      const pack = parsePackId(name);
+      if (pack !== undefined) yield pack;
+    }
+  }
+}
 
 export interface OwnPacks {
   /** Whether this session made the pack. */
@@ -10,14 +23,6 @@ export interface OwnPacks {
   isOpen(pack: PackId): boolean;
   /** Finish every pack that has taken chunks: afterwards none of them is written to. */
   retire(): Promise<void>;
-}
-
-/** Packs that are elsewhere, for the vault that has a store. */
-export interface RemotePacks {
-  /** Bring a pack that is not here. @returns Whether it is here now. @throws TcfsError */
-  fetch(pack: PackId): Promise<boolean>;
-  /** @returns How long it is there; undefined where it is not. @throws TcfsError */
-  lengthOf(pack: PackId): Promise<number | undefined>;
 }
 
 export class PackDirectory {

@@ -11,7 +11,6 @@ import { DevicePace } from "../platform/device-pace.ts";
 import type { Disk, DiskFile } from "../platform/disk.ts";
 import { FRAMES_PER_PACK } from "./frame-cache.ts";
 import { packPath } from "./open-packs.ts";
-import type { RemotePacks } from "./pack-directory.ts";
 import {
   MAX_FOOTER_BYTES,
   INDEX_FIRST_FRAME,
@@ -24,6 +23,7 @@ import {
   sumBytes,
   wrapsOf,
 } from "./pack-format.ts";
+import type { PackShelf } from "./pack-shelf.ts";
 
 /** 32 TiB of packs. */
 const MAX_PACK_NUMBERS = 2 ** 53 / FRAMES_PER_PACK;
@@ -36,7 +36,7 @@ export interface PackReadersOptions {
   readonly vaultId: Uint8Array;
   readonly packKeys: PackKeyWrapper;
   readonly clock: Clock;
-  readonly remote?: RemotePacks | undefined;
+  readonly shelf?: PackShelf | undefined;
   /** Descriptors kept open; more only while all of them are in use. */
   readonly maxOpen: number;
 }
@@ -129,7 +129,7 @@ export class PackReader {
     if (!(error instanceof TcfsError)) return error;
     const last = run.firstFrame + run.storedFrameBytes.length - 1;
     const frames = last === run.firstFrame ? `frame ${last}` : `frames ${run.firstFrame} to ${last}`;
-    return new TcfsError(error.code, `pack ${this.name}, ${frames}: ${error.message}`, { cause: error });
+    return new TcfsError(codeOfReader(error.code), `pack ${this.name}, ${frames}: ${error.message}`, { cause: error });
   }
 }
 
@@ -146,6 +146,7 @@ export class PackReaders {
   constructor(options: PackReadersOptions) {
     this.#options = options;
     this.#pace = new DevicePace(options.clock);
+    if (options.shelf !== undefined) options.shelf.letGo = (pack) => this.forget(pack);
   }
 
   /**
@@ -157,6 +158,7 @@ export class PackReaders {
     const reader = this.#open.get(name);
     if (reader === undefined) return this.#acquireLater(name, pack);
     reader.userCount += 1;
+    this.#options.shelf?.noteUsed(name);
     this.#open.delete(name);
     this.#open.set(name, reader);
     return reader;
@@ -168,12 +170,14 @@ export class PackReaders {
       this.#closeQuietly(reader);
   }
 
-  /** Close the pack's descriptor once unused: its file is about to go. */
-  forget(pack: PackId): void {
+  /** Close the pack's descriptor once unused: its file is about to go. @returns Whether nobody reads it. */
+  forget(pack: PackId): boolean {
     const reader = this.#open.get(formatPackId(pack));
-    if (reader === undefined) return;
+    if (reader === undefined) return true;
     this.#open.delete(reader.name);
-    if (reader.userCount === 0) this.#closeQuietly(reader);
+    if (reader.userCount > 0) return false;
+    this.#closeQuietly(reader);
+    return true;
   }
 
   async #acquireLater(name: string, pack: PackId): Promise<PackReader> {
@@ -226,19 +230,19 @@ export class PackReaders {
 
   /** @returns How long a pack is that only the store has; undefined where it is here, or there is no store. @throws TcfsError */
   async remoteLength(pack: PackId): Promise<number | undefined> {
-    const { remote } = this.#options;
-    if (remote === undefined || (await this.isHere(pack))) return undefined;
-    return (await remote.lengthOf(pack)) ?? 0;
+    const { shelf } = this.#options;
+    if (shelf === undefined || (await this.isHere(pack))) return undefined;
+    return (await shelf.lengthOf(pack)) ?? 0;
   }
 
   async #openFile(pack: PackId): Promise<DiskFile> {
-    const { disk, directory, remote } = this.#options;
-    const path = packPath(directory, pack);
+    const { disk, directory, shelf } = this.#options;
     try {
-      return await disk.open(path);
+      return await disk.open(packPath(directory, pack));
     } catch (error) {
-      if (!isTcfsError(error, "TCFS_NO_ENTRY") || remote === undefined || !(await remote.fetch(pack))) throw error;
-      return disk.open(path);
+      const file = isTcfsError(error, "TCFS_NO_ENTRY") ? await shelf?.open(pack) : undefined;
+      if (file === undefined) throw error;
+      return file;
     }
   }
 
@@ -285,7 +289,7 @@ function framesOf(bytes: Uint8Array): Uint8Array[] {
   return Array.from({ length: count }, (_, i) => bytes.subarray(i * FRAME_BYTES, (i + 1) * FRAME_BYTES));
 }
 
-/** What is wrong with a pack's file is no answer to whoever reads a file of the vault: to him it is damage or bad I/O. */
+/** What is wrong with a pack's file, or with the store, is no answer to whoever reads a file of the vault: to him it is damage or bad I/O. */
 function codeOfReader(code: TcfsErrorCode): TcfsErrorCode {
   switch (code) {
     case "TCFS_CLOSED":

@@ -4,6 +4,7 @@ import { ERRNO_OF, TcfsError } from "../errors.ts";
 import type { TcfsErrorCode } from "../errors.ts";
 import { uploadChangeSchema } from "../replica/upload-settings.ts";
 import { HANDOVER_BYTES } from "../keys/key-handover.ts";
+import { CACHE_REQUESTS } from "./cache-protocol.ts";
 import { SNAPSHOT_REQUESTS } from "./snapshot-protocol.ts";
 import { VERSION_REQUESTS } from "./version-protocol.ts";
 
@@ -38,6 +39,7 @@ const requestSchema = z.discriminatedUnion("operation", [
   z.strictObject({ operation: z.literal("rotation") }),
   ...SNAPSHOT_REQUESTS,
   ...VERSION_REQUESTS,
+  ...CACHE_REQUESTS,
 ]);
 
 export type RemountRequest = z.infer<typeof remountSchema>;

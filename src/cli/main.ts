@@ -12,7 +12,8 @@ import { PCRS, keyCommands } from "./key-commands.ts";
 import { readSettings } from "./settings.ts";
 import { addSnapshotCommands } from "./snapshot-commands.ts";
 import { addVersionCommands } from "./version-commands.ts";
-import { addStoreCommands } from "./store-commands.ts";
+import { addCacheCommands } from "./cache-commands.ts";
+import { CACHE_SIZE, addStoreCommands } from "./store-commands.ts";
 
 const EPILOGUE =
   "The vault is --vault DIR, or $TCFS_VAULT, or $XDG_DATA_HOME/tcfs/default.\nExit codes and their meaning: docs/ERRORS.md.";
@@ -86,7 +87,7 @@ function commandLine(words: readonly string[], setExitCode: (code: number) => vo
     settings,
     secrets,
   );
-  return addStoreCommands(withSnapshots, settings, secrets, setExitCode)
+  return addStoreCommands(addCacheCommands(withSnapshots, settings, secrets), settings, secrets, setExitCode)
     .completion("completion", "print a script for shell completion: tcfs completion >> ~/.bashrc")
     .demandCommand(1, "say what to do: tcfs --help lists the commands")
     .recommendCommands()
@@ -115,6 +116,7 @@ function initBuilder(command: Argv) {
       requiresArg: true,
       describe: "upload it to this empty store: file:///…, s3://…",
     })
+    .option("cache-size", CACHE_SIZE)
     .describe("passphrase-file", "take the new passphrase from the first line of FILE")
     .describe("recovery-file", "write the 24 recovery words to the new FILE (0600) instead of printing them")
     .example("$0 init", "asks for a passphrase, makes the default vault, prints 24 recovery words")
@@ -194,7 +196,7 @@ function mountBuilder(command: Argv) {
       nargs: 1,
       requiresArg: true,
       describe:
-        "mount options, comma-separated: ro, noatime, noexec, suid, dev, allow_other, nonempty, fsname=NAME, snapshots=listed|hidden|none, versions=…",
+        "mount options, comma-separated: ro, noatime, noexec, suid, dev, allow_other, nonempty, fsname=NAME, snapshots=listed|hidden|none, versions=…, store_wait=SECONDS",
     })
     .example("$0 mount ~/vault", "asks for the passphrase, returns when the mount is ready")
     .example("$0 mount /mnt/v --passphrase-file /etc/tcfs/pass -o noatime,allow_other", "asks nothing")

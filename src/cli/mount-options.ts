@@ -26,6 +26,8 @@ export interface MountOptions {
   readonly snapshots: VirtualShown;
   /** Likewise `.versions`. */
   readonly versions: VirtualShown;
+  /** How long a read waits for what only the store has; undefined for as long as usual. */
+  readonly storeWaitSeconds: number | undefined;
   /** The snapshot that is mounted alone, if one is. */
   readonly snapshot: string | undefined;
   /** The source that mount tables show; the vault directory if not given. */
@@ -69,6 +71,7 @@ export const DEFAULT_MOUNT_OPTIONS: MountOptions = {
   isRemount: false,
   snapshots: "hidden",
   versions: "hidden",
+  storeWaitSeconds: undefined,
   snapshot: undefined,
   fsName: undefined,
   passphraseFile: undefined,
@@ -161,12 +164,19 @@ const VALUES: Readonly<Record<string, (value: string) => Change>> = {
   snapshots: (value) => ({ snapshots: readShown("snapshots", value) }),
   versions: (value) => ({ versions: readShown("versions", value) }),
   snapshot: (value) => ({ snapshot: value }),
+  store_wait: (value) => ({ storeWaitSeconds: readSeconds("store_wait", value) }),
 };
 
 function readBytes(value: string): number {
   const bytes = Number(value);
   if (/^\d+$/u.test(value) && bytes >= SMALLEST_READ_BYTES && Number.isSafeInteger(bytes)) return bytes;
   throw new TcfsError("TCFS_USAGE", `max_read=${value} is no number of bytes from ${String(SMALLEST_READ_BYTES)} on`);
+}
+
+function readSeconds(option: string, value: string): number {
+  const seconds = Number(value);
+  if (/^\d{1,5}$/u.test(value) && seconds >= 1) return seconds;
+  throw new TcfsError("TCFS_USAGE", `${option}=${value} is no number of seconds from 1 on`);
 }
 
 function readShown(option: string, value: string): VirtualShown {

@@ -1,8 +1,11 @@
 /** A vault's store, opened with the vault where it has one: packs come from it, commits go to it. Loaded only then. */
 import { join } from "node:path";
 import type { SealingEngine } from "../crypto/engine.ts";
-import { type OwnPacks, PackDirectory, type RemotePacks } from "../chunkstore/pack-directory.ts";
+import { BoundedPackShelf } from "../cache/bounded-pack-shelf.ts";
+import { defaultCacheBytes, readCacheSettings } from "../cache/cache-settings.ts";
+import { type OwnPacks, PackDirectory } from "../chunkstore/pack-directory.ts";
 import { TcfsError } from "../errors.ts";
+import type { PackId } from "../ids.ts";
 import type { RecordChange } from "../format/journal-codec.ts";
 import { packKey } from "../format/record-keys.ts";
 import type { Device } from "../keys/devices/device-list.ts";
@@ -25,6 +28,7 @@ import { PackUploader } from "../replica/pack-uploader.ts";
 import { type ReplicaState, readState, verifyState } from "../replica/replica-state.ts";
 import { type ReplicaStatus, Replicator } from "../replica/replicator.ts";
 import { StoreRenewal } from "../replica/store-renewal.ts";
+import { StoredConfirmer } from "../replica/stored-confirmer.ts";
 import { StoredPacks } from "../replica/stored-packs.ts";
 import { type UploadChange, changeUploadSettings, readUploadSettings } from "../replica/upload-settings.ts";
 import { openDeviceBook } from "./device-setup.ts";
@@ -40,6 +44,8 @@ export interface OpenReplicaOptions {
   readonly epochs: EpochRooms;
   readonly credentials: S3Credentials | undefined;
   readonly renewal: CredentialRenewal | undefined;
+  /** A read of what only the store has waits so long at most. */
+  readonly storeWaitMs: number;
 }
 
 /** What following the vault takes besides. */
@@ -49,6 +55,8 @@ export interface FollowOptions {
   readonly ownPacks: OwnPacks;
   readonly onOutcome: (error: unknown) => void;
   readonly onNewDevices: (devices: readonly Device[]) => void;
+  /** The store does not have a pack that it took. */
+  readonly onMissing: () => void;
 }
 
 export class Replica {
@@ -56,29 +64,43 @@ export class Replica {
   readonly #state: ReplicaState;
   readonly #fetcher: PackFetcher;
   /** What was asked of the store. */
-  readonly requests = new RequestTrace();
-  #opening: Promise<ObjectStore> | undefined;
+  readonly requests: RequestTrace;
+  readonly shelf: BoundedPackShelf;
+  readonly #opener: StoreOpener;
   #stored: StoredPacks | undefined;
   #replicator: Replicator | undefined;
+  #confirmer: StoredConfirmer | undefined;
   #metadata: LevelMetadataStore | undefined;
 
-  private constructor(options: OpenReplicaOptions, state: ReplicaState) {
-    const { disk, directory } = options;
+  private constructor(options: OpenReplicaOptions, parts: ReplicaParts) {
     this.#options = options;
-    this.#state = state;
-    this.#fetcher = new PackFetcher(() => this.#store(), disk, join(directory, "packs"));
+    this.#state = parts.state;
+    this.#fetcher = parts.fetcher;
+    this.shelf = parts.shelf;
+    this.#opener = parts.opener;
+    this.requests = parts.opener.requests;
   }
 
   /** @returns Undefined where the vault has no store. @throws TcfsError `TCFS_CORRUPT` if `store.json` is not this vault's. */
   static async open(options: OpenReplicaOptions): Promise<Replica | undefined> {
     const { disk, directory, epochs } = options;
     const found = await readState(disk, directory);
-    return found && new Replica(options, verifyState(found, epochs.sealer));
-  }
-
-  /** For the chunk store. */
-  get packs(): RemotePacks {
-    return this.#fetcher;
+    if (found === undefined) return undefined;
+    const { sealer } = epochs;
+    const state = verifyState(found, sealer);
+    const opener = new StoreOpener(state.url, options);
+    const fetcher = new PackFetcher(() => opener.open(), options.storeWaitMs);
+    const { maxBytes } = await readCacheSettings(disk, directory);
+    const shelf = await BoundedPackShelf.open({
+      disk,
+      directory,
+      clock: systemClock,
+      remote: fetcher,
+      seal: { mac: (bytes) => sealer.mac(bytes), deviceId: new Uint8Array(Buffer.from(state.deviceId, "hex")) },
+      maxBytes: maxBytes ?? defaultCacheBytes((await disk.space(directory)).totalBytes),
+      waitMs: options.storeWaitMs,
+    });
+    return new Replica(options, { state, opener, fetcher, shelf });
   }
 
   /** A commit is durable. @param changes - Lent. */
@@ -87,15 +109,33 @@ export class Replica {
   }
 
   /** Keep the store following the vault from now on; before anything changes in it. */
-  async follow({ engine, metadata, ownPacks, onOutcome, onNewDevices }: FollowOptions): Promise<void> {
+  async follow({ engine, metadata, ownPacks, onOutcome, onNewDevices, onMissing }: FollowOptions): Promise<void> {
     const { disk, directory, vaultId, epochs, firstDeviceId } = this.#options;
+    const { shelf } = this;
     const devices = await openDeviceBook({ disk, directory, sealer: epochs.sealer }, firstDeviceId);
-    this.#stored = await StoredPacks.open(disk, directory);
+    const stored = await StoredPacks.open(disk, directory);
+    this.#stored = stored;
     const local = new PackDirectory(disk, join(directory, "packs"), ownPacks);
+    const uploader = new PackUploader({ local, stored, clock: systemClock });
+    const openStore = (): Promise<ObjectStore> => this.#opener.open();
+    const isNamed = (pack: PackId): boolean => metadata.database.find(packKey(pack)) !== undefined;
+    const confirmer = new StoredConfirmer({
+      openStore,
+      sealer: epochs.sealer,
+      devices: () => devices.list,
+      stored,
+      unstored: () => shelf.unstored(),
+      noteStored: (pack, lengthBytes) => shelf.noteStored(pack, lengthBytes),
+      isPackNamed: isNamed,
+      rootHash: () => this.#replicator?.rootHash,
+      clock: systemClock,
+      onMissing,
+    });
+    this.#confirmer = confirmer;
     const pace = new Pace(systemClock);
     this.#metadata = metadata;
-    this.#replicator = new Replicator({
-      openStore: async () => pacedStore(await this.#store(), pace),
+    const replicator = new Replicator({
+      openStore: async () => pacedStore(await openStore(), pace),
       pace,
       settings: await readUploadSettings(disk, directory),
       packs: () => metadata.packs(),
@@ -114,13 +154,23 @@ export class Replica {
       sealer: epochs.sealer,
       clock: systemClock,
       local,
-      uploader: new PackUploader({ local, stored: this.#stored, clock: systemClock }),
-      isPackNamed: ({ pack }) => metadata.database.find(packKey(pack)) !== undefined,
+      uploader,
+      isPackNamed: ({ pack }) => isNamed(pack),
+      onRooted: () => void confirmer.confirm(),
       engine,
       packKeys: epochs.packKeys,
       vaultId,
       random: systemRandom,
     });
+    this.#replicator = replicator;
+    shelf.uploads = {
+      hurry: () => {
+        replicator.hurry();
+      },
+      progress: () => uploader.backlog.sentBytes,
+      hasEnded: () => replicator.hasEnded,
+    };
+    if (this.#state.last?.commit === metadata.volume.commit) void confirmer.confirm();
   }
 
   /** Of the root that the store is known to have. */
@@ -132,6 +182,11 @@ export class Replica {
   /** Null while nothing is uploaded: a vault opened for reading. */
   status(): ReplicaStatus | null {
     return this.#replicator?.status() ?? null;
+  }
+
+  /** Whether the store's root may lack the newest value of a record. */
+  isUnsent(key: Uint8Array): boolean {
+    return this.#replicator?.isUnsent(key) ?? false;
   }
 
   /** See {@link Replicator.wait}. */
@@ -160,7 +215,7 @@ export class Replica {
     }
     const { vaultId, epochs } = this.#options;
     const renewal = new StoreRenewal({
-      store: await this.#store(),
+      store: await this.#opener.open(),
       packKeys: epochs.packKeys,
       vaultId,
       packs: () => metadata.packs(),
@@ -183,20 +238,44 @@ export class Replica {
 
   /** Waits for no network. */
   async close(): Promise<void> {
-    await Promise.all([this.#replicator?.close(), this.#fetcher.close()]);
+    await Promise.all([this.#replicator?.close(), this.#confirmer?.close(), this.#fetcher.close()]);
+    await this.shelf.close();
     await this.#stored?.[Symbol.asyncDispose]();
-    await (await this.#opening?.catch(() => undefined))?.close();
+    await this.#opener.close();
+  }
+}
+
+interface ReplicaParts {
+  readonly state: ReplicaState;
+  readonly opener: StoreOpener;
+  readonly fetcher: PackFetcher;
+  readonly shelf: BoundedPackShelf;
+}
+
+/** The store, opened when it is first needed; what failed is tried again by whoever asks next. */
+class StoreOpener {
+  readonly requests = new RequestTrace();
+  readonly #url: string;
+  readonly #access: Pick<OpenReplicaOptions, "credentials" | "renewal">;
+  #opening: Promise<ObjectStore> | undefined;
+
+  constructor(url: string, access: Pick<OpenReplicaOptions, "credentials" | "renewal">) {
+    this.#url = url;
+    this.#access = access;
   }
 
-  /** Opened when it is first needed; what failed is tried again by whoever asks next. */
-  #store(): Promise<ObjectStore> {
-    const { credentials, renewal } = this.#options;
-    this.#opening ??= openStore(this.#state.url, { credentials, renewal, create: false })
+  open(): Promise<ObjectStore> {
+    const { credentials, renewal } = this.#access;
+    this.#opening ??= openStore(this.#url, { credentials, renewal, create: false })
       .then((store) => watchedStore(store, this.requests))
       .catch((error: unknown) => {
         this.#opening = undefined;
         throw error;
       });
     return this.#opening;
+  }
+
+  async close(): Promise<void> {
+    await (await this.#opening?.catch(() => undefined))?.close();
   }
 }

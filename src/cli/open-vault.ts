@@ -9,11 +9,14 @@ import { TcfsError, isTcfsError } from "../errors.ts";
 import type { PackRecord } from "../format/records.ts";
 import type { AccessTimes } from "../fs/access-times.ts";
 import type { VirtualShown } from "../fs/snapshots/routed-operations.ts";
+import { LocalCopies, type LocalCopiesOptions } from "../fs/local-copies.ts";
 import { Volume } from "../fs/volume.ts";
 import { describeDevice } from "../keys/devices/device-list.ts";
 import { EpochRooms } from "../keys/epoch-rooms.ts";
 import { readHeader } from "../keys/header-file.ts";
 import { assertWritable, parseHeader } from "../keys/header.ts";
+import { inodeKey } from "../format/record-keys.ts";
+import type { InodeNumber } from "../ids.ts";
 import type { VaultHeader } from "../keys/header.ts";
 import { VaultKeys } from "../keys/key-epochs.ts";
 import { KeyHandover } from "../keys/key-handover.ts";
@@ -42,6 +45,7 @@ const CHUNK_CACHE_BYTES = 48 * 1024 * 1024;
 const PACK_BYTES = 16 * 1024 * 1024;
 /** Chunks land in one of these at random, so that a pack does not tell in which order files were written. */
 const OPEN_PACK_COUNT = 4;
+const DEFAULT_STORE_WAIT_MS = 30_000;
 
 export interface OpenVaultOptions {
   /** Absolute path of the vault directory. */
@@ -60,6 +64,8 @@ export interface OpenVaultOptions {
   /** Of its store, where it has one. */
   readonly credentials?: S3Credentials | undefined;
   readonly renewal?: CredentialRenewal | undefined;
+  /** A read of what only the store has waits so long at most, and fails then. */
+  readonly storeWaitMs?: number | undefined;
   /** Whether its store is to follow it while it is open. Packs come from the store either way. */
   readonly isReplicated?: boolean | undefined;
   /** How to hold its state against what a TPM remembers of it; left out by commands, which are no mounts. */
@@ -69,6 +75,8 @@ export interface OpenVaultOptions {
 export class OpenVault implements AsyncDisposable {
   readonly volume: Volume;
   readonly rotation: KeyRotation;
+  /** Of a vault with a store. */
+  readonly copies: LocalCopies | undefined;
   readonly #rooms: Rooms;
   readonly #handover: KeyHandover;
   readonly #directory: string;
@@ -78,12 +86,13 @@ export class OpenVault implements AsyncDisposable {
   #closing: Promise<void> | undefined;
 
   private constructor(
-    parts: Pick<OpenVault, "volume" | "rotation">,
+    parts: Pick<OpenVault, "volume" | "copies" | "rotation">,
     options: OpenVaultOptions,
     rooms: Rooms,
     closers: readonly Closer[],
   ) {
     this.volume = parts.volume;
+    this.copies = parts.copies;
     this.rotation = parts.rotation;
     this.#directory = options.directory;
     this.#isReadOnly = options.isReadOnly;
@@ -114,6 +123,7 @@ export class OpenVault implements AsyncDisposable {
         metadata: rooms.metadata,
         chunks: rooms.chunks,
         disk: rooms.disk,
+        room: replica?.shelf,
         clock: systemClock,
         directory,
         isReadOnly,
@@ -131,6 +141,13 @@ export class OpenVault implements AsyncDisposable {
         }),
       });
       closers.push(() => volume.close());
+      const copies = replica && (await LocalCopies.open(copiesOptions(options, rooms, replica, volume)));
+      if (copies !== undefined) {
+        volume.onStateAsked = (ino) => copies.stateOf(ino);
+        closers.push(() => {
+          copies.close();
+        });
+      }
       if (replica !== undefined) closers.push(() => replica.giveUpReads());
       const renewAnchor = async (): Promise<void> => anchor?.renew();
       const rotation = new KeyRotation({ ...rooms, directory, volume, renewAnchor, ...rotationReports(logger) });
@@ -140,7 +157,7 @@ export class OpenVault implements AsyncDisposable {
         withKeys(named, options.key, (keys) => {
           rotation.resume(named, keys);
         });
-      return new OpenVault({ volume, rotation }, options, rooms, closers);
+      return new OpenVault({ volume, copies, rotation }, options, rooms, closers);
     } catch (error) {
       await closeAll(closers).catch(() => undefined); // the first failure is the one to tell
       throw error;
@@ -275,14 +292,27 @@ interface Rooms {
   readonly handover: KeyHandover;
 }
 
+function copiesOptions(
+  { directory }: OpenVaultOptions,
+  { metadata, chunks, disk }: Rooms,
+  replica: Replica,
+  volume: Volume,
+): LocalCopiesOptions {
+  const isUnsent = (ino: InodeNumber): boolean => volume.isDirty(ino) || replica.isUnsent(inodeKey("inode", ino));
+  return { shelf: replica.shelf, metadata, chunks, disk, clock: systemClock, directory, isUnsent };
+}
+
 /** What is told in the log of uploads. */
-function uploadReports(logger: Logger): Pick<FollowOptions, "onOutcome" | "onNewDevices"> {
+function uploadReports(logger: Logger): Pick<FollowOptions, "onOutcome" | "onNewDevices" | "onMissing"> {
   return {
     onOutcome: outcomeReporter(logger, { failed: "an upload failed", healed: "uploads succeed again" }),
     onNewDevices: (devices) => {
       for (const device of devices) {
         logger.warn("a device was added to the vault", { device: describeDevice(device), at: device.enrolledAt });
       }
+    },
+    onMissing: () => {
+      logger.error("the store lacks a pack that it took: the local copy stays");
     },
   };
 }
@@ -316,14 +346,15 @@ async function openRooms(options: OpenVaultOptions, closers: Closer[]): Promise<
     closers.push(() => {
       epochs.close();
     });
-    const { credentials, renewal } = options;
+    const { credentials, renewal, storeWaitMs = DEFAULT_STORE_WAIT_MS } = options;
     const { engine, packKeys } = epochs;
     const firstDeviceId = header.deviceId;
     const handover = new KeyHandover(keys.newest.subkeys.handover);
     closers.push(() => {
       handover.wipe();
     });
-    const replica = await openReplica({ disk, directory, vaultId, firstDeviceId, epochs, credentials, renewal });
+    const access = { credentials, renewal, storeWaitMs };
+    const replica = await openReplica({ disk, directory, vaultId, firstDeviceId, epochs, ...access });
     const metadata = await LevelMetadataStore.open({
       directory: join(directory, "meta"),
       journalDirectory: join(directory, "journal"),
@@ -358,7 +389,7 @@ async function openRooms(options: OpenVaultOptions, closers: Closer[]): Promise<
       frameCache: new LruFrameCache({ cacheBytes: CHUNK_CACHE_BYTES }),
       packBytes: PACK_BYTES,
       openPacks: OPEN_PACK_COUNT,
-      remote: replica?.packs,
+      shelf: replica?.shelf,
     });
     closers.push(() => chunks.close());
     if (replica !== undefined) closers.push(() => replica.close());

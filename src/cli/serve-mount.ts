@@ -12,6 +12,7 @@ import { verifyHeader } from "../keys/keyring.ts";
 import type { Logger } from "../logger.ts";
 import { systemClock } from "../platform/clock.ts";
 import { NodeDisk } from "../platform/node-disk.ts";
+import { answerCacheRequest } from "./cache-requests.ts";
 import type { ControlRequest, RemountRequest } from "./control-protocol.ts";
 import { serveControl } from "./control-server.ts";
 import type { LaunchRequest } from "./launch-protocol.ts";
@@ -67,6 +68,7 @@ export async function serveMount(options: ServeOptions): Promise<void> {
     renewal: options.renewal && (await RenewedCredentials.from(options.renewal)),
     isReplicated: true,
     freshness: { tpm: options.tpm, wish: mount.tpmFreshness, isOlderAccepted: mount.acceptOlder },
+    storeWaitMs: mount.storeWaitSeconds === undefined ? undefined : mount.storeWaitSeconds * 1000,
   });
   key.wipe();
   await using _pidFile = await writePidFile(mount.pidFile);
@@ -203,6 +205,14 @@ class ServedMount {
       case "emptyTrash":
       case "versionPolicy":
         return answerVersionRequest(this.#vault.volume.versions, request);
+      case "cacheFigures":
+      case "cacheLimit":
+      case "cacheClear":
+      case "pin":
+      case "unpin":
+      case "listPins":
+      case "warm":
+        return answerCacheRequest(this.#vault.copies, request);
       default:
         return answerSnapshotRequest(this.#vault.volume.snapshots, request);
     }

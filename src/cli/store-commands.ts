@@ -3,6 +3,13 @@ import type { Argv } from "yargs";
 import type { UploadArguments, UploadWord } from "./commands/upload.ts";
 import type { Settings } from "./settings.ts";
 
+/** Of init, attach and store set. */
+export const CACHE_SIZE = {
+  type: "string",
+  requiresArg: true,
+  describe: "most that its packs may take on this disk, unsent data included: 20g, or auto for half of the disk",
+} as const;
+
 interface SecretFlags {
   vault: string | undefined;
   "passphrase-file": string | undefined;
@@ -38,6 +45,7 @@ function addStoreCommand(commands: Argv, settings: Settings, secrets: AddSecrets
         (set) =>
           secrets(set)
             .positional("url", { ...URL_WORD, demandOption: true })
+            .option("cache-size", CACHE_SIZE)
             .example("$0 store set 's3://vault/first?endpoint=http://127.0.0.1:8333'", "credentials: as the AWS tools"),
         async (parameters) => (await import("./commands/store.ts")).runStoreSet(parameters, settings),
       )
@@ -85,6 +93,7 @@ function addRecoveryCommands(
             describe: "refuse a state older than this machine's TPM remembers, and have it remember from now on",
           })
           .option("accept-older", { type: "boolean", describe: "take a state that the TPM objects to as it is" })
+          .option("cache-size", CACHE_SIZE)
           .example("$0 attach file:///mnt/nas/vault --vault ~/v --recovery-file words", "then: tcfs mount"),
       async (parameters) => (await import("./commands/attach.ts")).runAttach(parameters, settings),
     )

@@ -1,4 +1,5 @@
 /** Giving a vault a store: what must be true of the store first, and what is written then. */
+import { forgetShelf } from "../cache/shelf-files.ts";
 import type { SecretKey } from "../crypto/secret-key.ts";
 import { TcfsError, isTcfsError } from "../errors.ts";
 import { toHex } from "../keys/fields.ts";
@@ -94,6 +95,7 @@ export async function setStore(store: ObjectStore, { directory, header, key, url
       if (!isTcfsError(error, "TCFS_REMOTE_CONFLICT")) throw error; // an older one of ours: the upload replaces it
     });
     await StoredPacks.forget(disk, directory);
+    await forgetShelf(disk, directory); // what it calls stored is in the store before
     const { identity } = await openDeviceBook({ disk, directory, sealer }, header.deviceId);
     const deviceId = toHex(identity.id);
     await writeState(disk, directory, { url: text, deviceId, last: null, pending: null, keptBelow: 0 }, sealer);

@@ -82,8 +82,8 @@ export class ObjectSealer {
   }
 
   /** For `store.json` (FORMAT.md §11.5). @returns 32 bytes. */
-  mac(text: string): Uint8Array {
-    return hmac(this.#keys.newest(), text);
+  mac(content: string | Uint8Array): Uint8Array {
+    return hmac(this.#keys.newest(), content);
   }
 
   /** What a device signs (FORMAT.md §11.6): not the key epoch, so that a signature outlasts it. @returns Fresh memory. */
@@ -114,8 +114,8 @@ export function epochOfObject(object: Uint8Array): number {
   return new DataView(object.buffer, object.byteOffset, PREFIX_BYTES).getUint32(EPOCH_OFFSET, true);
 }
 
-function hmac(key: Uint8Array, text: string): Uint8Array {
-  return createHmac("sha256", key).update(text).digest();
+function hmac(key: Uint8Array, content: string | Uint8Array): Uint8Array {
+  return createHmac("sha256", key).update(content).digest();
 }
 
 function placeOf(number: number): Uint8Array {

@@ -10,13 +10,29 @@ import { RESERVED_BYTES } from "./limits.ts";
 /** Ask the disk again after this much was admitted, even when there seems to be plenty. */
 const RECHECK_BYTES = 64 * 1024 * 1024;
 
+/** With less on the disk, packs that the store has make room. */
+const RELIEF_BYTES = 256 * 1024 * 1024;
+
 /** With plenty of room, commits make the disk be asked no more often than this. */
 const RECHECK_MS = 500;
+
+/** A bound of the vault's packs below what the disk has: they are a cache of its store. */
+export interface PackRoom {
+  /** Bytes that all packs may take. */
+  readonly maxBytes: number;
+  /** Of these, what may be written now: the rest is not in the store yet. */
+  readonly freeBytes: number;
+  /** Wait for room, as long as some may come. @returns Whether there is more than `bytes`. */
+  awaitRoom(bytes: number): Promise<boolean>;
+  /** Give so much back to the disk, if there is so much. */
+  relieve(bytes: number): Promise<void>;
+}
 
 export interface SpaceGuardOptions {
   readonly clock: Clock;
   readonly disk: Disk;
   readonly directory: string;
+  readonly room?: PackRoom | undefined;
   /** Admitted bytes that no commit has put on the disk yet. */
   readonly heldBytes: () => number;
   /** Called when something is refused: whoever can make room should. */
@@ -26,6 +42,7 @@ export interface SpaceGuardOptions {
 export class SpaceGuard {
   readonly #disk: Disk;
   readonly #directory: string;
+  readonly #room: PackRoom | undefined;
   readonly #heldBytes: () => number;
   readonly #onFull: () => void;
   #space: DiskSpace;
@@ -38,6 +55,7 @@ export class SpaceGuard {
     this.#disk = options.disk;
     this.#clock = options.clock;
     this.#directory = options.directory;
+    this.#room = options.room;
     this.#heldBytes = options.heldBytes;
     this.#onFull = options.onFull;
     this.#space = space;
@@ -49,11 +67,13 @@ export class SpaceGuard {
 
   /** What users of the volume see: the reserve and what waits in memory are taken off. */
   get space(): DiskSpace {
-    const withheld = RESERVED_BYTES + this.#heldBytes();
+    const heldBytes = this.#heldBytes();
+    const withheld = RESERVED_BYTES + heldBytes;
+    const roomBytes = this.#room === undefined ? Infinity : this.#room.freeBytes - heldBytes;
     return {
-      totalBytes: this.#space.totalBytes,
-      freeBytes: Math.max(0, this.#space.freeBytes - withheld),
-      availableBytes: Math.max(0, this.#space.availableBytes - withheld),
+      totalBytes: Math.min(this.#space.totalBytes, this.#room?.maxBytes ?? Infinity),
+      freeBytes: Math.max(0, Math.min(this.#space.freeBytes - withheld, roomBytes)),
+      availableBytes: Math.max(0, Math.min(this.#space.availableBytes - withheld, roomBytes)),
     };
   }
 
@@ -72,7 +92,7 @@ export class SpaceGuard {
 
   /** Ask the disk. */
   refresh(): Promise<void> {
-    this.#refreshing ??= this.#disk.space(this.#directory).then(
+    this.#refreshing ??= this.#ask().then(
       (space) => {
         this.#space = space;
         this.#admittedBytes = 0;
@@ -85,23 +105,45 @@ export class SpaceGuard {
     return this.#refreshing;
   }
 
+  async #ask(): Promise<DiskSpace> {
+    const space = await this.#disk.space(this.#directory);
+    const lacking = RESERVED_BYTES + RELIEF_BYTES - space.availableBytes;
+    if (this.#room === undefined || lacking <= 0) return space;
+    await this.#room.relieve(lacking);
+    return this.#disk.space(this.#directory);
+  }
+
   /**
-   * Admit `bytes` more, or not.
+   * Admit `bytes` more, or not. Where it is the packs' bound that is reached, as long as uploads make room: wait.
    * @returns Nothing when there is plenty; otherwise a promise of the answer, which rejects with `TCFS_STORE_FULL`.
    */
   admit(bytes: number): undefined | Promise<void> {
     this.#admittedBytes += bytes;
     if (this.#admittedBytes < RECHECK_BYTES && this.#fits(this.#admittedBytes)) return undefined;
-    return this.refresh().then(() => {
-      if (!this.#fits(bytes)) {
-        this.#onFull();
-        throw new TcfsError("TCFS_STORE_FULL", "the disk that holds the vault is full");
+    return this.#admitLater(bytes);
+  }
+
+  async #admitLater(bytes: number): Promise<void> {
+    await this.refresh();
+    // Others that waited for the same answer were admitted meanwhile.
+    while (!this.#hasPackRoom(this.#admittedBytes + bytes)) {
+      if ((await this.#room?.awaitRoom(this.#heldBytes() + this.#admittedBytes + bytes)) !== true) {
+        throw new TcfsError("TCFS_STORE_FULL", "the local cache is full of what is not in the store yet");
       }
-      this.#admittedBytes += bytes;
-    });
+      await this.refresh();
+    }
+    if (!this.#fits(this.#admittedBytes + bytes)) {
+      this.#onFull();
+      throw new TcfsError("TCFS_STORE_FULL", "the disk that holds the vault is full");
+    }
+    this.#admittedBytes += bytes;
+  }
+
+  #hasPackRoom(bytes: number): boolean {
+    return this.#room === undefined || this.#room.freeBytes - this.#heldBytes() - bytes > 0;
   }
 
   #fits(bytes: number): boolean {
-    return this.#space.availableBytes - RESERVED_BYTES - this.#heldBytes() - bytes > 0;
+    return this.#space.availableBytes - RESERVED_BYTES - this.#heldBytes() - bytes > 0 && this.#hasPackRoom(bytes);
   }
 }

@@ -29,6 +29,7 @@ import type {
 } from "./operations.ts";
 import { ReadAhead } from "./read-ahead.ts";
 import { inSteps, pausesFor } from "./steps.ts";
+import { type FileState, STATE_XATTR } from "./local-copies.ts";
 import { VERSIONS_XATTR, checkVersionsXattr } from "./versions/version-keeper.ts";
 import type { VolumeParts } from "./volume-parts.ts";
 
@@ -44,6 +45,8 @@ export class VolumeOperations implements FileSystemOperations {
   readonly #parts: VolumeParts;
   /** May change while the volume is open. */
   accessTimes: AccessTimes;
+  /** Tells where a regular file's contents are: of a vault with a store. */
+  onStateAsked: (ino: InodeNumber) => Promise<FileState | undefined> = () => Promise.resolve(undefined);
   readonly #readAhead: ReadAhead;
   #onModeChange: (ino: InodeNumber) => Promise<void> = () => Promise.resolve();
   #notice: Promise<void> | undefined;
@@ -298,7 +301,7 @@ export class VolumeOperations implements FileSystemOperations {
     caller: Caller,
   ): Promise<number> {
     const { committer } = this.#parts;
-    await admission;
+    await untilInterrupted(admission, caller);
     while (committer.isOverfull) {
       if (committer.stall !== undefined) throw committer.stall;
       await untilInterrupted(committer.room(), caller);
@@ -454,14 +457,16 @@ export class VolumeOperations implements FileSystemOperations {
     });
   }
 
-  getXattr(ino: InodeNumber, name: Name): Uint8Array | undefined {
+  getXattr(ino: InodeNumber, name: Name): MaybePromise<Uint8Array | undefined> {
     const { xattrs, versions, inodes } = this.#parts;
+    if (name === STATE_XATTR) return this.onStateAsked(ino).then((state) => state && Buffer.from(state));
     const value = xattrs.get(ino, name);
     return value === undefined && name === VERSIONS_XATTR ? versions.shown(inodes.get(ino)) : value;
   }
 
   setXattr(ino: InodeNumber, name: Name, value: Uint8Array, flags: XattrFlags): MaybePromise<void> {
     const copy = copyOf(value);
+    if (name === STATE_XATTR) throw new TcfsError("TCFS_NOT_PERMITTED", `${name} only tells`);
     if (name === VERSIONS_XATTR) checkVersionsXattr(copy);
     return this.#change(CHANGE_BYTES + value.length, () => {
       this.#parts.xattrs.set(ino, name, copy, flags);

@@ -4,7 +4,7 @@
  */
 import type { ChunkStore, CollectionReport } from "../chunkstore/chunk-store.ts";
 import { isTcfsError } from "../errors.ts";
-import { ROOT_INODE } from "../ids.ts";
+import { ROOT_INODE, type InodeNumber } from "../ids.ts";
 import type { MaybePromise } from "../maybe-promise.ts";
 import type { MetadataStore } from "../metadata/metadata-store.ts";
 import type { Clock } from "../platform/clock.ts";
@@ -19,13 +19,14 @@ import { FileTable } from "./file-table.ts";
 import { Housekeeper } from "./housekeeper.ts";
 import { Inodes, blankInode } from "./inodes.ts";
 import { S_IFDIR } from "./mode.ts";
+import type { FileState } from "./local-copies.ts";
 import { Namespace } from "./namespace.ts";
 import type { FileSystemOperations, FileSystemStatistics } from "./operations.ts";
 import type { KernelCaches } from "./snapshots/kernel-caches.ts";
 import { RoutedOperations, type VirtualShown } from "./snapshots/routed-operations.ts";
 import { SnapshotForest } from "./snapshots/snapshot-forest.ts";
 import { SnapshotManager } from "./snapshots/snapshot-manager.ts";
-import { SpaceGuard } from "./space-guard.ts";
+import { type PackRoom, SpaceGuard } from "./space-guard.ts";
 import { VersionCleaner } from "./versions/version-cleaner.ts";
 import { VersionKeeper } from "./versions/version-keeper.ts";
 import { VersionManager } from "./versions/version-manager.ts";
@@ -42,6 +43,8 @@ export interface VolumeOptions {
   readonly chunks: ChunkStore;
   readonly disk: Disk;
   readonly clock: Clock;
+  /** A bound of packs below the disk's. */
+  readonly room?: PackRoom | undefined;
   /** The vault directory: its disk's room is the volume's. */
   readonly directory: string;
   readonly isReadOnly: boolean;
@@ -123,6 +126,16 @@ export class Volume {
     this.versions.kernel = caches;
   }
 
+  /** Tells where a regular file's contents are, for `user.tcfs.state`. */
+  set onStateAsked(stateOf: (ino: InodeNumber) => Promise<FileState | undefined>) {
+    this.#live.onStateAsked = stateOf;
+  }
+
+  /** Whether a file has changed since the last commit. */
+  isDirty(ino: InodeNumber): boolean {
+    return this.#parts.files.find(ino)?.isClean === false;
+  }
+
   /** When reads change a file's access time; may change while mounted. */
   set accessTimes(accessTimes: AccessTimes) {
     this.#live.accessTimes = accessTimes;
@@ -145,6 +158,7 @@ export class Volume {
       disk,
       clock,
       directory,
+      room: options.room,
       heldBytes: () => files.heldBytes,
       onFull: () => {
         volume.#makeRoom(true);

@@ -1,6 +1,7 @@
 /** Typed requests → the filesystem's operations → encoded replies; one answer each. */
 import { TcfsError } from "../errors.ts";
 import { type BorrowedBytes, lend } from "../borrowed-bytes.ts";
+import { untilInterrupted } from "../fs/interrupt.ts";
 import type { Attributes, FileSystemOperations } from "../fs/operations.ts";
 import { type MaybePromise, andThen } from "../maybe-promise.ts";
 import type { InodeNumber } from "../ids.ts";
@@ -241,10 +242,16 @@ export class Dispatcher {
     const operations = this.#operations;
     const replies = this.#repliesTo(request.kind);
     switch (request.kind) {
-      case "read":
+      case "read": {
         if (!request.isDirect) this.#cachedReads.note(ino);
-        this.#replies.answerBytes(call, operations.read(ino, request.offset, request.lengthBytes, call), asTheyAre);
+        // It may wait for a store that is away.
+        const read = operations.read(ino, request.offset, request.lengthBytes, call);
+        const giveBack = (loan: BorrowedBytes): void => {
+          loan.release();
+        };
+        this.#replies.answerBytes(call, untilInterrupted(read, call, giveBack), asTheyAre);
         return;
+      }
       case "write":
         replies.answer(
           call,

@@ -35,6 +35,8 @@ export interface Disk {
   create(path: string): Promise<DiskFile>;
   /** Open an existing file for reading, never through a symlink; `TCFS_NO_ENTRY` if there is none. */
   open(path: string): Promise<DiskFile>;
+  /** Open an existing file for reading and writing; `TCFS_NO_ENTRY` if there is none. */
+  openToWrite(path: string): Promise<DiskFile>;
   /** Open an existing file for durable writes; `TCFS_NO_ENTRY` if there is none. */
   openDurable(path: string): Promise<DurableFile>;
   /** Whole file, or undefined when there is none. */
@@ -46,6 +48,8 @@ export interface Disk {
   /** Create a directory 0700 and its parents; durable once the parent is synced. */
   makeDirectory(path: string): Promise<void>;
   remove(path: string): Promise<void>;
+  /** Replaces what is there. Durable once both directories are synced. */
+  rename(from: string, to: string): Promise<void>;
   syncDirectory(path: string): Promise<void>;
   space(path: string): Promise<DiskSpace>;
 }

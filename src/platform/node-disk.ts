@@ -183,6 +183,10 @@ export class NodeDisk implements Disk {
     return openFile(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, "open");
   }
 
+  openToWrite(path: string): Promise<DiskFile> {
+    return openFile(path, O_RDWR | O_NOFOLLOW, "open");
+  }
+
   openDurable(path: string): Promise<DurableFile> {
     return openFile(path, O_RDWR | O_DSYNC | O_NOFOLLOW, "open");
   }
@@ -209,9 +213,7 @@ export class NodeDisk implements Disk {
       } finally {
         await file.close();
       }
-      await perform("replace", path, (done) => {
-        fs.rename(temporaryPath, path, done);
-      });
+      await this.rename(temporaryPath, path);
     } catch (error) {
       await this.#removeIfPresent(temporaryPath);
       throw error;
@@ -249,6 +251,12 @@ export class NodeDisk implements Disk {
   remove(path: string): Promise<void> {
     return perform("remove", path, (done) => {
       fs.unlink(path, done);
+    });
+  }
+
+  rename(from: string, to: string): Promise<void> {
+    return perform("replace", to, (done) => {
+      fs.rename(from, to, done);
     });
   }
 

@@ -40,6 +40,11 @@ export class ChangeLog {
     return this.#changes?.size === 0;
   }
 
+  /** Whether the store may lack the newest value of a record. @param name - Its key, in Latin-1. */
+  has(name: string): boolean {
+    return this.#changes?.has(name) ?? true;
+  }
+
   /** Of the changes that are known. */
   get heldBytes(): number {
     return this.#heldBytes;

@@ -1,70 +1,90 @@
-/** Brings packs back from the store when they are read and are not here: once for all who ask, verified by whoever opens them. */
-import type { RemotePacks } from "../chunkstore/pack-directory.ts";
-import { packPath } from "../chunkstore/open-packs.ts";
-import { TcfsError } from "../errors.ts";
+/** Ranges of packs out of the store, verified by whoever opens them. Tries again, up to a time, while the store is away. */
+import type { RemotePacks } from "../chunkstore/pack-shelf.ts";
+import { TcfsError, isTcfsError } from "../errors.ts";
 import type { PackId } from "../ids.ts";
-import type { Disk } from "../platform/disk.ts";
 import type { ObjectStore } from "../remote/object-store.ts";
-import { dirname } from "node:path";
-import { MAX_PACK_OBJECT_BYTES, packObject, toHex } from "./object-names.ts";
+import { setTimeout as sleep } from "node:timers/promises";
+import { packObject } from "./object-names.ts";
 
-/** A read waits this long for the store, and fails then. */
-const FETCH_TIMEOUT_MS = 60_000;
-/** A write waits this long to learn whether its content is there already, and is stored anew then. */
-const ASK_TIMEOUT_MS = 3000;
+/** Requests under way; each holds its range in memory. */
+const REQUESTS_AT_ONCE = 8;
+const FIRST_PAUSE_MS = 100;
+const LAST_PAUSE_MS = 2000;
+/** What a line is thought to carry at least: a long range may take longer. */
+const SLOWEST_BYTES_PER_MS = 16;
 
 export class PackFetcher implements RemotePacks {
   readonly #openStore: () => Promise<ObjectStore>;
-  readonly #disk: Disk;
-  readonly #directory: string;
+  readonly #waitMs: number;
   readonly #closing = new AbortController();
-  readonly #running = new Map<string, Promise<boolean>>();
+  readonly #running = new Set<Promise<unknown>>();
+  readonly #queue: (() => void)[] = [];
+  #slots = REQUESTS_AT_ONCE;
 
-  /** @param directory - The vault's `packs`. */
-  constructor(openStore: () => Promise<ObjectStore>, disk: Disk, directory: string) {
+  /** @param waitMs - A store that is away is waited for so long. */
+  constructor(openStore: () => Promise<ObjectStore>, waitMs: number) {
     this.#openStore = openStore;
-    this.#disk = disk;
-    this.#directory = directory;
+    this.#waitMs = waitMs;
   }
 
-  /**
-   * @returns Whether the pack is here now; false if the store has none of that name.
-   * @throws TcfsError what the store throws; `TCFS_STORE_FULL` if there is no room for it.
-   */
-  fetch(pack: PackId): Promise<boolean> {
-    const name = toHex(pack);
-    let fetching = this.#running.get(name);
-    if (fetching === undefined) {
-      fetching = this.#fetch(pack).finally(() => this.#running.delete(name));
-      this.#running.set(name, fetching);
-    }
-    return fetching;
+  lengthOf(pack: PackId): Promise<number | undefined> {
+    return this.#ask(this.#waitMs, (store, signal) => store.head(packObject(pack), signal));
   }
 
-  async lengthOf(pack: PackId): Promise<number | undefined> {
-    const signal = AbortSignal.any([this.#closing.signal, AbortSignal.timeout(ASK_TIMEOUT_MS)]);
-    return (await this.#openStore()).head(packObject(pack), signal);
+  readRange(pack: PackId, offset: number, lengthBytes: number): Promise<Uint8Array | undefined> {
+    const timeoutMs = this.#waitMs + lengthBytes / SLOWEST_BYTES_PER_MS;
+    return this.#ask(timeoutMs, async (store, signal) => {
+      await this.#acquire();
+      try {
+        return await store.getRange(packObject(pack), { offset, lengthBytes }, signal);
+      } finally {
+        this.#slots += 1;
+        this.#queue.shift()?.();
+      }
+    });
   }
 
+  /** Whatever is under way is given up. Idempotent. */
   async close(): Promise<void> {
     this.#closing.abort();
-    await Promise.allSettled(this.#running.values());
+    for (const go of this.#queue.splice(0)) go();
+    await Promise.allSettled(this.#running);
   }
 
-  async #fetch(pack: PackId): Promise<boolean> {
-    const timeout = AbortSignal.timeout(FETCH_TIMEOUT_MS);
+  #ask<T>(timeoutMs: number, call: (store: ObjectStore, signal: AbortSignal) => Promise<T>): Promise<T> {
+    const asking = this.#insist(timeoutMs, call);
+    this.#running.add(asking);
+    const forget = (): void => {
+      this.#running.delete(asking);
+    };
+    asking.then(forget, forget);
+    return asking;
+  }
+
+  /** @throws TcfsError `TCFS_REMOTE_UNAVAILABLE` when time is up; at once what another try would not mend. */
+  async #insist<T>(timeoutMs: number, call: (store: ObjectStore, signal: AbortSignal) => Promise<T>): Promise<T> {
+    const timeout = AbortSignal.timeout(Math.ceil(timeoutMs));
     const signal = AbortSignal.any([this.#closing.signal, timeout]);
-    const store = await this.#openStore();
-    try {
-      const found = await store.get(packObject(pack), { maxBytes: MAX_PACK_OBJECT_BYTES, signal });
-      if (found === undefined) return false;
-      const path = packPath(this.#directory, pack);
-      await this.#disk.makeDirectory(dirname(path));
-      await this.#disk.replaceFile(path, found.content);
-      return true;
-    } catch (error) {
-      if (!timeout.aborted) throw error;
-      throw new TcfsError("TCFS_REMOTE_UNAVAILABLE", "the store took too long", { cause: error });
+    for (let pauseMs = FIRST_PAUSE_MS; ; pauseMs = Math.min(LAST_PAUSE_MS, pauseMs * 2)) {
+      try {
+        if (signal.aborted) throw new TcfsError("TCFS_CANCELLED", "a request to the store was given up");
+        return await call(await this.#openStore(), signal);
+      } catch (error) {
+        if (timeout.aborted && !this.#closing.signal.aborted) {
+          throw new TcfsError("TCFS_REMOTE_UNAVAILABLE", "the store took too long", { cause: error });
+        }
+        const isPassing = isTcfsError(error, "TCFS_REMOTE_UNAVAILABLE") || isTcfsError(error, "TCFS_REMOTE_THROTTLED");
+        if (!isPassing || signal.aborted) throw error;
+        // Cut short by the end of the time, which the next turn tells.
+        await sleep(pauseMs * (0.5 + Math.random()), undefined, { signal, ref: false }).catch(() => undefined);
+      }
     }
+  }
+
+  async #acquire(): Promise<void> {
+    while (this.#slots === 0 && !this.#closing.signal.aborted) {
+      await new Promise<void>((resolve) => this.#queue.push(resolve));
+    }
+    this.#slots -= 1;
   }
 }

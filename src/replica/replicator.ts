@@ -3,6 +3,7 @@
  * once the vault falls quiet or enough time went by. Whatever fails is tried again later, from where it was; only a root
  * that is not ours ends it, for good, and with a plain word.
  */
+import { latin1Of } from "../bytes.ts";
 import { TcfsError, isTcfsError } from "../errors.ts";
 import type { PlainRecord } from "../crypto/engine.ts";
 import type { RecordChange } from "../format/journal-codec.ts";
@@ -50,6 +51,8 @@ export interface ReplicatorOptions extends Omit<StepWriterOptions, "identity"> {
   readonly allRecords: () => AsyncIterable<readonly PlainRecord[]>;
   /** The vault's header as it lies on the disk. */
   readonly readHeader: () => Promise<{ readonly content: Uint8Array; readonly revision: number }>;
+  /** The root that has just been written, or was looked at, has all that was brought so far and is named still. */
+  readonly onRooted?: () => void;
   /** Told when uploads begin to fail or end for good, and with none when they succeed again. */
   readonly onOutcome: (error: unknown) => void;
   /** The vault's packs, for the figures. */
@@ -188,6 +191,28 @@ export class Replicator {
     return this.#isRenewalWanted;
   }
 
+  /** Of the root that the store is known to have had last. */
+  get rootHash(): string | undefined {
+    return this.#state.last?.rootHash;
+  }
+
+  /** Whether the store's root is known to be another's: nothing is uploaded any more. */
+  get hasEnded(): boolean {
+    return this.#stopped !== undefined;
+  }
+
+  /** Whether the root may lack the newest value of a record. */
+  isUnsent(key: Uint8Array): boolean {
+    const name = latin1Of(key);
+    if (this.#log.has(name)) return true;
+    return this.#captured !== undefined && this.#captured.changes?.has(name) !== false;
+  }
+
+  /** Begin a step now, if there is anything to tell and the last one did not fail. */
+  hurry(): void {
+    if (!this.#log.isEmpty && this.#lastError === undefined) this.#start();
+  }
+
   status(): ReplicaStatus {
     const { backlog } = this.#options.uploader;
     const { limitBytesPerSecond, maxAgeSeconds } = this.#settings;
@@ -316,7 +341,10 @@ export class Replicator {
     const devices = await this.#options.devices.reread();
     const isRenewal = this.#isRenewalWanted;
     const isSettled = !isHeaderNew && !isRenewal && devices.revision === this.#devicesInStore;
-    if (this.#log.isEmpty && isSettled) return;
+    if (this.#log.isEmpty && isSettled) {
+      this.#options.onRooted?.();
+      return;
+    }
     if (isHeaderNew) await store.put(HEADER_NAME, header.content, signal);
     await this.#settleDevices(store, devices, signal);
     if (isRenewal) this.#steps.forget();
@@ -374,6 +402,7 @@ export class Replicator {
     }
     this.#captured = undefined;
     await this.#keep({ ...this.#state, last: step.note, pending: null }); // so that an older root is known for one
+    this.#options.onRooted?.();
   }
 
   /**

@@ -2,6 +2,7 @@
  * How a vault directory and its store stand to each other, for somebody who has to choose; and the choice to go on from
  * the directory's state (FORMAT.md §11.4, Accepting). Nothing of the store is overwritten but the root, which is kept.
  */
+import { forgetShelf } from "../cache/shelf-files.ts";
 import type { ObjectSealer } from "../crypto/object-seal.ts";
 import { TcfsError, isTcfsError } from "../errors.ts";
 import type { Root } from "../format/replica-codec.ts";
@@ -178,6 +179,7 @@ export async function acceptStanding(
   const last = isHead ? { ...noteOf(root, rootHash), number, commit: 0 } : null;
   const next = { url: state.url, deviceId: toHex(book.identity.id), last, pending: null, keptBelow: number + 1 };
   await StoredPacks.forget(disk, directory);
+  await forgetShelf(disk, directory); // what it calls stored is the old root's
   await writeState(disk, directory, next, sealer);
   return kept;
 }

@@ -3,7 +3,16 @@ import { TcfsError, type TcfsErrorCode } from "../../src/errors.ts";
 import type { Disk, DiskFile, DiskSpace, DurableFile } from "../../src/platform/disk.ts";
 
 export type DiskAction =
-  "create" | "open" | "openDurable" | "read" | "write" | "writeDurable" | "sync" | "syncDirectory" | "remove";
+  | "create"
+  | "open"
+  | "openDurable"
+  | "read"
+  | "write"
+  | "writeDurable"
+  | "sync"
+  | "syncDirectory"
+  | "remove"
+  | "rename";
 
 export class FaultyDisk implements Disk {
   readonly #disk: Disk;
@@ -58,6 +67,11 @@ export class FaultyDisk implements Disk {
     return new FaultyFile(this, await this.#disk.open(path));
   }
 
+  async openToWrite(path: string): Promise<DiskFile> {
+    await this.note("open");
+    return new FaultyFile(this, await this.#disk.openToWrite(path));
+  }
+
   async openDurable(path: string): Promise<DurableFile> {
     await this.note("openDurable");
     return faultyDurable(this, await this.#disk.openDurable(path));
@@ -82,6 +96,11 @@ export class FaultyDisk implements Disk {
   async remove(path: string): Promise<void> {
     await this.note("remove");
     await this.#disk.remove(path);
+  }
+
+  async rename(from: string, to: string): Promise<void> {
+    await this.note("rename");
+    await this.#disk.rename(from, to);
   }
 
   async syncDirectory(path: string): Promise<void> {

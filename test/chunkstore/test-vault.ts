@@ -10,6 +10,7 @@ import { PackKeyWrapper } from "../../src/crypto/pack-key.ts";
 import { deriveSubkeys } from "../../src/crypto/subkeys.ts";
 import { type StoredChunk } from "../../src/chunkstore/chunk-store.ts";
 import { PackChunkStore } from "../../src/chunkstore/pack-chunk-store.ts";
+import type { PackShelf } from "../../src/chunkstore/pack-shelf.ts";
 import type { ExtentPage } from "../../src/format/records.ts";
 import type { ChunkId } from "../../src/ids.ts";
 import type { Disk } from "../../src/platform/disk.ts";
@@ -27,6 +28,8 @@ export interface TestVaultOptions {
   readonly cacheBytes?: number;
   readonly chunking?: ChunkingParameters;
   readonly engine?: SealingEngine["kind"];
+  /** Made anew with each opening; the vault's directory is its own. */
+  readonly openShelf?: (directory: string) => Promise<PackShelf>;
 }
 
 export class TestVault implements AsyncDisposable {
@@ -131,7 +134,7 @@ export class TestVault implements AsyncDisposable {
 
 export const SUBKEYS = deriveSubkeys(noise("vault key", 32), VAULT_ID);
 
-function openStore(
+async function openStore(
   directory: string,
   engine: SealingEngine,
   metadata: MemoryMetadata,
@@ -149,6 +152,7 @@ function openStore(
     frameCache: new LruFrameCache({ cacheBytes: options.cacheBytes ?? 4 * 1024 * 1024 }),
     packBytes: options.packBytes ?? 16 * 1024 * 1024,
     openPacks: options.openPacks ?? 2,
+    shelf: await options.openShelf?.(directory),
   });
 }
 

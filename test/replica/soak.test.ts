@@ -6,9 +6,11 @@ import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { copyLoan } from "../../src/borrowed-bytes.ts";
+import { BoundedPackShelf } from "../../src/cache/bounded-pack-shelf.ts";
 import { LruFrameCache } from "../../src/cache/lru-frame-cache.ts";
 import { PackChunkStore } from "../../src/chunkstore/pack-chunk-store.ts";
-import { PackDirectory, type RemotePacks } from "../../src/chunkstore/pack-directory.ts";
+import { PackDirectory } from "../../src/chunkstore/pack-directory.ts";
+import type { PackShelf } from "../../src/chunkstore/pack-shelf.ts";
 import { type ChunkingParameters, type SealingEngine } from "../../src/crypto/engine.ts";
 import { ObjectSealer } from "../../src/crypto/object-seal.ts";
 import { openEngine } from "../../src/crypto/open-engine.ts";
@@ -89,7 +91,7 @@ async function openMetadata(
   });
 }
 
-function openChunks(directory: string, engine: SealingEngine, metadata: LevelMetadataStore, remote?: RemotePacks) {
+function openChunks(directory: string, engine: SealingEngine, metadata: LevelMetadataStore, shelf?: PackShelf) {
   return PackChunkStore.open({
     directory,
     disk,
@@ -102,7 +104,7 @@ function openChunks(directory: string, engine: SealingEngine, metadata: LevelMet
     frameCache: new LruFrameCache({ cacheBytes: 1_000_000 }),
     packBytes: 200_000,
     openPacks: 2,
-    remote,
+    shelf,
   });
 }
 
@@ -241,8 +243,11 @@ async function expectAttachable(store: ObjectStore, known: Known, name: string):
   expect(volume.commit).toBeGreaterThanOrEqual(known.acknowledged);
   const metadata = await openMetadata(directory, engine, false);
   expect(await stateOf(metadata)).toBe(known.states.get(volume.commit));
-  const fetcher = new PackFetcher(() => Promise.resolve(store), disk, join(directory, "packs"));
-  const chunks = await openChunks(directory, engine, metadata, fetcher);
+  const fetcher = new PackFetcher(() => Promise.resolve(store), 10_000);
+  const seal = { mac: (bytes: Uint8Array) => sealer.mac(bytes), deviceId: new Uint8Array(16) };
+  const limits = { maxBytes: 2 ** 30, waitMs: 10_000 };
+  const shelf = await BoundedPackShelf.open({ disk, directory, clock: systemClock, remote: fetcher, seal, ...limits });
+  const chunks = await openChunks(directory, engine, metadata, shelf);
   for await (const { id, record } of metadata.chunks()) {
     const lengthBytes = record.kind === "inline" ? record.content.length : record.lengthBytes;
     const content = copyLoan(await chunks.read(id, 0, lengthBytes));
@@ -250,6 +255,7 @@ async function expectAttachable(store: ObjectStore, known: Known, name: string):
   }
   await chunks.close();
   await fetcher.close();
+  await shelf.close();
   await metadata.close();
   engine.close();
 }

@@ -8,6 +8,7 @@ import { isKeptRoot } from "../../replica/object-names.ts";
 import { type NewCopy, attachVault, readRemoteHeader } from "../attach-vault.ts";
 import { withSealer } from "../device-setup.ts";
 import { openFreshness } from "../freshness-setup.ts";
+import { noteCacheSize, parseCacheSize } from "../cache-size.ts";
 import { withSecret } from "../secrets.ts";
 import type { Settings } from "../settings.ts";
 import { SILENT_LOGGER } from "../silent-logger.ts";
@@ -24,6 +25,7 @@ export interface AttachArguments extends VaultArguments {
   readonly root?: string | undefined;
   readonly tpmFreshness?: boolean | undefined;
   readonly acceptOlder?: boolean | undefined;
+  readonly cacheSize?: string | undefined;
 }
 
 /** @throws TcfsError `TCFS_NO_VAULT`, `TCFS_WRONG_KEY`, `TCFS_VAULT_EXISTS`; what {@link attachRecords} throws. Nothing is left then. */
@@ -32,6 +34,7 @@ export async function runAttach(parameters: AttachArguments, settings: Settings)
   if (rootName !== undefined && !isKeptRoot(rootName)) {
     throw new TcfsError("TCFS_USAGE", `“${rootName}” is no kept root: tcfs store accept told its name`);
   }
+  const cacheBytes = parameters.cacheSize === undefined ? undefined : parseCacheSize(parameters.cacheSize);
   const directory = await vaultDirectory(parameters, settings);
   await refuseOccupied(new NodeDisk(), directory);
   const store = await openNamedStore(url, settings, secretSource(parameters), { create: false });
@@ -43,6 +46,7 @@ export async function runAttach(parameters: AttachArguments, settings: Settings)
         checkFreshness(report, { directory, header, key }, parameters, settings);
       const report = await attachVault(store, { directory, header, key, url, rootName, check });
       await keepCredentials(directory, secretSource(parameters));
+      await noteCacheSize(directory, cacheBytes);
       tell(store, directory, report);
     } finally {
       key.wipe();

@@ -14,6 +14,7 @@ import { systemClock } from "../../platform/clock.ts";
 import type { Disk } from "../../platform/disk.ts";
 import { NodeDisk } from "../../platform/node-disk.ts";
 import { systemRandom } from "../../platform/random.ts";
+import { noteCacheSize, parseCacheSize } from "../cache-size.ts";
 import { openDeviceBook, withSealer } from "../device-setup.ts";
 import { OpenVault } from "../open-vault.ts";
 import { newPassphrase } from "../secrets.ts";
@@ -31,14 +32,17 @@ export interface InitArguments extends VaultArguments {
   readonly pcrs?: string | undefined;
   /** URL of a store that it is uploaded to. */
   readonly store?: string | undefined;
+  readonly cacheSize?: string | undefined;
 }
 
 export async function runInit(parameters: InitArguments, settings: Settings): Promise<void> {
-  const { store: url } = parameters;
+  const { store: url, cacheSize } = parameters;
   if (url === undefined) {
+    if (cacheSize !== undefined) throw new TcfsError("TCFS_USAGE", "--cache-size goes with --store");
     (await createVault(parameters, settings)).key.wipe();
     return;
   }
+  const cacheBytes = cacheSize === undefined ? undefined : parseCacheSize(cacheSize);
   const { keepCredentials, openNamedStore, requireEmptyStore, setStore } = await import("../store-setup.ts");
   const store = await openNamedStore(url, settings, secretSource(parameters), { create: true });
   try {
@@ -48,6 +52,7 @@ export async function runInit(parameters: InitArguments, settings: Settings): Pr
       const directory = await vaultDirectory(parameters, settings);
       await setStore(store, { directory, header, key, url });
       await keepCredentials(directory, secretSource(parameters));
+      await noteCacheSize(directory, cacheBytes);
     } finally {
       key.wipe();
     }

@@ -5,6 +5,7 @@ import { systemRandom } from "../../platform/random.ts";
 import { formatStoreUrl, parseStoreUrl } from "../../remote/store-url.ts";
 import { readState } from "../../replica/replica-state.ts";
 import { probeStore } from "../../replica/store-probe.ts";
+import { noteCacheSize, parseCacheSize } from "../cache-size.ts";
 import type { OpenVault } from "../open-vault.ts";
 import type { Settings } from "../settings.ts";
 import { formatBytes } from "../status.ts";
@@ -15,6 +16,7 @@ import { openQuietly } from "../with-open-vault.ts";
 
 export interface StoreSetArguments extends VaultArguments {
   readonly url: string;
+  readonly cacheSize?: string | undefined;
 }
 
 export interface StoreShowArguments {
@@ -28,6 +30,7 @@ export interface StoreTestArguments extends VaultArguments {
 
 /** @throws TcfsError `TCFS_VAULT_IN_USE` while it is mounted. */
 export async function runStoreSet(parameters: StoreSetArguments, settings: Settings): Promise<void> {
+  const cacheBytes = parameters.cacheSize === undefined ? undefined : parseCacheSize(parameters.cacheSize);
   const directory = await vaultDirectory(parameters, settings);
   const { header, key } = await unlockVault(directory, secretSource(parameters), settings);
   try {
@@ -42,6 +45,7 @@ export async function runStoreSet(parameters: StoreSetArguments, settings: Setti
       await requireWhole(vault, directory, parameters.url);
       await setStore(store, { directory, header, key, url: parameters.url });
       await keepCredentials(directory, secretSource(parameters));
+      await noteCacheSize(directory, cacheBytes);
     } finally {
       await store.close();
     }
@@ -60,7 +64,7 @@ async function requireWhole(vault: OpenVault, directory: string, url: string): P
   let count = 0;
   for await (const _pack of vault.remotePacks()) count += 1;
   if (count === 0) return;
-  const message = `${count} packs are only in the present store, ${state.url}: read every file once, then set another`;
+  const message = `${count} packs are only in the present store, ${state.url}: bring them with tcfs warm or pin, with a cache that is large enough, then set another`;
   throw new TcfsError("TCFS_USAGE", message);
 }
 

@@ -1,0 +1,34 @@
+/** The local packs of a vault with a store, as a bounded cache of it: what the chunk store tells it and asks of it. */
+import type { PackId } from "../ids.ts";
+import type { DiskFile } from "../platform/disk.ts";
+
+/** The store's packs. Calls wait for a store that is away, up to a bound. */
+export interface RemotePacks {
+  /** @returns How long the pack is there; undefined where it is not. @throws TcfsError */
+  lengthOf(pack: PackId): Promise<number | undefined>;
+  /** @returns Exactly the range; undefined where there is no such pack. @throws TcfsError `TCFS_CORRUPT` if it ends before. */
+  readRange(pack: PackId, offset: number, lengthBytes: number): Promise<Uint8Array | undefined>;
+}
+
+export interface PackShelf {
+  /** How readers are told to let go of a pack's file; false while it is being read. Set by who reads. */
+  letGo: (pack: PackId) => boolean;
+  /** A pack without a file in `packs`, for reading. @returns Undefined where the store has none either. @throws TcfsError */
+  open(pack: PackId): Promise<DiskFile | undefined>;
+  /** Whether its file is not in `packs`, but may be had. @returns How long it is in the store. @throws TcfsError */
+  lengthOf(pack: PackId): Promise<number | undefined>;
+  /** Take room for bytes about to be appended, until {@link giveBack}. @throws TcfsError `TCFS_STORE_FULL` */
+  reserve(bytes: number): Promise<void>;
+  giveBack(bytes: number): void;
+  /** A pack of this session is so long now. @param isFinal - Nothing is appended to it any more. */
+  noteWritten(pack: PackId, lengthBytes: number, isFinal: boolean): void;
+  /** It is being read. @param name - The pack's. */
+  noteUsed(name: string): void;
+  /** No state names it any more: delete what there is of it beside `packs`, and forget it. */
+  drop(pack: PackId): Promise<void>;
+  /**
+   * These bytes of the local copy do not verify: give them up, if the store has the pack.
+   * @returns Whether reading again gets them from there.
+   */
+  distrust(pack: PackId, offset: number, lengthBytes: number): Promise<boolean>;
+}

@@ -1,0 +1,102 @@
+/**
+ * Finds out which local packs may be given up: those that the store's root names, and that the store shows at their full
+ * length. Asked right after a root was written: every pack brought until then, and named by the vault still, was named
+ * by a state that the root has (each step brings the packs of all changes since the root before; ids are never used
+ * again). What a step brought that never got its root is not asked for before the next root.
+ */
+import type { ObjectSealer } from "../crypto/object-seal.ts";
+import { isTcfsError } from "../errors.ts";
+import type { PackId } from "../ids.ts";
+import type { DeviceList } from "../keys/devices/device-list.ts";
+import type { Clock, Timer } from "../platform/clock.ts";
+import type { ObjectStore } from "../remote/object-store.ts";
+import { packObject } from "./object-names.ts";
+import { readRoot } from "./remote-root.ts";
+import type { StoredPacks } from "./stored-packs.ts";
+
+const REQUESTS_AT_ONCE = 4;
+const RETRY_MS = 30_000;
+
+export interface StoredConfirmerOptions {
+  readonly openStore: () => Promise<ObjectStore>;
+  readonly sealer: ObjectSealer;
+  /** As they are known here. */
+  readonly devices: () => DeviceList;
+  readonly stored: Pick<StoredPacks, "has">;
+  /** Local packs of which it is not known yet. */
+  readonly unstored: () => PackId[];
+  /** @returns Whether what is here has that length too. */
+  readonly noteStored: (pack: PackId, lengthBytes: number) => boolean;
+  /** Whether the vault's newest state names the pack. */
+  readonly isPackNamed: (pack: PackId) => boolean;
+  /** Of the root that we wrote last, or know to be ours. */
+  readonly rootHash: () => string | undefined;
+  readonly clock: Clock;
+  /** The store does not have what it took. */
+  readonly onMissing: () => void;
+}
+
+export class StoredConfirmer {
+  readonly #options: StoredConfirmerOptions;
+  readonly #closing = new AbortController();
+  #running: Promise<void> = Promise.resolve();
+  #retry: Timer | undefined;
+  #asked = 0;
+
+  constructor(options: StoredConfirmerOptions) {
+    this.#options = options;
+  }
+
+  /** The root has just become this, and names all that was brought so far. Never fails: it is tried again. */
+  confirm(): Promise<void> {
+    const { unstored, stored, isPackNamed, rootHash } = this.#options;
+    const packs = unstored().filter((pack) => stored.has(pack) && isPackNamed(pack));
+    const expected = rootHash();
+    const asked = ++this.#asked;
+    this.#retry?.cancel();
+    if (packs.length === 0 || expected === undefined) return this.#running;
+    this.#running = this.#running.then(async () => {
+      if (asked !== this.#asked || this.#closing.signal.aborted) return; // a newer one knows more
+      try {
+        await this.#confirm(packs, expected);
+      } catch (error) {
+        if (!isTcfsError(error)) throw error;
+        this.#tryLater(packs, expected);
+      }
+    });
+    return this.#running;
+  }
+
+  async close(): Promise<void> {
+    this.#closing.abort();
+    this.#retry?.cancel();
+    await this.#running;
+  }
+
+  #tryLater(packs: readonly PackId[], expected: string): void {
+    if (this.#closing.signal.aborted) return;
+    const asked = this.#asked;
+    this.#retry = this.#options.clock.after(RETRY_MS, () => {
+      if (asked !== this.#asked) return;
+      this.#running = this.#confirm(packs, expected).catch(() => {
+        this.#tryLater(packs, expected);
+      });
+    });
+  }
+
+  async #confirm(packs: readonly PackId[], expected: string): Promise<void> {
+    const { openStore, sealer, devices, noteStored, onMissing } = this.#options;
+    const { signal } = this.#closing;
+    const store = await openStore();
+    const root = await readRoot(store, sealer, { signal, known: devices() });
+    if (root?.hash !== expected) return; // a newer one, which is asked about in its turn; or another's
+    const queue = packs.values();
+    const work = async (): Promise<void> => {
+      for (const pack of queue) {
+        const lengthBytes = await store.head(packObject(pack), signal);
+        if (lengthBytes === undefined || !noteStored(pack, lengthBytes)) onMissing();
+      }
+    };
+    await Promise.all(Array.from({ length: REQUESTS_AT_ONCE }, work));
+  }
+}
