@@ -124,12 +124,6 @@ test(
   },
 );
 
-test("a vault without a store has no cache", async () => {
-  await using line = await CommandLine.make();
-  const refused = await line.expect("USAGE", ["cache", ...line.unlock]);
-  expect(refused.stderr).toMatch(/no store/u);
-});
-
 /** Write until there is no room. @returns What was written of it. */
 async function writeUntilFull(path: string): Promise<{ readonly bytes: number; readonly code: string | undefined }> {
   const file = await open(path, "w");
