@@ -25,13 +25,13 @@ import { NO_FRAME_CACHE } from "./no-frame-cache.ts";
 import { OpenPacks } from "./open-packs.ts";
 import { chunkIdKey } from "../format/record-keys.ts";
 import type { OwnPacks } from "./pack-directory.ts";
-import { PACK_HEADER_BYTES, type PackedChunkRecord, sumBytes } from "./pack-format.ts";
+import type { PackedChunkRecord } from "./pack-format.ts";
 import { PackProofs } from "./pack-proofs.ts";
 import { PackReaders } from "./pack-readers.ts";
 import { PackRewrapper, type Pause } from "./pack-rewrapper.ts";
-import type { PackShelf } from "./pack-shelf.ts";
+import { type PackShelf, distrustChunk } from "./pack-shelf.ts";
 import { TouchedChunks } from "./touched-chunks.ts";
-import { type JobLimits, type WantedChunk, cutInputs, groupIntoJobs, joinPieces } from "./wanted-chunks.ts";
+import { type JobLimits, type WantedChunk, cutInputs, groupIntoJobs, joinPieces, missing } from "./wanted-chunks.ts";
 
 /** Sealing jobs under way at once: two cores seal, two jobs wait for the disk. */
 const MAX_SEAL_JOBS = 4;
@@ -500,18 +500,4 @@ export class PackChunkStore implements ChunkStore, AsyncDisposable {
     if (this.#isClosed) throw new TcfsError("TCFS_CLOSED", "the chunk store is closed");
     if (this.#failure !== undefined) throw this.#failure;
   }
-}
-
-function missing(id: ChunkId): TcfsError {
-  const name = Buffer.from(id.subarray(0, 8)).toString("hex");
-  return new TcfsError("TCFS_CORRUPT", `chunk ${name} is not in the vault`);
-}
-
-/** Its frames, and the pack's header: that may be damaged too, or under a key epoch that has ended since it was fetched. */
-async function distrustChunk(
-  shelf: PackShelf,
-  { pack, packOffset, storedFrameBytes }: PackedChunkRecord,
-): Promise<boolean> {
-  const isElsewhere = await shelf.distrust(pack, packOffset, sumBytes(storedFrameBytes));
-  return isElsewhere && shelf.distrust(pack, 0, PACK_HEADER_BYTES);
 }

@@ -1,6 +1,7 @@
 /** The local packs of a vault with a store, as a bounded cache of it: what the chunk store tells it and asks of it. */
 import type { PackId } from "../ids.ts";
 import type { DiskFile } from "../platform/disk.ts";
+import { PACK_HEADER_BYTES, type PackedChunkRecord, sumBytes } from "./pack-format.ts";
 
 /** The store's packs. Calls wait for a store that is away, up to a bound. */
 export interface RemotePacks {
@@ -31,4 +32,13 @@ export interface PackShelf {
    * @returns Whether reading again gets them from there.
    */
   distrust(pack: PackId, offset: number, lengthBytes: number): Promise<boolean>;
+}
+
+/** Its frames, and the pack's header: that may be damaged too, or under a key epoch that has ended since it was fetched. */
+export async function distrustChunk(
+  shelf: PackShelf,
+  { pack, packOffset, storedFrameBytes }: PackedChunkRecord,
+): Promise<boolean> {
+  const isElsewhere = await shelf.distrust(pack, packOffset, sumBytes(storedFrameBytes));
+  return isElsewhere && shelf.distrust(pack, 0, PACK_HEADER_BYTES);
 }

@@ -1,6 +1,7 @@
 /** Pure arithmetic of a store call: which bytes of the inputs each named chunk has, and how chunks share jobs. */
 import type { ChunkInput, NamedChunk } from "../crypto/engine.ts";
-import type { ChunkIdKey } from "../ids.ts";
+import { TcfsError } from "../errors.ts";
+import type { ChunkId, ChunkIdKey } from "../ids.ts";
 import { chunkIdKey } from "../format/record-keys.ts";
 import type { ChunkToPack } from "./pack-writer.ts";
 
@@ -73,4 +74,10 @@ export function joinPieces({ pieces, lengthBytes }: ChunkToPack): Uint8Array {
     at += piece.length;
   }
   return joined;
+}
+
+/** @returns What to tell of a chunk that no record names. */
+export function missing(id: ChunkId): TcfsError {
+  const name = Buffer.from(id.subarray(0, 8)).toString("hex");
+  return new TcfsError("TCFS_CORRUPT", `chunk ${name} is not in the vault`);
 }
