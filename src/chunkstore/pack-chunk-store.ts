@@ -455,10 +455,7 @@ export class PackChunkStore implements ChunkStore, AsyncDisposable {
     return this.#track(this.#collector.collect(barrier, signal));
   }
 
-  /**
-   * As {@link collect}, and packs that were made in an older key epoch are replaced by new ones.
-   * @param pause - Called between steps. @throws as {@link collect}, what `pause` throws.
-   */
+  /** As {@link collect}; packs made in an older key epoch are replaced, too. @throws as that, and what `pause` throws. */
   renewPacks(barrier: () => Promise<void>, signal: AbortSignal, pause: Pause): Promise<CollectionReport> {
     this.#assertWritable();
     const isOutdated = async (pack: PackId): Promise<boolean> => (await this.rewrapper.isOlderData(pack)) !== false;

@@ -13,6 +13,8 @@ export const MAX_HEADER_OBJECT_BYTES = 64 * 1024;
 export const MAX_ROOT_BYTES = 4096;
 export const MAX_DEVICES_BYTES = 512 * 1024;
 export const MAX_MANIFEST_BYTES = 16 * 1024 * 1024;
+/** A pack has about 16 MiB; one job may have gone into it when it was all but full. */
+export const MAX_PACK_OBJECT_BYTES = 64 * 1024 * 1024;
 
 export function packObject(pack: PackId): string {
   const name = Buffer.from(pack).toString("hex");
