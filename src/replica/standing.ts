@@ -2,7 +2,6 @@
  * How a vault directory and its store stand to each other, for somebody who has to choose; and the choice to go on from
  * the directory's state (FORMAT.md §11.4, Accepting). Nothing of the store is overwritten but the root, which is kept.
  */
-import { forgetShelf } from "../cache/shelf-files.ts";
 import type { ObjectSealer } from "../crypto/object-seal.ts";
 import { TcfsError, isTcfsError } from "../errors.ts";
 import type { Root } from "../format/replica-codec.ts";
@@ -150,7 +149,7 @@ export interface AcceptPlace {
 
 /**
  * Go on from the directory's state over the root that `standing` tells of: the next upload is a checkpoint after it, for
- * which every pack is asked for anew. Should the root change before that, the upload is refused like any other.
+ * which every pack is asked for anew; what a cache knows of the store is to be forgotten before (FORMAT.md §11.9). Should the root change before that, the upload is refused like any other.
  * @returns The name under which the store keeps the root; undefined where it had none.
  * @throws TcfsError `TCFS_REMOTE_CONFLICT`, and what the store and the disk throw; then nothing has changed.
  */
@@ -179,7 +178,6 @@ export async function acceptStanding(
   const last = isHead ? { ...noteOf(root, rootHash), number, commit: 0 } : null;
   const next = { url: state.url, deviceId: toHex(book.identity.id), last, pending: null, keptBelow: number + 1 };
   await StoredPacks.forget(disk, directory);
-  await forgetShelf(disk, directory); // what it calls stored is the old root's
   await writeState(disk, directory, next, sealer);
   return kept;
 }
