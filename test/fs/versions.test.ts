@@ -101,6 +101,23 @@ describe("a version", () => {
     });
   });
 
+  test.for([
+    ["nothing else is kept", { isOff: true }],
+    ["it was never closed", {}],
+  ] as const)("comes back over a file that becomes a version, though %s", async ([, off]) => {
+    const driver = await Driver.open();
+    await driver.save("letter", "old");
+    await driver.save("letter", "gone");
+    const { versions } = driver.vault.volume;
+    const [version] = await versions.list("letter");
+    await driver.unlink("letter");
+    await versions.setPolicy({ ...DEFAULT_VERSION_POLICY, minimumAgeSeconds: 0, ...off });
+    await driver.write("letter", 0, Buffer.from("not yet closed"));
+    await versions.restore("letter", version?.time ?? "", undefined);
+    expect(String(await driver.read("letter"))).toBe("old");
+    expect(await driver.texts("letter")).toContain("not yet closed");
+  });
+
   test("stays through a restore of a snapshot, of a long file too", async () => {
     const driver = await Driver.open();
     const long = pattern(6 * MIB, 3);

@@ -48,9 +48,11 @@ export class Restorer {
     this.#checkVacant(directory, name, mayReplace);
     const file = await this.#build(record);
     try {
-      await versions.settle({ parent: directory, name });
+      await versions.settleForGood({ parent: directory, name });
       this.#checkVacant(directory, name, mayReplace);
-      namespace.adopt(file.ino, { parent: directory, name });
+      versions.insisting(() => {
+        namespace.adopt(file.ino, { parent: directory, name });
+      });
     } catch (error) {
       inodes.remove(inodes.get(file.ino));
       throw error;

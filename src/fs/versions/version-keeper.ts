@@ -61,6 +61,7 @@ export class VersionKeeper {
   readonly #bursts = new LRUCache<string, Burst>({ max: REMEMBERED });
   readonly #removedFrom = new LRUCache<InodeNumber, true>({ max: REMEMBERED });
   #lastRemovedFrom: InodeNumber | undefined;
+  #isInsisting = false;
   /** Told when the next batch holds a version more. */
   onKept: () => void = () => undefined;
 
@@ -133,8 +134,8 @@ export class VersionKeeper {
   settle({ parent, name }: Place): MaybePromise<void> {
     const { metadata, commit } = this.#options;
     try {
-      const ino = metadata.getDentry(parent, name)?.ino;
-      if (ino === undefined || this.#isSettled(ino)) return undefined;
+      const ino = this.#unsettled({ parent, name });
+      if (ino === undefined) return undefined;
       const inode = metadata.getInode(ino);
       if (inode === undefined || !this.#isKeptWhenRemoved(inode, { parent, name }, "deleted")) return undefined;
     } catch (error) {
@@ -146,13 +147,39 @@ export class VersionKeeper {
   }
 
   /**
+   * Before a command replaces what a name names, for {@link insisting}.
+   * @throws TcfsError `TCFS_BUSY` if it is written to all the time; what a commit throws.
+   */
+  async settleForGood(place: Place): Promise<void> {
+    for (let commits = 0; this.#unsettled(place) !== undefined; commits++) {
+      if (commits === MAX_COMMITS) throw new TcfsError("TCFS_BUSY", "the file in its place is being written to");
+      await this.#options.commit();
+    }
+  }
+
+  /** Within `action` every file that is replaced is kept, whatever the policy, its age and how often that was lately. */
+  insisting<T>(action: () => T): T {
+    this.#isInsisting = true;
+    try {
+      return action();
+    } finally {
+      this.#isInsisting = false;
+    }
+  }
+
+  #unsettled({ parent, name }: Place): InodeNumber | undefined {
+    const ino = this.#options.metadata.getDentry(parent, name)?.ino;
+    return ino === undefined || this.#isSettled(ino) ? undefined : ino;
+  }
+
+  /**
    * An inode is about to lose its last name.
    * @returns Whether what it holds is kept.
    */
   removed(inode: InodeRecord, place: Place, kind: "deleted" | "replaced"): boolean {
     try {
       if (!this.#isSettled(inode.ino) || !this.#isKeptWhenRemoved(inode, place, kind)) return false;
-      if (kind === "replaced" && !this.#takeTurn(`${place.parent}/${place.name}`)) return false;
+      if (kind === "replaced" && !this.#isInsisting && !this.#takeTurn(`${place.parent}/${place.name}`)) return false;
       const isDirectory = isDirectoryMode(inode.mode);
       const { parent: directory, name } = place;
       if (!this.#keep({ kind: isDirectory ? "directory" : kind, directory, name }, inode)) return false;
@@ -169,6 +196,7 @@ export class VersionKeeper {
     const isFile = isRegularMode(inode.mode);
     const isDirectory = isDirectoryMode(inode.mode);
     if (!isDirectory && inode.linkCount !== 1) return false;
+    if (this.#isInsisting) return isFile && inode.lengthBytes > 0n;
     if (this.#changed.get(inode.ino) === "new" || !this.#isOn(inode, place.parent)) return false;
     if (kind === "replaced") return isFile && inode.lengthBytes > 0n;
     if (isDirectory) return !this.#isYoung(inode) || this.#removedFrom.has(inode.ino);
