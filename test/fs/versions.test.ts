@@ -1,8 +1,10 @@
 /** Versions and trash on a real volume without a kernel. */
-import { describe, expect, test } from "vitest";
+import { describe, expect, onTestFinished, test } from "vitest";
 import { DEFAULT_VERSION_POLICY, type VersionRecord } from "../../src/format/version-codec.ts";
 import { thinOut } from "../../src/fs/versions/thinning.ts";
 import { ROOT_INODE, type InodeNumber, type Name } from "../../src/ids.ts";
+import { SimulatedClock } from "../support/simulated-clock.ts";
+import { TestVault } from "./fixtures/test-vault.ts";
 import { Driver, caller, pattern } from "./fixtures/versions-driver.ts";
 
 const KIB = 1024;
@@ -330,6 +332,33 @@ describe("the directory .versions", () => {
     const snapshot = await driver.operations.lookup(snapshots?.ino as InodeNumber, "s" as Name);
     expect(await driver.operations.lookup(snapshot?.ino as InodeNumber, ".versions" as Name)).toBeUndefined();
   });
+});
+
+test("a clock that leaps ahead empties nothing, unless it still says so an hour later", async () => {
+  const clock = new SimulatedClock("2026-11-22T08:00:00Z");
+  const vault = await TestVault.create({ clock });
+  onTestFinished(() => vault[Symbol.asyncDispose]());
+  const driver = new Driver(vault);
+  const policy = { ...DEFAULT_VERSION_POLICY, minimumAgeSeconds: 0 };
+  const look = (): Promise<void> => driver.vault.volume.versions.setPolicy(policy);
+  const leapMs = 3 * 365 * 24 * 3_600_000;
+  const keptAfterLeap = async (lookAfterMs: readonly number[]): Promise<number> => {
+    clock.jump(leapMs);
+    for (const ms of lookAfterMs) {
+      await clock.pass(ms, () => Promise.resolve());
+      await look();
+    }
+    clock.jump(-leapMs);
+    return (await driver.vault.volume.versions.list("notes")).length; // shows none that is too old, still there or not
+  };
+  await look();
+  await driver.save("notes", "one");
+  await driver.save("notes", "two");
+  await driver.operations.syncAll();
+  expect(await keptAfterLeap([0, 1_800_000])).toBe(1);
+  await look();
+  expect(await keptAfterLeap([0, 1_800_000])).toBe(1);
+  expect(await keptAfterLeap([0, 3_600_000])).toBe(0);
 });
 
 describe("thinning", () => {

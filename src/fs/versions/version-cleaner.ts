@@ -13,6 +13,8 @@ const FIRST_DELAY_MS = 60_000;
 const KEPT_DELAY_MS = 600_000;
 /** And then so often: they grow older by themselves. */
 const AGING_MS = 3_600_000;
+/** A clock that is so much further than it should be is believed when it still says so after {@link AGING_MS} awake. */
+const LEAP_SECONDS = 24 * 3600;
 /** Versions that one commit drops. */
 const DROPPED_PER_BATCH = 512;
 /** On a full disk the oldest go: this share of all, and no less than this. */
@@ -39,9 +41,14 @@ export class VersionCleaner {
   #timer: Timer | undefined;
   #isSoon = false;
   #running: Promise<unknown> = Promise.resolve();
+  /** When the clock was last believed: by itself, and by the one that only goes on. */
+  #believed: { readonly seconds: number; readonly atMs: number };
+  #leaptAtMs: number | undefined;
 
   constructor(options: VersionCleanerOptions) {
     this.#options = options;
+    const { parts, clock } = options;
+    this.#believed = { seconds: parts.metadata.volume.committedAt.seconds, atMs: clock.monotonicMs() };
     if (!options.parts.isReadOnly) this.#schedule(FIRST_DELAY_MS);
   }
 
@@ -62,11 +69,12 @@ export class VersionCleaner {
     });
   }
 
-  /** Drop what the policy no longer keeps. @returns How many. */
+  /** Drop what the policy no longer keeps. @returns How many; none while the clock cannot be believed. */
   clean(): Promise<number> {
     return this.#inTurn(async () => {
       this.#isSoon = false;
       try {
+        if (!this.#isClockBelieved()) return 0;
         const { trash, doomed } = await this.#survey();
         const dropped = (await this.#drop(doomed)) + (await this.#dropNumbered(this.#overfull(trash)));
         await this.#clear();
@@ -75,6 +83,19 @@ export class VersionCleaner {
         if (!this.#hasKept()) this.#schedule(AGING_MS);
       }
     });
+  }
+
+  /** A wrong time is mostly put right soon, and what it makes too old would be gone: the trash, and all versions. */
+  #isClockBelieved(): boolean {
+    const { clock } = this.#options;
+    const [{ seconds }, atMs] = [clock.now(), clock.monotonicMs()];
+    const expected = this.#believed.seconds + (atMs - this.#believed.atMs) / 1000;
+    const hasLeapt = seconds - expected > LEAP_SECONDS;
+    if (hasLeapt) this.#leaptAtMs ??= atMs;
+    if (hasLeapt && atMs - (this.#leaptAtMs ?? atMs) < AGING_MS) return false;
+    this.#leaptAtMs = undefined;
+    this.#believed = { seconds, atMs };
+    return true;
   }
 
   /** Since the last look through all. */
