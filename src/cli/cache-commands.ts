@@ -1,22 +1,11 @@
 /** The words and flags of the commands on the cache. Rooms are loaded only when used. */
 import type { Argv } from "yargs";
+import { type AddSecrets, JSON_FLAG, vaultFlags } from "./command-flags.ts";
 import type { Settings } from "./settings.ts";
 
 /** @param secrets - Adds the flags that say which vault and what opens it. */
-export function addCacheCommands(
-  commands: Argv,
-  settings: Settings,
-  secrets: <T>(command: Argv<T>) => Argv<T & SecretFlags>,
-): Argv {
-  const common = (command: Argv) =>
-    secrets(command)
-      .option("mountpoint", {
-        type: "string",
-        alias: "m",
-        requiresArg: true,
-        describe: "where the vault is mounted, instead of --vault",
-      })
-      .option("json", { type: "boolean", describe: "print JSON with stable keys" });
+export function addCacheCommands(commands: Argv, settings: Settings, secrets: AddSecrets): Argv {
+  const common = (command: Argv) => vaultFlags(command, secrets).option("json", JSON_FLAG);
   const tree = {
     type: "string",
     demandOption: true,
@@ -58,10 +47,4 @@ export function addCacheCommands(
       (command) => common(command).positional("path", tree),
       async (parameters) => (await import("./commands/cache.ts")).runWarm(parameters, settings),
     );
-}
-
-interface SecretFlags {
-  vault: string | undefined;
-  "passphrase-file": string | undefined;
-  "recovery-file": string | undefined;
 }

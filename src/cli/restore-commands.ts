@@ -1,5 +1,6 @@
 /** The words and flags of `tcfs restore` and `tcfs undo`. Rooms are loaded only when used. */
 import type { Argv } from "yargs";
+import { JSON_FLAG } from "./command-flags.ts";
 import type { Settings } from "./settings.ts";
 
 /** The flags that say which vault, as the other commands on snapshots have them. */
@@ -38,7 +39,6 @@ export function addRestoreCommands(
 }
 
 const MANY = { type: "string", array: true, nargs: 1, requiresArg: true } as const;
-const JSON_FLAG = { type: "boolean", describe: "print JSON with stable keys" } as const;
 
 function restoreBuilder<T>(command: Argv<T>) {
   return command

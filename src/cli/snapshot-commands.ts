@@ -1,5 +1,6 @@
 /** The words and flags of the commands on snapshots. Rooms are loaded only when used. */
 import type { Argv } from "yargs";
+import { type AddSecrets, JSON_FLAG, vaultFlags } from "./command-flags.ts";
 import { addRestoreCommands } from "./restore-commands.ts";
 import type { Settings } from "./settings.ts";
 
@@ -10,18 +11,11 @@ import type { Settings } from "./settings.ts";
 export function addSnapshotCommands(
   commands: Argv,
   settings: Settings,
-  secrets: <T>(command: Argv<T>) => Argv<T & SecretFlags>,
+  secrets: AddSecrets,
   setExitCode: (code: number) => void,
 ): Argv {
-  const common = (command: Argv) =>
-    secrets(command).option("mountpoint", {
-      type: "string",
-      alias: "m",
-      requiresArg: true,
-      describe: "where the vault is mounted, instead of --vault",
-    });
+  const common = (command: Argv) => vaultFlags(command, secrets);
   const name = { type: "string", demandOption: true, describe: "the snapshot's name" } as const;
-  const json = { type: "boolean", describe: "print JSON with stable keys" } as const;
   const rest = commands
     .command(
       "snapshot [name]",
@@ -43,7 +37,7 @@ export function addSnapshotCommands(
     .command(
       "snapshots",
       "list the snapshots",
-      (command) => common(command).option("json", json),
+      (command) => common(command).option("json", JSON_FLAG),
       async (parameters) => (await import("./commands/snapshots.ts")).runSnapshots(parameters, settings),
     )
     .command(
@@ -62,7 +56,7 @@ export function addSnapshotCommands(
         common(command)
           .positional("from", { ...name, describe: "the older snapshot" })
           .positional("to", { type: "string", describe: "the newer snapshot; the present if not given" })
-          .option("json", json),
+          .option("json", JSON_FLAG),
       async (parameters) => (await import("./commands/diff.ts")).runDiff(parameters, settings),
     );
   return addRestoreCommands(rest, settings, common, setExitCode);
@@ -71,10 +65,4 @@ export function addSnapshotCommands(
 /** Of a flag that is given twice, the last one counts. */
 function last(value: string | string[]): string | undefined {
   return Array.isArray(value) ? value.at(-1) : value;
-}
-
-export interface SecretFlags {
-  vault: string | undefined;
-  "passphrase-file": string | undefined;
-  "recovery-file": string | undefined;
 }

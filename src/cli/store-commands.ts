@@ -1,6 +1,7 @@
 /** The words and flags of the commands on stores. Rooms are loaded only when used. */
 import type { Argv } from "yargs";
 import type { UploadArguments, UploadWord } from "./commands/upload.ts";
+import type { AddSecrets } from "./command-flags.ts";
 import type { Settings } from "./settings.ts";
 
 /** Of init, attach and store set. */
@@ -10,20 +11,11 @@ export const CACHE_SIZE = {
   describe: "most that its packs may take on this disk, unsent data included: 20g, or auto for half of the disk",
 } as const;
 
-interface SecretFlags {
-  vault: string | undefined;
-  "passphrase-file": string | undefined;
-  "recovery-file": string | undefined;
-  credentials: string | undefined;
-}
-
 const VAULT = { type: "string", requiresArg: true, describe: "the vault's directory" } as const;
 const URL_WORD = {
   type: "string",
   describe: "file:///directory, or s3://bucket/prefix?endpoint=URL&region=NAME",
 } as const;
-
-type AddSecrets = <T>(command: Argv<T>) => Argv<T & SecretFlags>;
 
 /** @param secrets - Adds the flags that say which vault and what opens it. */
 export function addStoreCommands(

@@ -9,7 +9,8 @@ import { KEM_CIPHERTEXT_BYTES, KEM_HASH_BYTES, KEM_NAME } from "./hybrid.ts";
 import type { HybridKem } from "./hybrid.ts";
 import { KDF_BOUNDS, checkKdfCost } from "./kdf.ts";
 import type { KdfCost } from "./kdf.ts";
-import { PCR_BANKS, PCR_BANK_BYTES, PCR_COUNT } from "./tpm/pcr-selection.ts";
+import { pcrFields } from "./tpm/pcr-fields.ts";
+import { PCR_BANK_BYTES } from "./tpm/pcr-selection.ts";
 import type { PcrSelection } from "./tpm/pcr-selection.ts";
 
 export const MAX_SLOTS = 8;
@@ -105,16 +106,7 @@ const tpmBlob = hexField(1, 1024);
 
 const tpmSchema = z
   .strictObject({
-    pcrBank: z.enum(PCR_BANKS),
-    pcrs: z
-      .array(
-        z
-          .int()
-          .min(0)
-          .max(PCR_COUNT - 1),
-      )
-      .min(1)
-      .max(PCR_COUNT),
+    ...pcrFields,
     pcrDigests: z.array(hexField(32, 64)),
     parentName: hexField(34, 66),
     public: tpmBlob,

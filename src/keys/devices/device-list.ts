@@ -3,7 +3,8 @@ import { z } from "zod";
 import { PUBLIC_KEY_BYTES } from "../../crypto/signing-key.ts";
 import { TcfsError } from "../../errors.ts";
 import { hexField, timeField, toHex } from "../fields.ts";
-import { PCR_BANKS, PCR_BANK_BYTES, PCR_COUNT } from "../tpm/pcr-selection.ts";
+import { pcrFields } from "../tpm/pcr-fields.ts";
+import { PCR_BANK_BYTES, PCR_COUNT } from "../tpm/pcr-selection.ts";
 import type { PcrSelection } from "../tpm/pcr-selection.ts";
 
 export const DEVICE_ID_BYTES = 16;
@@ -60,16 +61,7 @@ const tpmSchema = z
     endorsementKey: hexField(64, 1024),
     public: hexField(1, 1024),
     certificate: z.strictObject({ sha256: hexField(32), issuer: z.string().max(256) }).nullable(),
-    pcrBank: z.enum(PCR_BANKS),
-    pcrs: z
-      .array(
-        z
-          .int()
-          .min(0)
-          .max(PCR_COUNT - 1),
-      )
-      .min(1)
-      .max(PCR_COUNT),
+    ...pcrFields,
     pcrDigests: z.array(hexField(32, 64)).max(PCR_COUNT),
     attestedAt: timeField,
   })
