@@ -73,12 +73,6 @@ export class ShelfFiles {
   }
 }
 
-/** What is known of one store's packs counts no more: before another one, or another's root, becomes the vault's. */
-export async function forgetShelf(disk: Disk, directory: string): Promise<void> {
-  await removeIfThere(disk, join(directory, INDEX_NAME));
-  await disk.syncDirectory(directory);
-}
-
 export async function removeIfThere(disk: Disk, path: string): Promise<void> {
   await disk.remove(path).catch((error: unknown) => {
     if (!isTcfsError(error, "TCFS_NO_ENTRY")) throw error;

@@ -1,6 +1,6 @@
 /**
  * `store.cache` (FORMAT.md §11.9): what of the store's packs is on this disk, in order of last use. A hint, but for one
- * thing: a pack that it calls stored may be deleted here. So it is authenticated, and belongs to one copy of one store.
+ * thing: a pack that it calls stored may be deleted here. So it is authenticated, and counts for one link to a store alone.
  */
 import { timingSafeEqual } from "node:crypto";
 import { ByteReader, ByteWriter } from "../bytes.ts";
@@ -11,7 +11,7 @@ import { BlockMap, bitmapBytes } from "./block-map.ts";
 const MAGIC = Buffer.from("TCFSSHLF");
 const FORMAT_VERSION = 1;
 const MAC_BYTES = 32;
-const DEVICE_ID_BYTES = 16;
+const LINK_BYTES = 16;
 const PACK_ID_BYTES = 16;
 const FLAG_STORED = 1;
 const FLAG_PARTIAL = 2;
@@ -31,16 +31,16 @@ export interface ShelfNote {
 export interface ShelfSeal {
   /** HMAC-SHA256 under the vault's store key. */
   readonly mac: (bytes: Uint8Array) => Uint8Array;
-  /** 16 bytes: this copy of the vault, among those that write to the store. */
-  readonly deviceId: Uint8Array;
+  /** 16 bytes: of `store.json`. */
+  readonly link: Uint8Array;
 }
 
 /** @param notes - Least recently used first. */
-export function encodeShelf(notes: readonly ShelfNote[], { mac, deviceId }: ShelfSeal): Uint8Array {
+export function encodeShelf(notes: readonly ShelfNote[], { mac, link }: ShelfSeal): Uint8Array {
   const writer = new ByteWriter();
   writer.bytes(MAGIC);
   writer.u16(FORMAT_VERSION);
-  writer.bytes(deviceId);
+  writer.bytes(link);
   writer.u32(notes.length);
   for (const { pack, lengthBytes, isStored, blocks } of notes) {
     writer.bytes(pack);
@@ -53,22 +53,22 @@ export function encodeShelf(notes: readonly ShelfNote[], { mac, deviceId }: Shel
 }
 
 /** @returns What was noted, least recently used first; nothing where the file is not ours, unknown or damaged. */
-export function decodeShelf(content: Uint8Array, { mac, deviceId }: ShelfSeal): ShelfNote[] {
+export function decodeShelf(content: Uint8Array, { mac, link }: ShelfSeal): ShelfNote[] {
   const bodyBytes = content.length - MAC_BYTES;
   if (bodyBytes < MAGIC.length) return [];
   const body = content.subarray(0, bodyBytes);
   if (!timingSafeEqual(content.subarray(bodyBytes), mac(body))) return [];
   try {
-    return readNotes(new ByteReader(body, "store.cache"), deviceId);
+    return readNotes(new ByteReader(body, "store.cache"), link);
   } catch (error) {
     if (isTcfsError(error)) return [];
     throw error;
   }
 }
 
-function readNotes(reader: ByteReader, deviceId: Uint8Array): ShelfNote[] {
+function readNotes(reader: ByteReader, link: Uint8Array): ShelfNote[] {
   if (Buffer.compare(reader.bytes(MAGIC.length), MAGIC) !== 0 || reader.u16() !== FORMAT_VERSION) return [];
-  if (Buffer.compare(reader.bytes(DEVICE_ID_BYTES), deviceId) !== 0) return [];
+  if (Buffer.compare(reader.bytes(LINK_BYTES), link) !== 0) return [];
   const notes: ShelfNote[] = [];
   for (let count = reader.u32(); count > 0; count--) {
     const pack = reader.bytes(PACK_ID_BYTES).slice() as PackId;

@@ -96,7 +96,7 @@ export class Replica {
       directory,
       clock: systemClock,
       remote: fetcher,
-      seal: { mac: (bytes) => sealer.mac(bytes), deviceId: new Uint8Array(Buffer.from(state.deviceId, "hex")) },
+      seal: { mac: (bytes) => sealer.mac(bytes), link: new Uint8Array(Buffer.from(state.link, "hex")) },
       maxBytes: maxBytes ?? defaultCacheBytes((await disk.space(directory)).totalBytes),
       waitMs: options.storeWaitMs,
     });

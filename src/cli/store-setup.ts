@@ -1,5 +1,4 @@
 /** Giving a vault a store: what must be true of the store first, and what is written then. */
-import { forgetShelf } from "../cache/shelf-files.ts";
 import type { SecretKey } from "../crypto/secret-key.ts";
 import { TcfsError, isTcfsError } from "../errors.ts";
 import { toHex } from "../keys/fields.ts";
@@ -12,7 +11,7 @@ import type { S3Credentials } from "../remote/s3-store.ts";
 import { formatStoreUrl, parseStoreUrl } from "../remote/store-url.ts";
 import { HEADER_NAME, MAX_HEADER_OBJECT_BYTES, ROOT_NAME } from "../replica/object-names.ts";
 import { readRoot } from "../replica/remote-root.ts";
-import { readState, verifyState, writeState } from "../replica/replica-state.ts";
+import { newLink, readState, verifyState, writeState } from "../replica/replica-state.ts";
 import { probeStore } from "../replica/store-probe.ts";
 import { StoredPacks } from "../replica/stored-packs.ts";
 import { writeCredentialConfig } from "./credential-config.ts";
@@ -95,10 +94,10 @@ export async function setStore(store: ObjectStore, { directory, header, key, url
       if (!isTcfsError(error, "TCFS_REMOTE_CONFLICT")) throw error; // an older one of ours: the upload replaces it
     });
     await StoredPacks.forget(disk, directory);
-    await forgetShelf(disk, directory); // what it calls stored is in the store before
     const { identity } = await openDeviceBook({ disk, directory, sealer }, header.deviceId);
     const deviceId = toHex(identity.id);
-    await writeState(disk, directory, { url: text, deviceId, last: null, pending: null, keptBelow: 0 }, sealer);
+    const next = { url: text, deviceId, last: null, pending: null, keptBelow: 0, link: newLink(systemRandom) };
+    await writeState(disk, directory, next, sealer);
   });
 }
 

@@ -17,7 +17,7 @@ import type { ObjectStore } from "../remote/object-store.ts";
 import { toHex } from "./object-names.ts";
 import { StreamReader, type StreamRooms } from "./record-stream.ts";
 import { readRoot, readSteps } from "./remote-root.ts";
-import { writeState } from "./replica-state.ts";
+import { newLink, writeState } from "./replica-state.ts";
 import { noteOf } from "./step-writer.ts";
 import { StoredPacks } from "./stored-packs.ts";
 
@@ -82,7 +82,8 @@ export async function attachRecords(options: AttachOptions): Promise<AttachRepor
   const { identity } = await DeviceBook.open(options, options.identity);
   const deviceId = toHex(identity.id);
   const last = { ...noteOf(root, hash), streamBytes: streamBytes(steps.slice(1)) };
-  await writeState(disk, directory, { url: options.url, deviceId, last, pending: null, keptBelow: 0 }, sealer);
+  const link = newLink(options.random);
+  await writeState(disk, directory, { url: options.url, deviceId, last, pending: null, keptBelow: 0, link }, sealer);
   return { volume, root, packCount: packs.size };
 }
 

@@ -4,9 +4,12 @@ import { z } from "zod";
 import type { ObjectSealer } from "../crypto/object-seal.ts";
 import { TcfsError } from "../errors.ts";
 import type { Disk } from "../platform/disk.ts";
+import type { RandomSource } from "../platform/random.ts";
+import { toHex } from "./object-names.ts";
 
 const STATE_NAME = "store.json";
 const MAX_STATE_BYTES = 16 * 1024;
+const LINK_BYTES = 16;
 
 const hex = (lengthBytes: number) => z.string().regex(new RegExp(`^[0-9a-f]{${lengthBytes * 2}}$`, "u"));
 const count = z.int().min(0);
@@ -30,6 +33,7 @@ const stateSchema = z.strictObject({
   last: noteSchema.nullable(),
   pending: noteSchema.nullable(),
   keptBelow: count,
+  link: hex(LINK_BYTES),
   mac: hex(32),
 });
 
@@ -46,6 +50,15 @@ export interface ReplicaState {
   readonly pending: RootNote | null;
   /** Steps below this number may be another device's alone: they are never deleted from here. */
   readonly keptBelow: number;
+  /**
+   * 16 random bytes in hexadecimal, others whenever the vault is given a store or a root to go on from: what a cache knew
+   * of the store before counts no more.
+   */
+  readonly link: string;
+}
+
+export function newLink(random: RandomSource): string {
+  return toHex(random.bytes(LINK_BYTES));
 }
 
 /**
@@ -84,9 +97,9 @@ export async function writeState(
   await disk.replaceFile(join(directory, STATE_NAME), Buffer.from(`${JSON.stringify({ ...body, mac }, null, 2)}\n`));
 }
 
-function bodyOf({ url, deviceId, last, pending, keptBelow }: ReplicaState): object {
+function bodyOf({ url, deviceId, last, pending, keptBelow, link }: ReplicaState): object {
   const notes = { last: noteOf(last), pending: noteOf(pending) };
-  return { format: "tcfs store", formatVersion: 1, url, deviceId, ...notes, keptBelow };
+  return { format: "tcfs store", formatVersion: 1, url, deviceId, ...notes, keptBelow, link };
 }
 
 /** In the order that FORMAT.md gives. */

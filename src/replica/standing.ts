@@ -12,7 +12,7 @@ import type { ObjectStore } from "../remote/object-store.ts";
 import { DEVICES_NAME, MAX_ROOT_BYTES, ROOT_NAME, keptRootObject, sha256, toHex } from "./object-names.ts";
 import { readRemoteDevices } from "./remote-devices.ts";
 import { type RemoteRoot, readManifest, readRoot } from "./remote-root.ts";
-import { type ReplicaState, type RootNote, writeState } from "./replica-state.ts";
+import { type ReplicaState, type RootNote, newLink, writeState } from "./replica-state.ts";
 import { isRefusal, peekRoot } from "./signed-objects.ts";
 import { noteOf } from "./step-writer.ts";
 import { StoredPacks } from "./stored-packs.ts";
@@ -149,7 +149,7 @@ export interface AcceptPlace {
 
 /**
  * Go on from the directory's state over the root that `standing` tells of: the next upload is a checkpoint after it, for
- * which every pack is asked for anew; what a cache knows of the store is to be forgotten before (FORMAT.md §11.9). Should the root change before that, the upload is refused like any other.
+ * which every pack is asked for anew. Should the root change before that, the upload is refused like any other.
  * @returns The name under which the store keeps the root; undefined where it had none.
  * @throws TcfsError `TCFS_REMOTE_CONFLICT`, and what the store and the disk throw; then nothing has changed.
  */
@@ -176,7 +176,8 @@ export async function acceptStanding(
   // Commit 0: no state of this directory, so that none is taken to be in the store.
   const isHead = isTrusted && root !== undefined && rootHash !== undefined;
   const last = isHead ? { ...noteOf(root, rootHash), number, commit: 0 } : null;
-  const next = { url: state.url, deviceId: toHex(book.identity.id), last, pending: null, keptBelow: number + 1 };
+  const link = newLink(identity.random);
+  const next = { url: state.url, deviceId: toHex(book.identity.id), last, pending: null, keptBelow: number + 1, link };
   await StoredPacks.forget(disk, directory);
   await writeState(disk, directory, next, sealer);
   return kept;

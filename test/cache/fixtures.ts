@@ -45,7 +45,7 @@ export async function openCachedVault(options: CachedVaultOptions): Promise<Cach
   const clean = await DirectoryStore.open(place.path, { create: true });
   const store = new FaultyStore(clean, options.faults ?? { seed: 1, chances: {} });
   const sealer = new ObjectSealer(firstEpoch(noise("store subkey", 32)), VAULT_ID, systemRandom);
-  const seal: ShelfOptions["seal"] = { mac: (bytes) => sealer.mac(bytes), deviceId: noise("device", 16) };
+  const seal: ShelfOptions["seal"] = { mac: (bytes) => sealer.mac(bytes), link: noise("link", 16) };
   const fetchers: PackFetcher[] = [];
   const shelves: BoundedPackShelf[] = [];
   const shelf = (): BoundedPackShelf => shelves.at(-1)!;

@@ -1,7 +1,7 @@
 /** A vault whose packs are a bounded cache of its store: the limit, cold reads, pins, and life without the network. */
 import { execFile } from "node:child_process";
 import { createHash, randomBytes } from "node:crypto";
-import { mkdir, open, readdir, readFile, stat, writeFile } from "node:fs/promises";
+import { mkdir, open, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { describe, expect, test } from "vitest";
@@ -121,6 +121,31 @@ test(
     const pins = JSON.parse((await line.expect("OK", ["pins", "--json", ...line.unlock])).stdout) as PinFigures[];
     expect(pins).toMatchObject([{ path: "music" }]);
     expect(pins[0]?.packsHere).toBe(pins[0]?.packs);
+  },
+);
+
+test(
+  "a new store has nothing yet: nothing is given up that only the one before it has",
+  { timeout: TIMEOUT_MS },
+  async () => {
+    await using line = await CommandLine.make({ isBare: true });
+    const first = join(line.directory, "first");
+    await initAndMount({ line, env: {} }, `file://${first}`);
+    const content = randomBytes(FILE_BYTES);
+    const path = join(line.mountPoint, "file");
+    await writeFile(path, content);
+    await line.expect("OK", ["wait", line.mountPoint, "--timeout", "100"]);
+    await line.expect("OK", ["umount", line.mountPoint]);
+    await line.expect("OK", ["store", "set", `file://${join(line.directory, "second")}`, ...line.unlock]);
+    await rm(first, { recursive: true });
+    await line.expect("OK", ["upload", "pause", "--vault", line.vault]);
+    await line.expect("OK", line.mountWords);
+    await line.expect("OK", ["cache", "--clear", "-m", line.mountPoint]);
+    expect(await coldHash(path)).toBe(hashOf(content));
+    await line.expect("OK", ["upload", "resume", "--vault", line.vault]);
+    await line.expect("OK", ["wait", line.mountPoint, "--timeout", "100"]);
+    await line.expect("OK", ["cache", "--clear", "-m", line.mountPoint]);
+    expect(await coldHash(path)).toBe(hashOf(content));
   },
 );
 

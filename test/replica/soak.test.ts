@@ -38,6 +38,8 @@ import { FaultyStore, seeded } from "../remote/faulty-store.ts";
 import { eventually } from "../support/run.ts";
 import { type TemporaryDirectory, temporaryDirectory } from "../support/temporary-directory.ts";
 
+const ZEROS = "0".repeat(32);
+const NEW_STATE = { url: "file:///x", deviceId: ZEROS, last: null, pending: null, keptBelow: 0, link: ZEROS };
 const CHUNKING: ChunkingParameters = { minBytes: 4096, averageBytes: 16_384, maxBytes: 65_536 };
 const STORE_SUBKEY = noise("store subkey", 32);
 const ROUNDS = 4;
@@ -244,7 +246,7 @@ async function expectAttachable(store: ObjectStore, known: Known, name: string):
   const metadata = await openMetadata(directory, engine, false);
   expect(await stateOf(metadata)).toBe(known.states.get(volume.commit));
   const fetcher = new PackFetcher(() => Promise.resolve(store), 10_000);
-  const seal = { mac: (bytes: Uint8Array) => sealer.mac(bytes), deviceId: new Uint8Array(16) };
+  const seal = { mac: (bytes: Uint8Array) => sealer.mac(bytes), link: new Uint8Array(16) };
   const limits = { maxBytes: 2 ** 30, waitMs: 10_000 };
   const shelf = await BoundedPackShelf.open({ disk, directory, clock: systemClock, remote: fetcher, seal, ...limits });
   const chunks = await openChunks(directory, engine, metadata, shelf);
@@ -267,8 +269,7 @@ test.for(SEEDS)("comes back from the store alone, seed %i", { timeout: 120_000 }
   const directory = join(temporary.path, `vault-${String(seed)}`);
   await disk.makeDirectory(join(directory, "packs"));
   const clean = await DirectoryStore.open(join(temporary.path, `store-${String(seed)}`), { create: true });
-  const state = { url: "file:///x", deviceId: "0".repeat(32), last: null, pending: null, keptBelow: 0 };
-  await writeState(disk, directory, state, sealer);
+  await writeState(disk, directory, NEW_STATE, sealer);
   const known: Known = { states: new Map(), contents: new Map(), acknowledged: 0 };
   for (let round = 0; round < ROUNDS; round++) {
     const chances = { failing: 0.03, throttled: 0.03, lost: 0.05, cut: 0.03, full: 0.02 };
@@ -321,8 +322,7 @@ test.for(PASSING)("%s is told of, and uploads go on by themselves after it", asy
   const directory = join(temporary.path, `passing-${code}`);
   await disk.makeDirectory(join(directory, "packs"));
   const clean = await DirectoryStore.open(join(temporary.path, `passing-store-${code}`), { create: true });
-  const state = { url: "file:///x", deviceId: "0".repeat(32), last: null, pending: null, keptBelow: 0 };
-  await writeState(disk, directory, state, sealer);
+  await writeState(disk, directory, NEW_STATE, sealer);
   const known: Known = { states: new Map(), contents: new Map(), acknowledged: 0 };
   const store = new FaultyStore(clean, { seed: 1, chances: {} });
   const session = await Session.open(directory, store, known);

@@ -1,5 +1,4 @@
 /** `tcfs store accept`: what the store and this directory have of each other, and the choice to go on from the directory's. */
-import { forgetShelf } from "../../cache/shelf-files.ts";
 import type { ObjectSealer } from "../../crypto/object-seal.ts";
 import { TcfsError } from "../../errors.ts";
 import { readDevices } from "../../keys/devices/device-book.ts";
@@ -89,7 +88,6 @@ async function accept(parties: Parties, { yes = false, dryRun = false }: StoreAc
     throw new TcfsError("TCFS_CANCELLED", "nothing was changed");
   }
   await probeStore(store, systemRandom);
-  await forgetShelf(disk, directory); // what it calls stored is the old root's
   const identity = newIdentity(systemRandom.bytes(DEVICE_ID_BYTES));
   const kept = await acceptStanding(store, state, standing, { disk, directory, sealer, identity });
   const isRefused = standing.refusal !== undefined;
