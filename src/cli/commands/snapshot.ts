@@ -30,7 +30,7 @@ export async function runSnapshot(parameters: SnapshotCommandArguments, settings
 
 function formatNewPolicy({ policy, automaticCount, surplusCount }: PolicyFigures): string {
   if (policy === null) {
-    const stay = automaticCount === 0 ? "" : `; ${automaticCount} stay until they are forgotten`;
+    const stay = automaticCount === 0 ? "" : `; those taken so far (${automaticCount}) stay until forgotten`;
     return `no automatic snapshots are taken any more${stay}\n`;
   }
   const gone = surplusCount === 0 ? "" : `${surplusCount} of the ${automaticCount} that there are go\n`;
