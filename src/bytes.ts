@@ -12,6 +12,11 @@ export function corrupt(what: string, why: string, options?: ErrorOptions): Tcfs
   return new TcfsError("TCFS_CORRUPT", `${what}: ${why}`, options);
 }
 
+/** @returns Two lower-case digits a byte. */
+export function toHex(bytes: Uint8Array): string {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("hex");
+}
+
 /**
  * Appends fields to one record after another. The records share arenas of up to 64 KiB, so a batch of thousands costs
  * few allocations; a record keeps its arena alive.

@@ -97,3 +97,13 @@ export function isTcfsError(error: unknown, code?: TcfsErrorCode): error is Tcfs
 export function isErrno(error: unknown, code: string): boolean {
   return error instanceof Error && "code" in error && error.code === code;
 }
+
+/** @returns What `read` does; undefined where what it reads is damaged. */
+export function unlessCorrupt<T>(read: () => T): T | undefined {
+  try {
+    return read();
+  } catch (error) {
+    if (isTcfsError(error, "TCFS_CORRUPT")) return undefined;
+    throw error;
+  }
+}

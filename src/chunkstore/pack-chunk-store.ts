@@ -6,7 +6,7 @@ import { join } from "node:path";
 
 import { type ChunkInput, MAX_CHUNK_BYTES, type NamedChunk, type SealingEngine } from "../crypto/engine.ts";
 import type { PackKeyWrapper } from "../crypto/pack-key.ts";
-import { TcfsError, isTcfsError } from "../errors.ts";
+import { TcfsError, isTcfsError, unlessCorrupt } from "../errors.ts";
 import type { ChunkRecord } from "../format/records.ts";
 import type { ChunkId, ChunkIdKey, PackId } from "../ids.ts";
 import { type MaybePromise, andThen, isPromise, settleAll, settled } from "../maybe-promise.ts";
@@ -221,12 +221,7 @@ export class PackChunkStore implements ChunkStore, AsyncDisposable {
 
   /** A record that does not verify is none: the content is at hand to be stored anew. */
   #durableRecord(id: ChunkId, key: ChunkIdKey): ChunkRecord | undefined {
-    try {
-      return this.#ledger.durableRecord(id, key);
-    } catch (error) {
-      if (isTcfsError(error, "TCFS_CORRUPT")) return undefined;
-      throw error;
-    }
+    return unlessCorrupt(() => this.#ledger.durableRecord(id, key));
   }
 
   /** Whether an equal chunk can be relied on. @param waiting - Gets the write that still has to succeed for it. */

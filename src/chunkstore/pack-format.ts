@@ -2,6 +2,7 @@
  * The bytes of a pack file: header, sealed index, footer (FORMAT.md §5). Pure and keyless: the wrapped key and
  * the index's seal are opened elsewhere. Every length is checked before it is used.
  */
+import { toHex } from "../bytes.ts";
 import { FRAME_BYTES, MAX_CHUNK_BYTES } from "../crypto/engine.ts";
 import { type PackKeyWrap, WRAPPED_PACK_KEY_BYTES } from "../crypto/pack-key.ts";
 import { TcfsError } from "../errors.ts";
@@ -60,7 +61,7 @@ export interface PackFooter {
 
 /** @returns 32 hexadecimal digits, the name of the pack's file. */
 export function formatPackId(pack: PackId): string {
-  return Buffer.from(pack.buffer, pack.byteOffset, pack.byteLength).toString("hex");
+  return toHex(pack);
 }
 
 /** @returns Undefined where `name` is no pack's file name. */

@@ -1,4 +1,5 @@
 /** Pure arithmetic of a store call: which bytes of the inputs each named chunk has, and how chunks share jobs. */
+import { toHex } from "../bytes.ts";
 import type { ChunkInput, NamedChunk } from "../crypto/engine.ts";
 import { TcfsError } from "../errors.ts";
 import type { ChunkId, ChunkIdKey } from "../ids.ts";
@@ -78,6 +79,6 @@ export function joinPieces({ pieces, lengthBytes }: ChunkToPack): Uint8Array {
 
 /** @returns What to tell of a chunk that no record names. */
 export function missing(id: ChunkId): TcfsError {
-  const name = Buffer.from(id.subarray(0, 8)).toString("hex");
+  const name = toHex(id.subarray(0, 8));
   return new TcfsError("TCFS_CORRUPT", `chunk ${name} is not in the vault`);
 }

@@ -1,5 +1,5 @@
 /** A key slot in words: its id and its kind. */
-import { toHex } from "../keys/fields.ts";
+import { toHex } from "../bytes.ts";
 import { SLOT_KIND_NAMES } from "../keys/slot-format.ts";
 import type { KeySlot } from "../keys/slot-format.ts";
 

@@ -1,5 +1,6 @@
 /** A vault's store, opened with the vault where it has one: packs come from it, commits go to it. Loaded only then. */
 import { join } from "node:path";
+import { toHex } from "../bytes.ts";
 import type { SealingEngine } from "../crypto/engine.ts";
 import { BoundedPackShelf } from "../cache/bounded-pack-shelf.ts";
 import { defaultCacheBytes, readCacheSettings } from "../cache/cache-settings.ts";
@@ -9,7 +10,6 @@ import type { PackId } from "../ids.ts";
 import type { RecordChange } from "../format/journal-codec.ts";
 import { packKey } from "../format/record-keys.ts";
 import type { Device } from "../keys/devices/device-list.ts";
-import { toHex } from "../keys/fields.ts";
 import { readHeader } from "../keys/header-file.ts";
 import type { EpochRooms } from "../keys/epoch-rooms.ts";
 import { formatHeader } from "../keys/header.ts";

@@ -2,9 +2,9 @@
  * Which key slots a rotated vault has: a slot can be made anew only with its secret at hand (FORMAT.md §8.8). The others
  * are dropped, and that is said before anything begins.
  */
+import { toHex } from "../bytes.ts";
 import type { SecretKey } from "../crypto/secret-key.ts";
 import { TcfsError } from "../errors.ts";
-import { toHex } from "../keys/fields.ts";
 import type { VaultHeader } from "../keys/header.ts";
 import { type NewSlot, unlockHeader } from "../keys/keyring.ts";
 import { type KeySlot, type SlotKind, type SlotKindName, isTpmSlot } from "../keys/slot-format.ts";

@@ -1,7 +1,7 @@
 /** Giving a vault a store: what must be true of the store first, and what is written then. */
+import { toHex } from "../bytes.ts";
 import type { SecretKey } from "../crypto/secret-key.ts";
 import { TcfsError, isTcfsError } from "../errors.ts";
-import { toHex } from "../keys/fields.ts";
 import { type VaultHeader, formatHeader, parseHeader } from "../keys/header.ts";
 import { NodeDisk } from "../platform/node-disk.ts";
 import { systemRandom } from "../platform/random.ts";

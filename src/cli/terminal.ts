@@ -5,12 +5,10 @@
 import { openSync, writeSync } from "node:fs";
 import { ReadStream } from "node:tty";
 import { TcfsError } from "../errors.ts";
+import { onEndingSignal } from "../platform/ending-signals.ts";
 
 const MAX_ANSWER_BYTES = 4096;
 const KEY = { CONTROL_C: 3, CONTROL_D: 4, BACKSPACE: 8, LINE_FEED: 10, RETURN: 13, CONTROL_U: 21, DELETE: 127 };
-
-/** The signals that would end the process while echo is off. */
-const ENDING_SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT"] as const;
 
 /** @returns Whether somebody can be asked: there is a controlling terminal, and we were not wholly redirected away from it. */
 export function hasTerminal(): boolean {
@@ -43,15 +41,7 @@ async function ask(question: string, isShown: boolean): Promise<Uint8Array> {
   const restore = (): void => {
     stream.setRawMode(false);
   };
-  const endings = ENDING_SIGNALS.map((signal) => {
-    const listener = (): void => {
-      restore();
-      process.removeListener(signal, listener);
-      process.kill(process.pid, signal);
-    };
-    process.on(signal, listener);
-    return () => process.removeListener(signal, listener);
-  });
+  const endWatch = onEndingSignal(restore);
   try {
     stream.setRawMode(true); // before the question: nothing that is typed at once may be echoed
     writeSync(fd, question);
@@ -61,7 +51,7 @@ async function ask(question: string, isShown: boolean): Promise<Uint8Array> {
   } finally {
     restore();
     writeSync(fd, "\n");
-    for (const remove of endings) remove();
+    endWatch();
     stream.destroy();
   }
 }

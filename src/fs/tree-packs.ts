@@ -1,7 +1,7 @@
 /** Which packs hold what a tree's files have: each as often as it is met. Gives way to everything else. */
 import { setImmediate as nextTurn } from "node:timers/promises";
 import type { ChunkStore } from "../chunkstore/chunk-store.ts";
-import { isTcfsError } from "../errors.ts";
+import { isTcfsError, unlessCorrupt } from "../errors.ts";
 import type { InodeRecord } from "../format/records.ts";
 import type { InodeNumber, PackId } from "../ids.ts";
 import type { MetadataStore } from "../metadata/metadata-store.ts";
@@ -24,7 +24,7 @@ export async function* packsOfTree({ metadata, chunks }: TreePacksOptions, root:
   let steps = 0;
   for (let ino = waiting.pop(); ino !== undefined; ino = waiting.pop()) {
     if (++steps % RECORDS_PER_TURN === 0) await nextTurn();
-    const inode = readable(() => view.getInode(ino));
+    const inode = unlessCorrupt(() => view.getInode(ino));
     if (inode === undefined) continue;
     if (isDirectoryMode(inode.mode)) for (const entry of await listing(view, ino)) waiting.push(entry);
     else if (isRegularMode(inode.mode)) yield* packsOfFile(view, chunks, inode);
@@ -39,8 +39,8 @@ async function* packsOfFile(
   let steps = 0;
   for (const page of await view.extentPages(inode.ino, 0, endPageOf(inode.lengthBytes))) {
     if (++steps % RECORDS_PER_TURN === 0) await nextTurn();
-    for (const { chunk } of readable(() => view.getExtentPage(inode.ino, page)) ?? []) {
-      const pack = readable(() => chunks.packOf(chunk));
+    for (const { chunk } of unlessCorrupt(() => view.getExtentPage(inode.ino, page)) ?? []) {
+      const pack = unlessCorrupt(() => chunks.packOf(chunk));
       if (pack !== undefined) yield pack;
     }
   }
@@ -51,15 +51,6 @@ async function listing(view: MetadataView, directory: InodeNumber): Promise<Inod
     return (await view.listDirectory(directory)).map(({ ino }) => ino);
   } catch (error) {
     if (isTcfsError(error, "TCFS_CORRUPT")) return [];
-    throw error;
-  }
-}
-
-function readable<T>(read: () => T): T | undefined {
-  try {
-    return read();
-  } catch (error) {
-    if (isTcfsError(error, "TCFS_CORRUPT")) return undefined;
     throw error;
   }
 }

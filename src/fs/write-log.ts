@@ -3,7 +3,7 @@
  * seals nothing; the next commit that stores what is in memory gives them chunks and deletes them from the log. Knows
  * which bytes of the live generation the log lacks, and which records it holds.
  */
-import { isTcfsError } from "../errors.ts";
+import { unlessCorrupt } from "../errors.ts";
 import type { InodeRecord, LoggedRun, LoggedWrites } from "../format/records.ts";
 import type { InodeNumber } from "../ids.ts";
 import type { FrozenBatch, MetadataStore } from "../metadata/metadata-store.ts";
@@ -147,7 +147,7 @@ export class WriteLog {
    */
   replay(writes: readonly LoggedWrites[], metadata: ReplaySource, open: (inode: InodeRecord) => FileData): void {
     for (const [ino, records] of byInode(writes)) {
-      const inode = readable(() => metadata.getInode(ino) ?? null);
+      const inode = unlessCorrupt(() => metadata.getInode(ino) ?? null);
       const needed = inode && neededOf(inode, records, metadata);
       for (const { commit, content } of records) {
         if (needed === undefined) remember(this.#unusable, { ino, commit });
@@ -196,22 +196,12 @@ function neededOf(
   for (const { commit, content } of records.toReversed()) {
     if (commit !== wanted) continue;
     const isReadable = ({ page }: LoggedRun): boolean =>
-      readable(() => metadata.getExtentPage(ino, page)) !== undefined;
+      unlessCorrupt(() => metadata.getExtentPage(ino, page)) !== undefined;
     if (content?.runs.every(isReadable) !== true) return undefined;
     needed.add(commit);
     wanted = content.previousCommit;
   }
   return wanted === 0 ? needed : undefined;
-}
-
-/** @returns undefined where the record does not verify. */
-function readable<T>(read: () => T): T | undefined {
-  try {
-    return read();
-  } catch (error) {
-    if (isTcfsError(error, "TCFS_CORRUPT")) return undefined;
-    throw error;
-  }
 }
 
 function remember<T extends LogRecord>(records: Map<InodeNumber, T[]>, record: T): void {

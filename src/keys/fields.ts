@@ -12,7 +12,3 @@ export function hexField(leastBytes: number, mostBytes: number = leastBytes) {
 
 /** `YYYY-MM-DDThh:mm:ss.sssZ`. */
 export const timeField = z.iso.datetime({ precision: 3 });
-
-export function toHex(bytes: Uint8Array): string {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("hex");
-}

@@ -4,12 +4,13 @@
  */
 import { createHash } from "node:crypto";
 import { z } from "zod";
+import { toHex } from "../bytes.ts";
 import { FORMAT_VERSION } from "../crypto/aad.ts";
 import type { ChunkingParameters } from "../crypto/engine.ts";
 import { MAX_CHUNK_BYTES } from "../crypto/engine.ts";
 import { FIRST_KEY_EPOCH } from "../crypto/epoch-keys.ts";
 import { TcfsError } from "../errors.ts";
-import { hexField, timeField, toHex } from "./fields.ts";
+import { hexField, timeField } from "./fields.ts";
 import { type Keyring, keyringMembers, keyringSchema } from "./key-epochs.ts";
 import { MAX_SLOTS, checkKdfBounds, slotMembers, slotProbeSchema, slotSchema, unknownInSlot } from "./slot-format.ts";
 import type { KeySlot } from "./slot-format.ts";

@@ -4,13 +4,14 @@
  */
 import { xchacha20poly1305 } from "@noble/ciphers/chacha.js";
 import { z } from "zod";
+import { toHex } from "../bytes.ts";
 import type { VaultSubkeys } from "../crypto/engine.ts";
 import { EpochKeys } from "../crypto/epoch-keys.ts";
 import type { SecretKey } from "../crypto/secret-key.ts";
 import { KEY_BYTES, type Subkeys, deriveSubkeys, wipeSubkeys } from "../crypto/subkeys.ts";
 import { TcfsError } from "../errors.ts";
 import type { RandomSource } from "../platform/random.ts";
-import { hexField, toHex } from "./fields.ts";
+import { hexField } from "./fields.ts";
 
 const NONCE_BYTES = 24;
 const TAG_BYTES = 16;

@@ -1,5 +1,6 @@
 /** The header's life: made, unlocked and authenticated, its slots added, replaced and removed (FORMAT.md §8). Does no I/O. */
 import { createHmac, timingSafeEqual } from "node:crypto";
+import { toHex } from "../bytes.ts";
 import type { ChunkingParameters } from "../crypto/engine.ts";
 import { FIRST_KEY_EPOCH } from "../crypto/epoch-keys.ts";
 import { SecretKey } from "../crypto/secret-key.ts";
@@ -9,7 +10,6 @@ import type { Clock } from "../platform/clock.ts";
 import type { RandomSource } from "../platform/random.ts";
 import { KEY_EPOCHS_FEATURE, READ_ONLY_COMPATIBLE_FEATURES, macInput } from "./header.ts";
 import type { VaultHeader } from "./header.ts";
-import { toHex } from "./fields.ts";
 import { encapsulate, hybridMaterial } from "./hybrid.ts";
 import type { KdfCost } from "./kdf.ts";
 import { type Renewal, nextKeyring } from "./key-epochs.ts";

@@ -3,8 +3,9 @@
  * Kinds and KDFs are closed lists: what is not in them is refused by its name.
  */
 import { z } from "zod";
+import { toHex } from "../bytes.ts";
 import { TcfsError } from "../errors.ts";
-import { hexField, timeField, toHex } from "./fields.ts";
+import { hexField, timeField } from "./fields.ts";
 import { KEM_CIPHERTEXT_BYTES, KEM_HASH_BYTES, KEM_NAME } from "./hybrid.ts";
 import type { HybridKem } from "./hybrid.ts";
 import { KDF_BOUNDS, checkKdfCost } from "./kdf.ts";

@@ -5,8 +5,9 @@
  */
 import { join } from "node:path";
 import { z } from "zod";
+import { toHex } from "../bytes.ts";
 import type { Disk } from "../platform/disk.ts";
-import { timeField, toHex } from "./fields.ts";
+import { timeField } from "./fields.ts";
 import type { KeySlot } from "./slot-format.ts";
 
 const NAME = "slot-use.json";

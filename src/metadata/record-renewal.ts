@@ -3,7 +3,7 @@
  * which other changes are written. It may be ended and begun again anywhere: what is done is met as such.
  */
 import type { RecordCipher } from "../crypto/engine.ts";
-import { TcfsError, isTcfsError } from "../errors.ts";
+import { TcfsError, unlessCorrupt } from "../errors.ts";
 import { EVERYTHING } from "../format/record-keys.ts";
 import type { Database, SealedChange, StoredEntry } from "./database.ts";
 
@@ -77,12 +77,7 @@ export class RecordRenewal {
   }
 
   #epochOf([key, sealed]: StoredEntry): "newest" | "older" | undefined {
-    try {
-      return this.#records.epochOf(key, sealed) === this.#records.keyEpoch ? "newest" : "older";
-    } catch (error) {
-      if (isTcfsError(error, "TCFS_CORRUPT")) return undefined;
-      throw error;
-    }
+    return unlessCorrupt(() => (this.#records.epochOf(key, sealed) === this.#records.keyEpoch ? "newest" : "older"));
   }
 }
 

@@ -3,7 +3,7 @@
  * written last, by the caller: a directory that an attach left half made is no vault.
  */
 import { join } from "node:path";
-import { corrupt } from "../bytes.ts";
+import { corrupt, toHex } from "../bytes.ts";
 import type { ObjectSealer } from "../crypto/object-seal.ts";
 import { TcfsError } from "../errors.ts";
 import { RECORD_KIND, packIdOfKey } from "../format/record-keys.ts";
@@ -14,7 +14,6 @@ import { DeviceBook, type NewIdentity, writeDevices } from "../keys/devices/devi
 import { RecordSink } from "../metadata/record-sink.ts";
 import type { Disk } from "../platform/disk.ts";
 import type { ObjectStore } from "../remote/object-store.ts";
-import { toHex } from "./object-names.ts";
 import { StreamReader, type StreamRooms } from "./record-stream.ts";
 import { readRoot, readSteps } from "./remote-root.ts";
 import { newLink, writeState } from "./replica-state.ts";

@@ -1,10 +1,10 @@
 /** What is still to be brought to the store, and how fast it goes: figures for people, from which nothing follows. */
+import { toHex } from "../bytes.ts";
 import { decodePack } from "../format/chunk-codec.ts";
 import type { RecordChange } from "../format/journal-codec.ts";
 import { RECORD_KIND, packIdOfKey } from "../format/record-keys.ts";
 import type { PackRecord } from "../format/records.ts";
 import type { PackId } from "../ids.ts";
-import { toHex } from "./object-names.ts";
 
 /** Weight of the newest pack in the speed that is told. */
 const NEWEST_WEIGHT = 0.3;

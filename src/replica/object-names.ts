@@ -1,5 +1,6 @@
 /** Names of a store's objects (FORMAT.md §11.1). */
 import { createHash } from "node:crypto";
+import { toHex } from "../bytes.ts";
 import type { ManifestKind } from "../format/replica-codec.ts";
 import type { PackId } from "../ids.ts";
 
@@ -17,7 +18,7 @@ export const MAX_MANIFEST_BYTES = 16 * 1024 * 1024;
 export const MAX_PACK_OBJECT_BYTES = 64 * 1024 * 1024;
 
 export function packObject(pack: PackId): string {
-  const name = Buffer.from(pack).toString("hex");
+  const name = toHex(pack);
   return `packs/${name.slice(0, 2)}/${name}`;
 }
 
@@ -30,7 +31,7 @@ export function packOfName(name: string): PackId | undefined {
 
 /** @param hash - SHA-256 of the object. */
 export function manifestObject(kind: ManifestKind, number: number, hash: Uint8Array): string {
-  return `${kind}s/${number}-${Buffer.from(hash.subarray(0, 8)).toString("hex")}`;
+  return `${kind}s/${number}-${toHex(hash.subarray(0, 8))}`;
 }
 
 /** Where a root is kept that was replaced on purpose though it was not ours. @param hash - SHA-256 of the object, hexadecimal. */
@@ -50,8 +51,4 @@ export function stepOfName(name: string): number | undefined {
 
 export function sha256(content: Uint8Array): Uint8Array {
   return createHash("sha256").update(content).digest();
-}
-
-export function toHex(bytes: Uint8Array): string {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("hex");
 }

@@ -3,14 +3,14 @@ import type { SealingEngine } from "../crypto/engine.ts";
 import type { PackKeyWrapper } from "../crypto/pack-key.ts";
 import { MemoryPack } from "../chunkstore/memory-pack.ts";
 import { PACK_HEADER_BYTES, decodePackHeader, sumBytes, wrapsOf } from "../chunkstore/pack-format.ts";
-import { corrupt } from "../bytes.ts";
+import { corrupt, toHex } from "../bytes.ts";
 import { type RecordChange, changesBytes, decodeChanges, encodeChanges } from "../format/journal-codec.ts";
 import { chunkIdKey } from "../format/record-keys.ts";
 import { MAX_INLINE_STREAM_BYTES, type RecordStream, type StreamChunk } from "../format/replica-codec.ts";
 import type { ChunkIdKey, PackId } from "../ids.ts";
 import type { RandomSource } from "../platform/random.ts";
 import type { ObjectStore } from "../remote/object-store.ts";
-import { packObject, toHex } from "./object-names.ts";
+import { packObject } from "./object-names.ts";
 
 /** Held back until it is cut: more than the longest chunk, so that every cut finds its place. */
 const CUT_BYTES = 8 * 1024 * 1024;

@@ -1,11 +1,11 @@
 /** Reading a store's root and the steps that it names (FORMAT.md §11.2, §11.4): every one by name and hash, none by a listing. */
-import { corrupt } from "../bytes.ts";
+import { corrupt, toHex } from "../bytes.ts";
 import type { ObjectSealer } from "../crypto/object-seal.ts";
 import { TcfsError } from "../errors.ts";
 import type { Manifest, ManifestKind, Root } from "../format/replica-codec.ts";
 import { type DeviceList, NO_DEVICES, mergeDevices } from "../keys/devices/device-list.ts";
 import type { ObjectStore, ObjectVersion } from "../remote/object-store.ts";
-import { MAX_MANIFEST_BYTES, MAX_ROOT_BYTES, ROOT_NAME, manifestObject, sha256, toHex } from "./object-names.ts";
+import { MAX_MANIFEST_BYTES, MAX_ROOT_BYTES, ROOT_NAME, manifestObject, sha256 } from "./object-names.ts";
 import { readRemoteDevices } from "./remote-devices.ts";
 import { openManifest, openRoot } from "./signed-objects.ts";
 

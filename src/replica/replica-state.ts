@@ -1,11 +1,11 @@
 /** `store.json` (FORMAT.md §11.5): where the vault's store is, and the roots that this device knows to be its own. */
 import { join } from "node:path";
 import { z } from "zod";
+import { toHex } from "../bytes.ts";
 import type { ObjectSealer } from "../crypto/object-seal.ts";
 import { TcfsError } from "../errors.ts";
 import type { Disk } from "../platform/disk.ts";
 import type { RandomSource } from "../platform/random.ts";
-import { toHex } from "./object-names.ts";
 
 const STATE_NAME = "store.json";
 const MAX_STATE_BYTES = 16 * 1024;
@@ -93,7 +93,7 @@ export async function writeState(
   sealer: ObjectSealer,
 ): Promise<void> {
   const body = bodyOf(state);
-  const mac = Buffer.from(sealer.mac(JSON.stringify(body))).toString("hex");
+  const mac = toHex(sealer.mac(JSON.stringify(body)));
   await disk.replaceFile(join(directory, STATE_NAME), Buffer.from(`${JSON.stringify({ ...body, mac }, null, 2)}\n`));
 }
 

@@ -1,12 +1,11 @@
 /** Signatures on what devices write to a store (FORMAT.md §11.6): made beneath the seal, checked before anything is believed. */
 import type { ObjectSealer, SignedKind } from "../crypto/object-seal.ts";
 import { SIGNATURE_BYTES, isSignedBy } from "../crypto/signing-key.ts";
-import { corrupt } from "../bytes.ts";
+import { corrupt, toHex } from "../bytes.ts";
 import { TcfsError, type TcfsErrorCode, isTcfsError } from "../errors.ts";
 import { type Manifest, type Root, decodeManifest, decodeRoot } from "../format/replica-codec.ts";
 import type { DeviceIdentity } from "../keys/devices/device-book.ts";
 import { type Device, type DeviceList, describeDevice, findDevice } from "../keys/devices/device-list.ts";
-import { toHex } from "./object-names.ts";
 
 /** What trying again does not mend, and would do harm. */
 const REFUSALS: ReadonlySet<TcfsErrorCode> = new Set([

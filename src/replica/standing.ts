@@ -2,6 +2,7 @@
  * How a vault directory and its store stand to each other, for somebody who has to choose; and the choice to go on from
  * the directory's state (FORMAT.md §11.4, Accepting). Nothing of the store is overwritten but the root, which is kept.
  */
+import { toHex } from "../bytes.ts";
 import type { ObjectSealer } from "../crypto/object-seal.ts";
 import { TcfsError, isTcfsError } from "../errors.ts";
 import type { Root } from "../format/replica-codec.ts";
@@ -9,7 +10,7 @@ import { DeviceBook, type NewIdentity, forgetIdentity } from "../keys/devices/de
 import { type DeviceList, mergeDevices } from "../keys/devices/device-list.ts";
 import type { Disk } from "../platform/disk.ts";
 import type { ObjectStore } from "../remote/object-store.ts";
-import { DEVICES_NAME, MAX_ROOT_BYTES, ROOT_NAME, keptRootObject, sha256, toHex } from "./object-names.ts";
+import { DEVICES_NAME, MAX_ROOT_BYTES, ROOT_NAME, keptRootObject, sha256 } from "./object-names.ts";
 import { readRemoteDevices } from "./remote-devices.ts";
 import { type RemoteRoot, readManifest, readRoot } from "./remote-root.ts";
 import { type ReplicaState, type RootNote, newLink, writeState } from "./replica-state.ts";

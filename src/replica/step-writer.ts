@@ -1,4 +1,5 @@
 /** One step of the store's history (FORMAT.md §11): packs, then the manifest, then the root, by compare-and-swap. */
+import { toHex } from "../bytes.ts";
 import type { ObjectSealer } from "../crypto/object-seal.ts";
 import { decodePack } from "../format/chunk-codec.ts";
 import { decodeVolume } from "../format/inode-codec.ts";
@@ -18,7 +19,7 @@ import type { ChunkIdKey } from "../ids.ts";
 import type { DeviceIdentity } from "../keys/devices/device-book.ts";
 import type { Clock } from "../platform/clock.ts";
 import type { ObjectStore, ObjectVersion } from "../remote/object-store.ts";
-import { ROOT_NAME, manifestObject, sha256, toHex } from "./object-names.ts";
+import { ROOT_NAME, manifestObject, sha256 } from "./object-names.ts";
 import { PackGone, type PackUploader, asDamage } from "./pack-uploader.ts";
 import { type StreamRooms, StreamWriter } from "./record-stream.ts";
 import type { RootNote } from "./replica-state.ts";

@@ -1,8 +1,8 @@
 /** Does a store keep what uploads rest on? Asked with objects of its own, which it takes away again. */
+import { toHex } from "../bytes.ts";
 import { TcfsError, isTcfsError } from "../errors.ts";
 import type { RandomSource } from "../platform/random.ts";
 import type { ObjectStore } from "../remote/object-store.ts";
-import { toHex } from "./object-names.ts";
 
 export interface ProbeReport {
   readonly putMs: number;

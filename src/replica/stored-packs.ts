@@ -1,10 +1,10 @@
 /** Which packs the store has: `store.packs` (FORMAT.md §11.5). A hint on disk, since asking the store tells the same. */
 import { join } from "node:path";
+import { toHex } from "../bytes.ts";
 import { isTcfsError } from "../errors.ts";
 import { PACK_ID_BYTES } from "../format/record-keys.ts";
 import type { PackId } from "../ids.ts";
 import type { Disk, DurableFile } from "../platform/disk.ts";
-import { toHex } from "./object-names.ts";
 
 const FILE_NAME = "store.packs";
 

@@ -1,7 +1,7 @@
 import { inspect } from "node:util";
 import { expect, test } from "vitest";
+import { toHex } from "../../src/bytes.ts";
 import { SigningKey, isSignedBy } from "../../src/crypto/signing-key.ts";
-import { toHex } from "../../src/keys/fields.ts";
 import { noise } from "./fixtures.ts";
 
 const bytes = (hex: string): Uint8Array => Uint8Array.from(Buffer.from(hex, "hex"));

@@ -13,7 +13,7 @@ import {
   pickDevice,
   withDevice,
 } from "../../src/keys/devices/device-list.ts";
-import { toHex } from "../../src/keys/fields.ts";
+import { toHex } from "../../src/bytes.ts";
 import { noise } from "../crypto/fixtures.ts";
 
 const code = (name: string): unknown => expect.objectContaining({ code: name });

@@ -3,7 +3,7 @@ import { ml_kem768 } from "@noble/post-quantum/ml-kem.js";
 import { xchacha20poly1305 } from "@noble/ciphers/chacha.js";
 import { createHash, hkdfSync } from "node:crypto";
 import { beforeAll, describe, expect, test } from "vitest";
-import { toHex } from "../../src/keys/fields.ts";
+import { toHex } from "../../src/bytes.ts";
 import { formatHeader, parseHeader } from "../../src/keys/header.ts";
 import type { VaultHeader } from "../../src/keys/header.ts";
 import { formatKeyFile, parseKeyFile } from "../../src/keys/key-file.ts";

@@ -1,7 +1,7 @@
 import { fc, test as property } from "@fast-check/vitest";
 import { beforeAll, describe, expect, test } from "vitest";
+import { toHex } from "../../src/bytes.ts";
 import type { SecretKey } from "../../src/crypto/secret-key.ts";
-import { toHex } from "../../src/keys/fields.ts";
 import { formatHeader, parseHeader } from "../../src/keys/header.ts";
 import type { VaultHeader } from "../../src/keys/header.ts";
 import { formatKeyFile, parseKeyFile } from "../../src/keys/key-file.ts";

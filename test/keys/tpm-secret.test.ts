@@ -1,8 +1,8 @@
 /** TPM slots on a real TPM 2.0, in software: what opens them, what does not, and what is said then. */
 import { readdirSync } from "node:fs";
 import { describe, expect, test } from "vitest";
+import { toHex } from "../../src/bytes.ts";
 import { isTcfsError } from "../../src/errors.ts";
-import { toHex } from "../../src/keys/fields.ts";
 import { formatHeader, parseHeader } from "../../src/keys/header.ts";
 import { addSlot, unlockHeader } from "../../src/keys/keyring.ts";
 import { isTpmSlot } from "../../src/keys/slot-format.ts";

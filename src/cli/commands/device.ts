@@ -1,4 +1,5 @@
 /** `tcfs device list|revoke`: which copies of the vault write to its store (FORMAT.md §11.6). */
+import { toHex } from "../../bytes.ts";
 import type { ObjectSealer } from "../../crypto/object-seal.ts";
 import { TcfsError } from "../../errors.ts";
 import type { DeviceBook } from "../../keys/devices/device-book.ts";
@@ -10,7 +11,6 @@ import {
   pickDevice,
   withDevice,
 } from "../../keys/devices/device-list.ts";
-import { toHex } from "../../keys/fields.ts";
 import { isoTime } from "../../keys/keyring.ts";
 import { systemClock } from "../../platform/clock.ts";
 import { NodeDisk } from "../../platform/node-disk.ts";

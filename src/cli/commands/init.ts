@@ -1,11 +1,11 @@
 /** `tcfs init`: a new vault. The header is written last, so that what has one is whole. */
 import { chmod, rm } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
+import { toHex } from "../../bytes.ts";
 import { DEFAULT_CHUNKING } from "../../crypto/engine.ts";
 import { TcfsError } from "../../errors.ts";
 import { RELATIVE_ACCESS_TIMES } from "../../fs/access-times.ts";
 import { hasHeader, writeNewHeader } from "../../keys/header-file.ts";
-import { toHex } from "../../keys/fields.ts";
 import { calibrateKdfCost } from "../../keys/kdf.ts";
 import { addSlot, createHeader } from "../../keys/keyring.ts";
 import type { NewSlot, NewVault } from "../../keys/keyring.ts";

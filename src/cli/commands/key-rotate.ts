@@ -2,6 +2,7 @@
 import { rm } from "node:fs/promises";
 import { resolve } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
+import { toHex } from "../../bytes.ts";
 import type { SecretKey } from "../../crypto/secret-key.ts";
 import { TcfsError } from "../../errors.ts";
 import { readHeader } from "../../keys/header-file.ts";
@@ -114,7 +115,7 @@ async function hand(
   const request = {
     operation: "rotate",
     header: Buffer.from(text).toString("base64"),
-    wrappedKey: Buffer.from(wrappedKey).toString("hex"),
+    wrappedKey: toHex(wrappedKey),
   } as const;
   if ((await askDaemon(directory, request)) !== undefined) return undefined;
   const vault = await openForWriting(directory, opened, source, settings);

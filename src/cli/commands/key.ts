@@ -1,5 +1,5 @@
 /** `tcfs key list|remove|test|passwd`: what opens a vault. The data is not touched, and a running mount goes on. */
-import { toHex } from "../../keys/fields.ts";
+import { toHex } from "../../bytes.ts";
 import { readHeader } from "../../keys/header-file.ts";
 import { calibrateKdfCost } from "../../keys/kdf.ts";
 import { changePassphrase, findSlot, removeSlot } from "../../keys/keyring.ts";

@@ -6,17 +6,19 @@ import { rmSync } from "node:fs";
 import { mkdtemp } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
+import { toHex } from "../../bytes.ts";
 import type { SecretKey } from "../../crypto/secret-key.ts";
 import { TcfsError, isTcfsError } from "../../errors.ts";
 import { hasHeader, readHeader } from "../../keys/header-file.ts";
 import type { VaultHeader } from "../../keys/header.ts";
 import { unlockHeader } from "../../keys/keyring.ts";
+import { onEndingSignal } from "../../platform/ending-signals.ts";
 import { NodeDisk } from "../../platform/node-disk.ts";
 import type { ObjectStore } from "../../remote/object-store.ts";
 import { openStore } from "../../remote/open-store.ts";
 import type { S3Credentials } from "../../remote/s3-store.ts";
 import { formatStoreUrl, parseStoreUrl } from "../../remote/store-url.ts";
-import { packObject, toHex } from "../../replica/object-names.ts";
+import { packObject } from "../../replica/object-names.ts";
 import { readState } from "../../replica/replica-state.ts";
 import { noteOf } from "../../replica/step-writer.ts";
 import { attachVault, readRemoteHeader } from "../attach-vault.ts";
@@ -70,7 +72,6 @@ interface Report {
 /** Asked for at once. */
 const HEADS_AT_ONCE = 8;
 const MAX_DAMAGES = 100;
-const ENDING_SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 
 /** @returns The exit code: `CORRUPT` if the vault would not come back whole. @throws what {@link attachVault} throws. */
 export async function runRehearsal(parameters: RehearsalArguments, settings: Settings): Promise<number> {
@@ -112,20 +113,12 @@ async function scratchDirectory(parent = tmpdir()): Promise<AsyncDisposable & { 
   const remove = (): void => {
     rmSync(path, { recursive: true, force: true });
   };
-  const endings = ENDING_SIGNALS.map((signal) => {
-    const listener = (): void => {
-      remove();
-      process.removeListener(signal, listener);
-      process.kill(process.pid, signal);
-    };
-    process.on(signal, listener);
-    return () => process.removeListener(signal, listener);
-  });
+  const endWatch = onEndingSignal(remove);
   return {
     path,
     [Symbol.asyncDispose]: () => {
       remove();
-      for (const end of endings) end();
+      endWatch();
       return Promise.resolve();
     },
   };

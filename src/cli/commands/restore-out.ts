@@ -1,4 +1,5 @@
 /** `tcfs restore NAME --to DIR`: a snapshot, or parts of it, out of the vault into any directory. */
+import { toHex } from "../../bytes.ts";
 import { TcfsError, isTcfsError } from "../../errors.ts";
 import { isDirectoryMode, isRegularMode } from "../../fs/mode.ts";
 import type { SnapshotEntry } from "../../fs/snapshots/snapshot-reader.ts";
@@ -58,7 +59,7 @@ export function runRestoreOut(parameters: RestoreOutArguments, settings: Setting
     }
     const { vaultId } = await readHeader(new NodeDisk(), vault);
     const job: RestoreJob = {
-      vaultId: Buffer.from(vaultId).toString("hex"),
+      vaultId: toHex(vaultId),
       snapshot: label,
       ...(parameters.said === undefined ? {} : { said: parameters.said }),
       epoch,

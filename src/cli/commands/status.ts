@@ -1,6 +1,6 @@
 /** `tcfs status`: from the daemon, or from the vault itself where none runs. Never asks for anything. */
+import { toHex } from "../../bytes.ts";
 import { readHeader } from "../../keys/header-file.ts";
-import { toHex } from "../../keys/fields.ts";
 import type { VaultHeader } from "../../keys/header.ts";
 import { NodeDisk } from "../../platform/node-disk.ts";
 import { askDaemon } from "../control-client.ts";

@@ -1,11 +1,12 @@
 /** `tcfs store accept`: what the store and this directory have of each other, and the choice to go on from the directory's. */
+import { toHex } from "../../bytes.ts";
 import type { ObjectSealer } from "../../crypto/object-seal.ts";
 import { TcfsError } from "../../errors.ts";
 import { readDevices } from "../../keys/devices/device-book.ts";
 import { DEVICE_ID_BYTES, requireNotRevoked } from "../../keys/devices/device-list.ts";
 import { NodeDisk } from "../../platform/node-disk.ts";
 import type { ObjectStore } from "../../remote/object-store.ts";
-import { packObject, toHex } from "../../replica/object-names.ts";
+import { packObject } from "../../replica/object-names.ts";
 import { type ReplicaState, readState, verifyState } from "../../replica/replica-state.ts";
 import { type Relation, type Standing, acceptStanding, readStanding } from "../../replica/standing.ts";
 import { noteOf } from "../../replica/step-writer.ts";

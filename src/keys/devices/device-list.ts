@@ -1,8 +1,9 @@
 /** The devices that may write to a vault's store (FORMAT.md §11.6): text ⇄ checked values, and which list may follow which. Pure. */
 import { z } from "zod";
+import { toHex } from "../../bytes.ts";
 import { PUBLIC_KEY_BYTES } from "../../crypto/signing-key.ts";
 import { TcfsError } from "../../errors.ts";
-import { hexField, timeField, toHex } from "../fields.ts";
+import { hexField, timeField } from "../fields.ts";
 import { pcrFields } from "../tpm/pcr-fields.ts";
 import { PCR_BANK_BYTES, PCR_COUNT } from "../tpm/pcr-selection.ts";
 import type { PcrSelection } from "../tpm/pcr-selection.ts";

@@ -4,6 +4,7 @@
  */
 import { createPublicKey, timingSafeEqual } from "node:crypto";
 import type { X509Certificate } from "node:crypto";
+import { toHex } from "../../bytes.ts";
 import { TcfsError, isTcfsError } from "../../errors.ts";
 import type { RandomSource } from "../../platform/random.ts";
 import { parseCertificate } from "./ek-certificate.ts";
@@ -117,7 +118,7 @@ export function answerChallenge(
       const activate = ["-Q", "-c", "ak.ctx", "-C", "ek.ctx", "-i", "credential", "-o", "secret"];
       await tpm.runAndFlush("activatecredential", [...activate, "-P", "session:endorsement.session"]);
       await tpm.closeSession("endorsement.session");
-      const asked = ["-l", formatPcrSelection(selection), "-q", Buffer.from(nonce).toString("hex"), "-g", "sha256"];
+      const asked = ["-l", formatPcrSelection(selection), "-q", toHex(nonce), "-g", "sha256"];
       const files = ["-m", "quote.msg", "-s", "quote.sig", "-o", "quote.pcrs", "-F", "values"];
       await tpm.runAndFlush("quote", ["-Q", "-c", "ak.ctx", ...asked, ...files]);
       const [message, signature] = [await tpm.read("quote.msg"), await tpm.read("quote.sig")];
@@ -152,7 +153,7 @@ export async function checkAnswer(
     await tools.write("quote.sig", answer.signature);
     const words = ["-Q", "-u", "ak.pub", "-m", "quote.msg", "-s", "quote.sig", "-g", "sha256"];
     try {
-      await tools.run("checkquote", [...words, "-q", Buffer.from(nonce).toString("hex")]);
+      await tools.run("checkquote", [...words, "-q", toHex(nonce)]);
     } catch (cause) {
       if (!isTcfsError(cause, "TCFS_TPM")) throw cause;
       const why = "the quote's signature or nonce is not right: it is another key's, or an old one";

@@ -2,6 +2,7 @@
  * What a TPM remembers of a vault's newest state (FORMAT.md §8.11): a counter that nothing sets back, and beside it two
  * places for a record that is bound to the counter's value, written in turn.
  */
+import { toHex } from "../../bytes.ts";
 import type { ObjectSealer } from "../../crypto/object-seal.ts";
 import { TpmTools } from "./tpm-tools.ts";
 import type { TpmOptions } from "./tpm-tools.ts";
@@ -148,7 +149,7 @@ function decode(sealer: ObjectSealer, counter: number, record: Uint8Array = new 
 }
 
 function textOf(record: Uint8Array): string {
-  return `tcfs anchor ${Buffer.from(record.subarray(0, FIELD_BYTES)).toString("hex")}`;
+  return `tcfs anchor ${toHex(record.subarray(0, FIELD_BYTES))}`;
 }
 
 function dayOf(timeMs: number): number {

@@ -6,6 +6,7 @@ import { constants, lstatSync, mkdirSync, mkdtempSync, readdirSync, rmSync, stat
 import { access } from "node:fs/promises";
 import { join } from "node:path";
 import { TcfsError, isErrno } from "../../errors.ts";
+import { onEndingSignal } from "../../platform/ending-signals.ts";
 import { lockPath } from "../../platform/file-lock.ts";
 
 /** statfs(2), tmpfs. */
@@ -13,7 +14,6 @@ const TMPFS_MAGIC = 0x0102_1994;
 /** A TPM that makes a key takes seconds, and others may stand in the queue. */
 const LOCK_SECONDS = 60;
 const PREFIX = "scratch-";
-const ENDING_SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT"] as const;
 
 /**
  * Run `action` with a fresh directory while nobody else of this user talks to a TPM through tcfs.
@@ -28,22 +28,14 @@ export async function withScratch<T>(action: (directory: string) => Promise<T>):
   const removeIt = (): void => {
     remove(directory);
   };
-  const endings = ENDING_SIGNALS.map((signal) => {
-    const listener = (): void => {
-      removeIt();
-      process.removeListener(signal, listener);
-      process.kill(process.pid, signal);
-    };
-    process.on(signal, listener);
-    return () => process.removeListener(signal, listener);
-  });
+  const endWatch = onEndingSignal(removeIt);
   process.on("exit", removeIt);
   try {
     return await action(directory);
   } finally {
     removeIt();
     process.removeListener("exit", removeIt);
-    for (const forget of endings) forget();
+    endWatch();
   }
 }
 
