@@ -238,16 +238,21 @@ export class Committer {
     void settled(() => (waiters.isWhole ? this.commit() : this.sync()), waiters.resolve, waiters.reject);
   }
 
-  /** Crash order: one device-flushed batch with the changed records and the written bytes themselves. */
+  /** Crash order: one device-flushed batch with the changed records, the written bytes themselves and what was deleted. */
   #log(writes: ReadonlyMap<InodeNumber, readonly LoggedRun[]>): MaybePromise<void> {
     const commit = this.#metadata.volume.commit + 1; // the batch's
     for (const ino of writes.keys()) this.#markLogged(ino, commit);
+    const deleted = this.#files.takeDeleted();
     const batch = this.#metadata.freeze();
-    this.#generation = { files: [], deleted: [], batch };
+    this.#generation = { files: [], deleted, batch };
     this.#files.log.put(writes, batch);
-    return andThen(batch.commit(), () => {
-      this.#generation = undefined;
-    });
+    return inOrder([
+      () => removeExtents(deleted, this.#metadata, batch),
+      () => batch.commit(),
+      () => {
+        this.#generation = undefined;
+      },
+    ]);
   }
 
   /** The inode says which logged writes its contents need: without that, a lost record would be silently older bytes. */

@@ -3,6 +3,7 @@ import { corrupt } from "../bytes.ts";
 import type { InodeRecord, LoggedWrites } from "../format/records.ts";
 import type { InodeNumber } from "../ids.ts";
 import { FileData, type PageSource } from "./file-data.ts";
+import { MAX_LOGGED_DELETIONS } from "./limits.ts";
 import { HeldBytes } from "./overlay.ts";
 import { type ReplaySource, WriteLog } from "./write-log.ts";
 import { WriteMemory } from "./write-memory.ts";
@@ -21,6 +22,7 @@ export class FileTable {
   readonly #held = new HeldBytes();
   readonly #parts = { memory: new WriteMemory(), held: this.#held, log: this.log };
   #deleted: DeletedFile[] = [];
+  #deletedPages = 0;
   #isLiveChanged = false;
   #releasedBytes = 0;
 
@@ -104,11 +106,19 @@ export class FileTable {
       file.stream = undefined;
     }
     this.#isLiveChanged = true;
-    if (!isStored) this.log.drop(ino);
-    else if (lastPage > 0) {
-      this.#deleted.push({ ino, endPage: lastPage });
-      this.log.refuse();
-    }
+    if (!isStored || lastPage > 0) this.log.drop(ino);
+    if (!isStored || lastPage === 0) return;
+    this.#deleted.push({ ino, endPage: lastPage });
+    this.#deletedPages += lastPage;
+    if (this.#deletedPages > MAX_LOGGED_DELETIONS) this.log.refuse();
+  }
+
+  /** For a commit that logs: few enough pages to be removed at once, or it would have been refused. */
+  takeDeleted(): readonly DeletedFile[] {
+    const deleted = this.#deleted;
+    this.#deleted = [];
+    this.#deletedPages = 0;
+    return deleted;
   }
 
   /** Start a generation. @returns What the commit has to store. */
@@ -119,11 +129,9 @@ export class FileTable {
       file.freeze();
       files.push(file);
     }
-    const deleted = this.#deleted;
-    this.#deleted = [];
     this.#isLiveChanged = false;
     this.log.restart();
-    return { files, deleted };
+    return { files, deleted: this.takeDeleted() };
   }
 
   /** The frozen generation is durable. */

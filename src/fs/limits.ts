@@ -22,6 +22,9 @@ export const INLINE_COMMIT_BYTES = 128 * 1024;
 /** Most separate places whose bytes an fsync logs, INLINE_COMMIT_BYTES in all; with more it has everything stored. */
 export const MAX_LOGGED_PARTS = 256;
 
+/** Most extent pages (64 MiB of files) whose removal rides along with what an fsync logs. */
+export const MAX_LOGGED_DELETIONS = 256;
+
 /** Logged bytes at which everything is stored: far below what the journal holds, so that few of them reach LevelDB. */
 export const MAX_LOG_BYTES = 1024 * 1024;
 

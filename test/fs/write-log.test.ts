@@ -1,14 +1,17 @@
 /** Logged writes: an fsync stores nothing, a crash finds everything, and what is lost is told. */
 import { afterEach, describe, expect, it, vi } from "vitest";
-import { MAX_LOG_BYTES } from "../../src/fs/limits.ts";
+import { TcfsError } from "../../src/errors.ts";
+import { MAX_LOG_BYTES, MAX_LOGGED_DELETIONS } from "../../src/fs/limits.ts";
 import { type InodeNumber, type Name, ROOT_INODE } from "../../src/ids.ts";
-import type { LoggedWrites } from "../../src/format/records.ts";
+import { EXTENT_PAGE_BYTES, type LoggedWrites } from "../../src/format/records.ts";
+import { Journal } from "../../src/metadata/journal.ts";
 import { LevelMetadataStore } from "../../src/metadata/level-metadata-store.ts";
 import { caller, contentOf, fsync, make, write } from "./fixtures/files.ts";
 import { TestVault, clockWithoutTimers } from "./fixtures/test-vault.ts";
 
 const first = "first" as Name;
 const second = "second" as Name;
+const third = "third" as Name;
 
 async function storedChunks(vault: TestVault): Promise<number> {
   let count = 0;
@@ -145,6 +148,63 @@ describe("a file that is gone", () => {
     await vault.crash();
     expect(await contentOf(vault, first)).toBe("missing");
     expect(vault.volume.statistics().allocatedBytes).toBe(0);
+  });
+
+  it("and was stored goes with what the next fsync logs, its extents and its log too", async () => {
+    await using vault = await TestVault.create({ clock: clockWithoutTimers });
+    await make(vault, second, "two");
+    const ino = await make(vault, first, "x".repeat(300_000));
+    await vault.volume.syncAll();
+    const stored = await storedChunks(vault);
+    await write(vault, ino, 1, "logged");
+    await fsync(vault);
+    await vault.volume.operations.unlink(ROOT_INODE, first, caller);
+    vault.volume.operations.forget(ino, 1);
+    const other = await make(vault, third, "three");
+    await fsync(vault);
+    expect((await vault.metadata.loggedWrites()).map((writes) => writes.ino)).toEqual([other]);
+    expect(await storedChunks(vault)).toBe(stored);
+    expect(await vault.metadata.extentPages(ino, 0, 9)).toEqual([]);
+    await vault.crash();
+    expect(await vault.metadata.extentPages(ino, 0, 9)).toEqual([]);
+    expect(await contentOf(vault, first)).toBe("missing");
+    expect(await contentOf(vault, second)).toBe("two");
+    expect(await contentOf(vault, third)).toBe("three");
+    expect(vault.volume.statistics().allocatedBytes).toBe(8);
+  });
+
+  it("and had many pages has everything stored by the next fsync", async () => {
+    await using vault = await TestVault.create({ clock: clockWithoutTimers });
+    const ino = await make(vault, first, "one");
+    await write(vault, ino, MAX_LOGGED_DELETIONS * EXTENT_PAGE_BYTES, "far");
+    await vault.volume.syncAll();
+    await vault.volume.operations.unlink(ROOT_INODE, first, caller);
+    vault.volume.operations.forget(ino, 1);
+    await make(vault, second, "two");
+    await fsync(vault);
+    expect(await vault.metadata.loggedWrites()).toEqual([]);
+    expect(await vault.metadata.extentPages(ino, 0, 999)).toEqual([]);
+    await vault.crash();
+    expect(await contentOf(vault, second)).toBe("two");
+  });
+
+  it("is gone with its pages, though the disk had no room for the fsync at first", async () => {
+    await using vault = await TestVault.create({ clock: clockWithoutTimers });
+    const ino = await make(vault, first, "one");
+    await vault.volume.syncAll();
+    await vault.volume.operations.unlink(ROOT_INODE, first, caller);
+    vault.volume.operations.forget(ino, 1);
+    await make(vault, second, "two");
+    const full = vi.spyOn(Journal.prototype, "append").mockImplementation(() => {
+      throw new TcfsError("TCFS_STORE_FULL", "made to be full");
+    });
+    await expect(fsync(vault)).rejects.toMatchObject({ code: "TCFS_STORE_FULL" });
+    full.mockRestore();
+    await fsync(vault);
+    expect(await vault.metadata.extentPages(ino, 0, 9)).toEqual([]);
+    await vault.crash();
+    expect(await vault.metadata.extentPages(ino, 0, 9)).toEqual([]);
+    expect(await contentOf(vault, second)).toBe("two");
   });
 });
 
