@@ -1,4 +1,5 @@
 /** Writing `vault.json` of a vault that may be mounted: one process at a time, by a lock on the vault directory. */
+import type { TcfsError } from "../errors.ts";
 import { refreshHeaderCopy, replaceHeader } from "../keys/header-file.ts";
 import type { VaultHeader } from "../keys/header.ts";
 import { lockPath } from "../platform/file-lock.ts";
@@ -9,11 +10,16 @@ const LOCK_SECONDS = 30;
 
 /**
  * Replace the header that `after` was made from.
+ * @returns See {@link replaceHeader}.
  * @throws TcfsError `TCFS_BUSY` if another process changed it since; what the disk throws. The old header stands then.
  */
-export async function rewriteHeader(directory: string, before: VaultHeader, after: VaultHeader): Promise<void> {
+export async function rewriteHeader(
+  directory: string,
+  before: VaultHeader,
+  after: VaultHeader,
+): Promise<TcfsError | undefined> {
   await using _lock = await lockHeader(directory);
-  await replaceHeader(new NodeDisk(), directory, before, after);
+  return await replaceHeader(new NodeDisk(), directory, before, after);
 }
 
 /** Make `vault.json.bak` equal to the header. */

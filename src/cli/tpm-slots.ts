@@ -57,7 +57,7 @@ export async function openByTpm(header: VaultHeader, source: TpmSource, settings
   return { opened: undefined, failure, isStale };
 }
 
-/** Say on standard error why a slot was passed over. */
+/** Say on standard error what went otherwise than it should: why a slot was passed over, for one. */
 export function tell(failure: TcfsError | undefined): void {
   if (failure !== undefined) process.stderr.write(`tcfs: ${failure.message}\n`);
 }
@@ -112,7 +112,7 @@ export async function resealSlots(
     const after = await replaceSlot(header, unlocked.key, slot.id, fresh, machine).finally(() => {
       fresh.material.fill(0);
     });
-    await rewriteHeader(directory, header, after);
+    tell(await rewriteHeader(directory, header, after));
     header = after;
     count++;
   }

@@ -1,7 +1,7 @@
 /**
  * Where the header lies: `vault.json`, and `vault.json.bak` beside it (FORMAT.md §8.1).
- * The copy has the same bytes, is written after the header, and is never read by tcfs: it is there for a person to
- * put back by hand when the header is damaged.
+ * The copy has the same bytes, is written after the header, and opens nothing: it is there for a person to put back by
+ * hand when the header is damaged. It is looked at for one thing: a header older than it by a key epoch is refused.
  */
 import { join } from "node:path";
 import { TcfsError } from "../errors.ts";
@@ -19,11 +19,18 @@ export async function hasHeader(disk: Disk, directory: string): Promise<boolean>
 
 /**
  * Read and parse a vault's header.
- * @throws TcfsError `TCFS_NO_VAULT` if there is none; what {@link parseHeader} throws.
+ * @throws TcfsError `TCFS_NO_VAULT` if there is none; `TCFS_BAD_HEADER` if it is from before a rotation that its copy
+ *   knows of; what {@link parseHeader} throws.
  */
 export async function readHeader(disk: Disk, directory: string): Promise<VaultHeader> {
   const content = await readBounded(disk, join(directory, HEADER_NAME));
   if (content === undefined) throw new TcfsError("TCFS_NO_VAULT", `there is no vault in ${directory}`);
+  const header = parseOrAdvise(content);
+  await requireNotOutdated(disk, directory, header);
+  return header;
+}
+
+function parseOrAdvise(content: Uint8Array): VaultHeader {
   try {
     return parseHeader(content);
   } catch (error) {
@@ -33,27 +40,65 @@ export async function readHeader(disk: Disk, directory: string): Promise<VaultHe
   }
 }
 
+/**
+ * An older header that somebody put back opens, and its key does not open what was sealed since the rotation: by it the
+ * vault would lose that, and its newer header with it.
+ */
+async function requireNotOutdated(disk: Disk, directory: string, header: VaultHeader): Promise<void> {
+  const copy = parseIfWhole(await readBounded(disk, join(directory, COPY_NAME)));
+  if (copy === undefined || !isOutdated(header, copy)) return;
+  const epochs = `it is of key epoch ${header.keyEpoch}, ${COPY_NAME} of ${copy.keyEpoch}`;
+  const message = `${HEADER_NAME} is from before the vault's key was rotated (${epochs}), and opens nothing written since`;
+  throw new TcfsError("TCFS_BAD_HEADER", `${message}: put ${COPY_NAME} in its place`);
+}
+
+function isOutdated(header: VaultHeader, copy: VaultHeader): boolean {
+  return Buffer.compare(copy.vaultId, header.vaultId) === 0 && copy.keyEpoch > header.keyEpoch;
+}
+
+function parseIfWhole(content: Uint8Array | undefined): VaultHeader | undefined {
+  try {
+    return content && parseHeader(content);
+  } catch (error) {
+    if (error instanceof TcfsError) return undefined;
+    throw error;
+  }
+}
+
 /** Write a new vault's header. @throws TcfsError `TCFS_VAULT_EXISTS` if there is one already. */
 export async function writeNewHeader(disk: Disk, directory: string, header: VaultHeader): Promise<void> {
   if (await hasHeader(disk, directory))
     throw new TcfsError("TCFS_VAULT_EXISTS", `there is a vault in ${directory} already`);
-  await writeBoth(disk, directory, header);
+  const content = formatHeader(header);
+  await disk.replaceFile(join(directory, HEADER_NAME), content);
+  await disk.replaceFile(join(directory, COPY_NAME), content);
 }
 
 /**
  * Replace the header durably, then its copy. The caller holds the header's lock.
- * @param before - The header that `after` was made from. @throws TcfsError `TCFS_BUSY` if another process changed it since.
+ * @param before - The header that `after` was made from.
+ * @returns Why the copy is still the older header; the header itself is the newer one then.
+ * @throws TcfsError `TCFS_BUSY` if another process changed it since; what the disk throws.
  */
 export async function replaceHeader(
   disk: Disk,
   directory: string,
   before: VaultHeader,
   after: VaultHeader,
-): Promise<void> {
+): Promise<TcfsError | undefined> {
   const current = await readBounded(disk, join(directory, HEADER_NAME));
   if (current === undefined || !Buffer.from(formatHeader(before)).equals(current))
     throw new TcfsError("TCFS_BUSY", "another process changed the vault's header at the same time; try again");
-  await writeBoth(disk, directory, after);
+  const content = formatHeader(after);
+  await disk.replaceFile(join(directory, HEADER_NAME), content);
+  try {
+    await disk.replaceFile(join(directory, COPY_NAME), content);
+    return undefined;
+  } catch (error) {
+    if (!(error instanceof TcfsError)) throw error;
+    const message = `${HEADER_NAME} is changed, but its copy ${COPY_NAME} is the older one until the next mount`;
+    return new TcfsError(error.code, `${message}: ${error.message}`, { cause: error });
+  }
 }
 
 /**
@@ -71,18 +116,14 @@ export async function refreshHeaderCopy(
   if (content !== undefined) await disk.replaceFile(join(directory, COPY_NAME), content);
 }
 
-/** @returns The header's bytes if the copy has others. */
+/** @returns The header's bytes if the copy has others, unless the copy is what is to be put back. */
 async function staleCopy(disk: Disk, directory: string): Promise<Uint8Array | undefined> {
   const content = await readBounded(disk, join(directory, HEADER_NAME));
   const copy = await readBounded(disk, join(directory, COPY_NAME));
   if (content === undefined || (copy !== undefined && Buffer.from(content).equals(copy))) return undefined;
+  const [present, other] = [parseIfWhole(content), parseIfWhole(copy)];
+  if (present !== undefined && other !== undefined && isOutdated(present, other)) return undefined;
   return content;
-}
-
-async function writeBoth(disk: Disk, directory: string, header: VaultHeader): Promise<void> {
-  const content = formatHeader(header);
-  await disk.replaceFile(join(directory, HEADER_NAME), content);
-  await disk.replaceFile(join(directory, COPY_NAME), content);
 }
 
 /** At most one byte more than a header may have, so that a huge file is refused and not loaded. */

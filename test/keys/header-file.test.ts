@@ -1,9 +1,9 @@
 import { beforeAll, describe, expect, test } from "vitest";
-import { isTcfsError } from "../../src/errors.ts";
+import { TcfsError, isTcfsError } from "../../src/errors.ts";
 import { formatHeader } from "../../src/keys/header.ts";
 import type { VaultHeader } from "../../src/keys/header.ts";
 import { hasHeader, readHeader, refreshHeaderCopy, replaceHeader, writeNewHeader } from "../../src/keys/header-file.ts";
-import { changePassphrase } from "../../src/keys/keyring.ts";
+import { changePassphrase, rotateHeader } from "../../src/keys/keyring.ts";
 import { MemoryDisk, keyringOptions, makeVault, openedBy, utf8 } from "./fixtures.ts";
 
 let header: VaultHeader;
@@ -20,6 +20,8 @@ const codeOf = async (attempt: Promise<unknown>) =>
     () => undefined,
     (error: unknown) => (isTcfsError(error) ? error.code : error),
   );
+
+const lockNothing = async (): Promise<AsyncDisposable> => ({ [Symbol.asyncDispose]: async () => undefined });
 
 describe("the header's file", () => {
   test("is read back as written, with an equal copy beside it", async () => {
@@ -67,7 +69,7 @@ describe("the header's file", () => {
     let locks = 0;
     const lock = async (): Promise<AsyncDisposable> => {
       locks++;
-      return { [Symbol.asyncDispose]: async () => undefined };
+      return lockNothing();
     };
     await refreshHeaderCopy(disk.asDisk(), "/v", lock);
     expect(disk.files.get("/v/vault.json.bak")).toEqual(disk.files.get("/v/vault.json"));
@@ -84,6 +86,45 @@ describe("the header's file", () => {
       return { [Symbol.asyncDispose]: async () => undefined };
     });
     expect(disk.files.get("/v/vault.json.bak")).toEqual(Uint8Array.from(formatHeader(changed)));
+  });
+
+  test("from before a rotation is refused while its copy tells of it, and never takes the copy's place", async () => {
+    const disk = new MemoryDisk();
+    const rotated = await rotateHeader(
+      header,
+      (await makeVault()).key,
+      { slots: [{ kind: { kind: "recovery-words" }, material: new Uint8Array(32) }], renewal: "wraps" },
+      keyringOptions("rotate"),
+    );
+    await writeNewHeader(disk.asDisk(), "/v", header);
+    await replaceHeader(disk.asDisk(), "/v", header, rotated.header);
+    disk.files.set("/v/vault.json", Uint8Array.from(formatHeader(header)));
+    await expect(readHeader(disk.asDisk(), "/v")).rejects.toThrow(
+      /from before the vault's key was rotated \(it is of key epoch 1, vault.json.bak of 2\).*put vault.json.bak/u,
+    );
+    await refreshHeaderCopy(disk.asDisk(), "/v", lockNothing);
+    expect(disk.files.get("/v/vault.json.bak")).toEqual(Uint8Array.from(formatHeader(rotated.header)));
+    disk.files.set("/v/vault.json", Uint8Array.from(formatHeader(rotated.header)));
+    expect(await readHeader(disk.asDisk(), "/v")).toEqual(rotated.header);
+
+    // Another vault's copy, or a damaged one, says nothing.
+    disk.files.set("/v/vault.json", Uint8Array.from(formatHeader((await makeVault("other", "other")).header)));
+    expect(await codeOf(readHeader(disk.asDisk(), "/v"))).toBeUndefined();
+    disk.files.set("/v/vault.json.bak", utf8("stale"));
+    expect(await codeOf(readHeader(disk.asDisk(), "/v"))).toBeUndefined();
+  });
+
+  test("is the new one though its copy cannot be written, which is told and not thrown", async () => {
+    const disk = new MemoryDisk();
+    await writeNewHeader(disk.asDisk(), "/v", header);
+    const full = new MemoryDisk(disk.files);
+    full.replaceFile = async (path, content) => {
+      if (path.endsWith(".bak")) throw new TcfsError("TCFS_STORE_FULL", "no space");
+      disk.files.set(path, content);
+    };
+    const told = await replaceHeader(full.asDisk(), "/v", header, changed);
+    expect(told?.message).toMatch(/^vault.json is changed, but its copy .* older one until the next mount: no space$/u);
+    expect(await readHeader(disk.asDisk(), "/v")).toEqual(changed);
   });
 
   test("is the old or the new one, whichever write the power fails in", async () => {

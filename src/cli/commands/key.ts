@@ -13,6 +13,7 @@ import { describeSlot } from "../describe-slot.ts";
 import { rewriteHeader } from "../rewrite-header.ts";
 import { newPassphrase } from "../secrets.ts";
 import type { Settings } from "../settings.ts";
+import { tell } from "../tpm-slots.ts";
 import { secretSource, tryUnlock, unlockVault, vaultDirectory } from "../vault-access.ts";
 import type { VaultArguments } from "../vault-access.ts";
 
@@ -54,7 +55,7 @@ export async function runKeyRemove(parameters: SlotArguments, settings: Settings
   const { header, key } = await unlockVault(directory, secretSource(parameters), settings);
   try {
     const slot = findSlot(header, parameters.slot);
-    await rewriteHeader(directory, header, removeSlot(header, key, slot.id));
+    tell(await rewriteHeader(directory, header, removeSlot(header, key, slot.id)));
     process.stdout.write(`The ${describeSlot(slot)} is removed. ${OLD_COPIES}\n`);
   } finally {
     key.wipe();
@@ -89,7 +90,7 @@ export async function runPasswd(parameters: PasswdArguments, settings: Settings)
     const options = { random: systemRandom, clock: systemClock, kdf };
     const changed = await changePassphrase(header, { key, slot }, passphrase, options);
     passphrase.fill(0);
-    await rewriteHeader(directory, header, changed);
+    tell(await rewriteHeader(directory, header, changed));
   } finally {
     key.wipe();
   }
