@@ -6,7 +6,7 @@ import { PACK_HEADER_BYTES, type PackHeader, encodePackHeader, wrapsOf } from ".
 import { type Pause, isUnderOlder, openHeader } from "../chunkstore/pack-rewrapper.ts";
 import { epochOfObject } from "../crypto/object-seal.ts";
 import type { PackKeyWrapper } from "../crypto/pack-key.ts";
-import { TcfsError } from "../errors.ts";
+import { TcfsError, isTcfsError } from "../errors.ts";
 import type { PackRecord } from "../format/records.ts";
 import type { PackId } from "../ids.ts";
 import type { ObjectStore } from "../remote/object-store.ts";
@@ -43,29 +43,38 @@ export class StoreRenewal {
   }
 
   /**
-   * In this order: a pack that the checkpoint names was named when packs were gone through, or was made since. So what
-   * is under the older key afterwards is named by no root.
+   * In this order: a pack that the checkpoint names was named when packs were gone through, or was made since. An upload
+   * that had read its pack before the rotation may end as late as with the checkpoint's step: so packs are gone through
+   * again after it, each asked for by its name, and nothing is deleted that was named at either time.
    * @returns How many objects there are, none of them under an older key.
    * @throws TcfsError what the store throws; `TCFS_BUSY` if something is left.
    */
   async run(): Promise<number> {
     await this.#requireNoKeptRoots();
-    for await (const { pack } of this.#options.packs()) {
-      const header = await this.#headerOf(pack);
-      if (header !== undefined && isUnderOlder(header, this.#options.packKeys)) await this.#renew(pack, header);
-      await this.#options.pause();
-    }
+    const named = new Set<string>();
+    await this.#renewNamed(named);
     await this.#options.writeCheckpoint();
-    await this.#sweep(true);
-    const { objectCount, olderCount } = await this.#sweep(false);
+    await this.#renewNamed(named);
+    await this.#sweep(named);
+    const { objectCount, olderCount } = await this.#sweep(undefined);
     if (olderCount > 0) {
       throw new TcfsError("TCFS_BUSY", `${olderCount} of the store's objects are still under an older key epoch`);
     }
     return objectCount;
   }
 
-  /** Every object that is listed, and the root. @param deletes - What is under an older key. */
-  async #sweep(deletes: boolean): Promise<{ objectCount: number; olderCount: number }> {
+  /** @param named - Gets the name of each. */
+  async #renewNamed(named: Set<string>): Promise<void> {
+    for await (const { pack } of this.#options.packs()) {
+      named.add(packObject(pack));
+      const header = await this.#headerOf(pack);
+      if (header !== undefined && isUnderOlder(header, this.#options.packKeys)) await this.#renew(pack, header);
+      await this.#options.pause();
+    }
+  }
+
+  /** Every object that is listed, and the root. @param keep - What is under an older key and not in this is deleted. */
+  async #sweep(keep: ReadonlySet<string> | undefined): Promise<{ objectCount: number; olderCount: number }> {
     const { store, signal, pause } = this.#options;
     const count = { objectCount: 1, olderCount: 0 };
     for (const name of [ROOT_NAME, DEVICES_NAME]) if (await this.#isOlderObject(name)) count.olderCount += 1;
@@ -73,7 +82,7 @@ export class StoreRenewal {
       for await (const name of store.list(prefix, signal)) {
         await pause();
         const isOlder = prefix === "packs/" ? await this.#isOlderPack(name) : await this.#isOlderManifest(name);
-        if (isOlder && deletes) await store.delete(name, signal);
+        if (isOlder && keep?.has(name) === false) await store.delete(name, signal);
         else if (isOlder) count.olderCount += 1;
         if (!isOlder) count.objectCount += 1;
       }
@@ -85,6 +94,7 @@ export class StoreRenewal {
   async #requireNoKeptRoots(): Promise<void> {
     const { store, signal } = this.#options;
     for await (const name of store.list(KEPT_ROOTS, signal)) {
+      if ((await store.head(name, signal)) === undefined) continue;
       const advice = "attach them and copy what you want, then delete them from the store, and the rotation goes on";
       throw new TcfsError("TCFS_BUSY", `${store.place} keeps states under the older key, ${name} first: ${advice}`);
     }
@@ -95,9 +105,8 @@ export class StoreRenewal {
   }
 
   async #isOlderObject(name: string): Promise<boolean> {
-    const { store, packKeys, signal } = this.#options;
-    const prefix = await store.getRange(name, { offset: 0, lengthBytes: PREFIX_BYTES }, signal);
-    return prefix !== undefined && epochOfObject(prefix) < packKeys.keyEpoch;
+    const prefix = await this.#beginningOf(name, PREFIX_BYTES);
+    return prefix !== undefined && epochOfObject(prefix) < this.#options.packKeys.keyEpoch;
   }
 
   async #isOlderPack(name: string): Promise<boolean> {
@@ -108,10 +117,19 @@ export class StoreRenewal {
 
   /** @returns Undefined where there is no such pack, or it does not open: what that means, whoever reads it says. */
   async #headerOf(pack: PackId): Promise<PackHeader | undefined> {
-    const { store, vaultId, packKeys, signal } = this.#options;
-    const range = { offset: 0, lengthBytes: PACK_HEADER_BYTES };
-    const bytes = await store.getRange(packObject(pack), range, signal);
-    return bytes && openHeader(bytes, { pack, vaultId, packKeys });
+    const bytes = await this.#beginningOf(packObject(pack), PACK_HEADER_BYTES);
+    return bytes && openHeader(bytes, { pack, ...this.#options });
+  }
+
+  /** @returns Undefined where there is no such object, or it ends before: that is damage, and under no key. */
+  async #beginningOf(name: string, lengthBytes: number): Promise<Uint8Array | undefined> {
+    const { store, signal } = this.#options;
+    try {
+      return await store.getRange(name, { offset: 0, lengthBytes }, signal);
+    } catch (error) {
+      if (isTcfsError(error, "TCFS_CORRUPT")) return undefined;
+      throw error;
+    }
   }
 
   /** Its own bytes with another header: what lies on the disk may be damaged where the store's copy is not. */
