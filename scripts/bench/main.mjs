@@ -12,6 +12,7 @@ import { formatTable, recordRun, recordTables } from "./report.mjs";
 import { stopping } from "./shell.mjs";
 import { measureSnapshots } from "./snapshots.mjs";
 import { makeSources } from "./sources.mjs";
+import { measureStore } from "./store.mjs";
 import { Volume } from "./systems.mjs";
 import { measureUnlock } from "./unlock.mjs";
 import { WORKLOADS } from "./workloads.mjs";
@@ -32,6 +33,7 @@ await runMain(async () => {
   for (const signal of /** @type {const} */ (["SIGINT", "SIGTERM"])) process.on(signal, () => stopping.abort());
   try {
     if (options.isOfUnlock) return record("unlock", await measureUnlock(base), options);
+    if (options.isOfStore) return record("store", await measureStore(base, options), options);
     if (options.isOfSnapshots) return record("snapshots", await measureSnapshots(base, options.inodeCounts), options);
     return await measure(base, options);
   } finally {
@@ -52,7 +54,7 @@ function makeBase({ directory, imageBytes }) {
 }
 
 /**
- * @param {"snapshots" | "unlock"} part - Of docs/PERFORMANCE.md.
+ * @param {"snapshots" | "unlock" | "store"} part - Of docs/PERFORMANCE.md.
  * @param {string} tables
  * @param {import("./options.mjs").Options} options
  */

@@ -6,6 +6,7 @@ import { KINDS } from "./systems.mjs";
 
 export const USAGE = `npm run bench -- [options]
   --snapshots         what snapshots cost, instead: no other system takes part
+  --store             what a SeaweedFS on this machine costs as the store, beside the bare SDK, likewise
   --unlock            what opening a vault takes by each kind of key slot, likewise
   --quick             small sizes, one round: a few minutes
   --systems a,b       of ${KINDS.map(({ name }) => name).join(", ")} (default: ext4, tcfs, gocryptfs)
@@ -23,6 +24,7 @@ const FULL = {
   tree: { files: 20_000, bytes: 230 * MIB, largestBytes: MIB },
   copy: { files: 20_000, bytes: 500 * MIB, largestBytes: 4 * MIB },
   inodeCounts: [1000, 100_000, 1_000_000],
+  store: { transferMib: 512, randomReads: 64, attachCounts: [10_000, 1_000_000], backlogMib: 10_240 },
   imageBytes: 8 * 2 ** 30,
   rounds: 3,
 };
@@ -32,6 +34,7 @@ const QUICK = {
   tree: { files: 3000, bytes: 40 * MIB, largestBytes: MIB },
   copy: { files: 3000, bytes: 100 * MIB, largestBytes: 4 * MIB },
   inodeCounts: [1000, 100_000],
+  store: { transferMib: 192, randomReads: 32, attachCounts: [10_000, 100_000], backlogMib: 1024 },
   imageBytes: 3 * 2 ** 30,
   rounds: 1,
 };
@@ -49,6 +52,7 @@ export function readOptions() {
     ...scale,
     rounds,
     isOfSnapshots: values.snapshots === true,
+    isOfStore: values.store === true,
     isOfUnlock: values.unlock === true,
     kinds: chooseKinds(values.systems),
     groups: chooseGroups(values.rows),
@@ -67,6 +71,7 @@ function parse() {
       options: {
         quick: flag,
         snapshots: flag,
+        store: flag,
         unlock: flag,
         systems: text,
         rows: text,

@@ -1,6 +1,6 @@
 /** Medians, the table, and the record in docs/PERFORMANCE.md (between its markers) and docs/performance.json. */
 import { readFileSync, writeFileSync } from "node:fs";
-import { cpus, totalmem } from "node:os";
+import { cpus, loadavg, totalmem } from "node:os";
 import { join } from "node:path";
 import { Failure, hasCommand, ROOT, runQuietly } from "../lib/run.mjs";
 import { ROWS } from "./rows.mjs";
@@ -21,7 +21,7 @@ const RECORD = join(ROOT, "docs/performance.json");
 const BASELINE = "ext4";
 
 /** @param {readonly number[]} values */
-function median(values) {
+export function median(values) {
   const sorted = [...values].sort((a, b) => a - b);
   const middle = Math.floor(sorted.length / 2);
   const upper = sorted[middle] ?? NaN;
@@ -80,7 +80,7 @@ export function recordRun(results, run) {
 }
 
 /**
- * @param {"snapshots" | "unlock"} part
+ * @param {"snapshots" | "unlock" | "store"} part
  * @param {string} tables
  * @param {string} command
  */
@@ -108,7 +108,9 @@ function describeMachine() {
   const processors = cpus();
   const kernel = runQuietly("uname", ["-sr"]).output;
   const memory = `${String(Math.round(totalmem() / 2 ** 30))} GiB`;
-  return `${String(processors.length)} × ${processors[0]?.model ?? "unknown"}, ${memory}, ${kernel}, Node ${process.versions.node}`;
+  const load = `load ${(loadavg()[0] ?? 0).toFixed(1)} at the end`;
+  const model = processors[0]?.model ?? "unknown";
+  return `${String(processors.length)} × ${model}, ${memory}, ${kernel}, Node ${process.versions.node}, ${load}`;
 }
 
 function version() {

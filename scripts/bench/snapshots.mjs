@@ -2,11 +2,11 @@
  * `npm run bench -- --snapshots`: what snapshots cost. In this process, without a kernel in between, through the volume that
  * the daemon serves; memory alone is that of a real daemon.
  */
-import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { runQuietly } from "../lib/run.mjs";
-import { SnapshotVault } from "./snapshot-vault.mjs";
+import { median } from "./report.mjs";
 import { stopping } from "./shell.mjs";
+import { BenchVault } from "./vault.mjs";
 
 /** @typedef {import("../../src/ids.ts").InodeNumber} Ino */
 /** @typedef {{ wallMs: number, cpuMs: number }} Cost */
@@ -41,7 +41,7 @@ export async function measureSnapshots(base, inodeCounts) {
  * @param {string} heading
  * @param {(record: Record) => Promise<void>} measure
  */
-async function tableOf(heading, measure) {
+export async function tableOf(heading, measure) {
   /** @type {Map<string, Map<string, number | Cost>>} */
   const rows = new Map();
   /** @type {Set<string>} */
@@ -80,9 +80,7 @@ function rounded(value) {
  */
 async function measureSizes(base, inodeCounts, record) {
   for (const count of inodeCounts) {
-    const directory = join(base, `inodes-${String(count)}`);
-    mkdirSync(directory);
-    const vault = new SnapshotVault(directory);
+    const vault = new BenchVault(join(base, `inodes-${String(count)}`));
     await vault.open();
     const row = count.toLocaleString("en");
     const { directories } = await makeFiles(vault, count);
@@ -99,11 +97,10 @@ async function measureSizes(base, inodeCounts, record) {
       await vault.close();
     }
     record(row, "open", median(opened));
-    const mountPoint = join(directory, "mount");
-    vault.mounted(mountPoint, (memoryMib) => {
-      record(row, "daemon after mount, MiB", memoryMib());
-      runQuietly("find", [mountPoint, "-size", "+1"]);
-      record(row, "after stat of all, MiB", memoryMib());
+    await vault.mounted(({ directory, memoryMib }) => {
+      record(row, "daemon after mount, MiB", memoryMib("VmRSS"));
+      runQuietly("find", [directory, "-size", "+1"]);
+      record(row, "after stat of all, MiB", memoryMib("VmRSS"));
     });
   }
 }
@@ -114,9 +111,7 @@ async function measureSizes(base, inodeCounts, record) {
  * @param {Record} record
  */
 async function measureWrites(base, record) {
-  const directory = join(base, "writes");
-  mkdirSync(directory);
-  const vault = new SnapshotVault(directory);
+  const vault = new BenchVault(join(base, "writes"));
   await vault.open();
   const { files, directories } = await makeFiles(vault, CREATED_FILES);
   const old = /** @type {Ino} */ (directories[0]);
@@ -157,9 +152,7 @@ async function measureWrites(base, record) {
  * @param {Record} record
  */
 async function measureChanges(base, record) {
-  const directory = join(base, "changes");
-  mkdirSync(directory);
-  const vault = new SnapshotVault(directory);
+  const vault = new BenchVault(join(base, "changes"));
   await vault.open();
   const { files } = await makeFiles(vault, 100_000);
   for (const count of CHANGE_COUNTS) {
@@ -179,7 +172,7 @@ async function measureChanges(base, record) {
 }
 
 /**
- * @param {SnapshotVault} vault
+ * @param {BenchVault} vault
  * @param {string} name
  * @param {string} row
  * @param {Record} record
@@ -195,10 +188,10 @@ async function measureReturn(vault, name, row, record) {
 }
 
 /**
- * @param {SnapshotVault} vault
+ * @param {BenchVault} vault
  * @param {number} count
  */
-async function makeFiles(vault, count) {
+export async function makeFiles(vault, count) {
   const files = [];
   const directories = [];
   while (files.length < count) {
@@ -242,9 +235,4 @@ async function repeated(count, work) {
     processors.push((user + system) / 1000);
   }
   return { wallMs: median(walls), cpuMs: median(processors) };
-}
-
-/** @param {readonly number[]} values */
-function median(values) {
-  return [...values].sort((left, right) => left - right)[Math.floor(values.length / 2)] ?? NaN;
 }

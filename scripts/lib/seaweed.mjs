@@ -75,11 +75,11 @@ export function ensureSeaweed() {
 
 /**
  * Start a server and wait until its S3 answers.
- * @param {{ directory?: string, isDetached?: boolean, volumes?: number }} [options] - `directory`: an empty one to use;
- *   `isDetached`: it outlives this process; `volumes`: of 64 MiB each.
+ * @param {{ directory?: string, isDetached?: boolean, volumes?: number, volumeMib?: number }} [options] - `directory`: an
+ *   empty one to use; `isDetached`: it outlives this process; `volumes`: at most, 0 for what the disk has room for.
  * @returns {Promise<Seaweed>}
  */
-export async function startSeaweed({ directory, isDetached = false, volumes = 64 } = {}) {
+export async function startSeaweed({ directory, isDetached = false, volumes = 64, volumeMib = 64 } = {}) {
   const root = directory ?? mkdtempSync(join(tmpdir(), "tcfs-seaweed-"));
   const credentials = { accessKeyId: "tcfs-access-key", secretAccessKey: "tcfs-secret-key-of-this-server" };
   const identity = {
@@ -90,7 +90,7 @@ export async function startSeaweed({ directory, isDetached = false, volumes = 64
   mkdirSync(join(root, "data"), { recursive: true });
   writeFileSync(join(root, "s3.json"), JSON.stringify({ identities: [identity] }), { mode: 0o600 });
   const ports = await freePorts(8);
-  const args = serverArguments(root, ports, volumes);
+  const args = serverArguments(root, ports, { volumes, volumeMib });
   const endpoint = `http://127.0.0.1:${String(ports[6])}`;
   let child = await launch(root, args, endpoint, isDetached);
   const note = { pid: child.pid, endpoint, ports, credentials };
@@ -134,9 +134,10 @@ export function stopSeaweed(directory) {
 /**
  * @param {string} root
  * @param {readonly number[]} ports
- * @param {number} volumes
+ * @param {{ volumes: number, volumeMib: number }} room
  */
-function serverArguments(root, [master, masterGrpc, volume, volumeGrpc, filer, filerGrpc, s3, s3Grpc], volumes) {
+function serverArguments(root, ports, { volumes, volumeMib }) {
+  const [master, masterGrpc, volume, volumeGrpc, filer, filerGrpc, s3, s3Grpc] = ports;
   const port = (/** @type {string} */ name, /** @type {number | undefined} */ number) => `-${name}=${String(number)}`;
   return [
     "-logtostderr=true",
@@ -147,7 +148,7 @@ function serverArguments(root, [master, masterGrpc, volume, volumeGrpc, filer, f
     "-filer",
     "-s3",
     `-s3.config=${join(root, "s3.json")}`,
-    "-master.volumeSizeLimitMB=64",
+    `-master.volumeSizeLimitMB=${String(volumeMib)}`,
     `-volume.max=${String(volumes)}`,
     "-master.telemetry=false",
     "-master.electionTimeout=1s", // else a restart takes ten

@@ -1,5 +1,11 @@
 /** A real SeaweedFS for tests, where its binary is installed; and its bucket. */
-import { CreateBucketCommand, S3Client } from "@aws-sdk/client-s3";
+import {
+  CreateBucketCommand,
+  DeleteBucketCommand,
+  DeleteObjectCommand,
+  S3Client,
+  paginateListObjectsV2,
+} from "@aws-sdk/client-s3";
 import { hasSeaweed, startSeaweed } from "../../scripts/lib/seaweed.mjs";
 import { S3Store } from "../../src/remote/s3-store.ts";
 
@@ -14,15 +20,39 @@ const BUCKET = "vault";
 /** @param volumes - Room, in volumes of 64 MiB. */
 export async function startWithBucket(volumes?: number): Promise<Seaweed> {
   const server = await startSeaweed(volumes === undefined ? {} : { volumes });
+  await createBucket(server, BUCKET);
+  return server;
+}
+
+export function createBucket(server: Seaweed, bucket: string): Promise<void> {
+  return asOwner(server, async (client) => {
+    await client.send(new CreateBucketCommand({ Bucket: bucket }));
+  });
+}
+
+/** With all that is in it. */
+export function deleteBucket(server: Seaweed, bucket: string): Promise<void> {
+  return asOwner(server, async (client) => {
+    for await (const { Contents = [] } of paginateListObjectsV2({ client }, { Bucket: bucket })) {
+      for (const { Key } of Contents) await client.send(new DeleteObjectCommand({ Bucket: bucket, Key }));
+    }
+    await client.send(new DeleteBucketCommand({ Bucket: bucket }));
+  });
+}
+
+/** As the owner of the server does it: without tcfs. */
+async function asOwner(server: Seaweed, work: (client: S3Client) => Promise<void>): Promise<void> {
   const client = new S3Client({
     region: "us-east-1",
     endpoint: server.endpoint,
     forcePathStyle: true,
     credentials: server.credentials,
   });
-  await client.send(new CreateBucketCommand({ Bucket: BUCKET }));
-  client.destroy();
-  return server;
+  try {
+    await work(client);
+  } finally {
+    client.destroy();
+  }
 }
 
 export function storeOf(server: Seaweed, prefix = "a"): S3Store {

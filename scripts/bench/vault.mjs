@@ -1,5 +1,5 @@
-/** A vault for the measurements of snapshots: opened in this process as the daemon opens it, or mounted by the command. */
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+/** A vault to measure: opened in this process as the daemon opens it, or mounted by the command. */
+import { mkdirSync, readFileSync, readdirSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Failure, ROOT, runQuietly } from "../lib/run.mjs";
 
@@ -13,21 +13,33 @@ const ROOT_INODE = /** @type {Ino} */ (1);
 /** @typedef {import("../../src/ids.ts").InodeNumber} Ino */
 /** @typedef {import("../../src/ids.ts").Name} Name */
 /** @typedef {import("../../src/cli/open-vault.ts").OpenVault} OpenVault */
+/** @typedef {{ directory: string, memoryMib: (field: "VmRSS" | "VmHWM") => number }} Mount */
 
 const SILENT = { info: () => undefined, warn: () => undefined, error: () => undefined };
 
-export class SnapshotVault {
+export class BenchVault {
+  /** @type {string} */
   #directory;
+  /** @type {string} */
+  #mountPoint;
+  /** @type {string} */
   #passphraseFile;
   /** @type {OpenVault | undefined} */
   #open;
 
-  /** @param {string} base - A directory of its own. */
-  constructor(base) {
+  /**
+   * A new one, or another copy of one that has a store.
+   * @param {string} base - A directory of its own, made here.
+   * @param {{ attachTo?: string }} [options] - `attachTo`: the store's URL.
+   */
+  constructor(base, { attachTo } = {}) {
+    mkdirSync(base);
     this.#directory = join(base, "vault");
+    this.#mountPoint = join(base, "mount");
     this.#passphraseFile = join(base, "passphrase");
     writeFileSync(this.#passphraseFile, "of no worth\n", { mode: 0o600 });
-    this.#tcfs("init", "--recovery-file", join(base, "words"));
+    if (attachTo === undefined) this.unlocked("init", "--recovery-file", join(base, "words"));
+    else this.unlocked("attach", attachTo);
   }
 
   /** @returns {Promise<number>} Milliseconds, without what the passphrase takes. */
@@ -118,35 +130,56 @@ export class SnapshotVault {
 
   /**
    * A real mount in a daemon of its own, unmounted at the end. The vault must be closed.
-   * @param {string} mountPoint
-   * @param {(memoryMib: () => number) => void} work
+   * @param {(mount: Mount) => unknown} work - May be asynchronous.
+   * @returns {Promise<number>} Milliseconds until it was mounted.
    */
-  mounted(mountPoint, work) {
-    mkdirSync(mountPoint);
-    const pidFile = `${mountPoint}.pid`;
-    this.#tcfs("mount", mountPoint, "--pid-file", pidFile);
+  async mounted(work) {
+    mkdirSync(this.#mountPoint, { recursive: true });
+    const pidFile = `${this.#mountPoint}.pid`;
+    const from = performance.now();
+    this.unlocked("mount", this.#mountPoint, "--pid-file", pidFile);
+    const tookMs = performance.now() - from;
     try {
       const pid = readFileSync(pidFile, "utf8").trim();
-      work(() => {
-        const kib = /VmRSS:\s+(\d+)/u.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1];
+      const memoryMib = (/** @type {"VmRSS" | "VmHWM"} */ field) => {
+        const kib = new RegExp(`${field}:\\s+(\\d+)`, "u").exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1];
         return Number(kib) / 1024;
-      });
+      };
+      await work({ directory: this.#mountPoint, memoryMib });
     } finally {
-      this.#run(["umount", mountPoint]);
+      this.#run(["umount", this.#mountPoint]);
     }
+    return tookMs;
   }
 
   /**
-   * @param {string} command
+   * A command that may need a secret.
    * @param {string[]} words
    */
-  #tcfs(command, ...words) {
-    this.#run([command, ...words, "--vault", this.#directory, "--passphrase-file", this.#passphraseFile]);
+  unlocked(...words) {
+    return this.#run([...words, "--vault", this.#directory, "--passphrase-file", this.#passphraseFile]);
+  }
+
+  /**
+   * One that the daemon answers.
+   * @param {string[]} words
+   * @returns {string} What it printed.
+   */
+  asked(...words) {
+    return this.#run([...words, "--vault", this.#directory]);
+  }
+
+  /** @returns {number[]} Of the packs on the disk. */
+  packLengths() {
+    const packs = join(this.#directory, "packs");
+    const names = readdirSync(packs, { recursive: true, encoding: "utf8" });
+    return names.map((name) => statSync(join(packs, name))).flatMap((found) => (found.isFile() ? [found.size] : []));
   }
 
   /** @param {readonly string[]} words */
   #run(words) {
-    const { ok, output } = runQuietly(process.execPath, [COMMAND, ...words]);
+    const { ok, output } = runQuietly(process.execPath, ["--no-warnings", COMMAND, ...words]);
     if (!ok) throw new Failure(`tcfs ${words[0] ?? ""} failed: ${output}`);
+    return output;
   }
 }
