@@ -83,13 +83,13 @@ export class Replica {
 
   /** @returns Undefined where the vault has no store. @throws TcfsError `TCFS_CORRUPT` if `store.json` is not this vault's. */
   static async open(options: OpenReplicaOptions): Promise<Replica | undefined> {
-    const { disk, directory, epochs } = options;
+    const { disk, directory, vaultId, epochs } = options;
     const found = await readState(disk, directory);
     if (found === undefined) return undefined;
-    const { sealer } = epochs;
+    const { sealer, packKeys } = epochs;
     const state = verifyState(found, sealer);
     const opener = new StoreOpener(state.url, options);
-    const fetcher = new PackFetcher(() => opener.open(), options.storeWaitMs);
+    const fetcher = new PackFetcher(() => opener.open(), { packKeys, vaultId }, options.storeWaitMs);
     const { maxBytes } = await readCacheSettings(disk, directory);
     const shelf = await BoundedPackShelf.open({
       disk,
@@ -116,11 +116,13 @@ export class Replica {
     const stored = await StoredPacks.open(disk, directory);
     this.#stored = stored;
     const local = new PackDirectory(disk, join(directory, "packs"), ownPacks);
-    const uploader = new PackUploader({ local, stored, clock: systemClock });
+    const uploader = new PackUploader({ local, stored, clock: systemClock, packKeys: epochs.packKeys, vaultId });
     const openStore = (): Promise<ObjectStore> => this.#opener.open();
     const isNamed = (pack: PackId): boolean => metadata.database.find(packKey(pack)) !== undefined;
     const confirmer = new StoredConfirmer({
       openStore,
+      packKeys: epochs.packKeys,
+      vaultId,
       sealer: epochs.sealer,
       devices: () => devices.list,
       stored,

@@ -34,6 +34,7 @@ import type { FreshnessRequest } from "./freshness-setup.ts";
 import type { RequestTrace } from "../remote/watched-store.ts";
 import type { FollowOptions, OpenReplicaOptions, Replica } from "./open-replica.ts";
 import type { UploadChange } from "../replica/upload-settings.ts";
+import type { PackRooms } from "../replica/remote-epoch.ts";
 import { ratio } from "./status.ts";
 import type { VaultFigures } from "./status.ts";
 
@@ -77,6 +78,8 @@ export class OpenVault implements AsyncDisposable {
   readonly rotation: KeyRotation;
   /** Of a vault with a store. */
   readonly copies: LocalCopies | undefined;
+  /** What opens packs of the store. */
+  readonly packRooms: PackRooms;
   readonly #rooms: Rooms;
   readonly #handover: KeyHandover;
   readonly #directory: string;
@@ -94,6 +97,7 @@ export class OpenVault implements AsyncDisposable {
     this.volume = parts.volume;
     this.copies = parts.copies;
     this.rotation = parts.rotation;
+    this.packRooms = { packKeys: rooms.epochs.packKeys, vaultId: options.header.vaultId };
     this.#directory = options.directory;
     this.#isReadOnly = options.isReadOnly;
     this.#handover = rooms.handover;

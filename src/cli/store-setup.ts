@@ -10,6 +10,7 @@ import { openStore } from "../remote/open-store.ts";
 import type { S3Credentials } from "../remote/s3-store.ts";
 import { formatStoreUrl, parseStoreUrl } from "../remote/store-url.ts";
 import { HEADER_NAME, MAX_HEADER_OBJECT_BYTES, ROOT_NAME } from "../replica/object-names.ts";
+import { rotatedElsewhere } from "../replica/remote-epoch.ts";
 import { readRoot } from "../replica/remote-root.ts";
 import { newLink, readState, verifyState, writeState } from "../replica/replica-state.ts";
 import { probeStore } from "../replica/store-probe.ts";
@@ -101,8 +102,14 @@ export async function setStore(store: ObjectStore, { directory, header, key, url
   });
 }
 
+/** @throws TcfsError `TCFS_VAULT_EXISTS` for another vault's, `TCFS_REMOTE_DIVERGED` if the vault's key was rotated from another directory. */
 export async function requireSameVault(store: ObjectStore, header: VaultHeader): Promise<void> {
   const found = await store.get(HEADER_NAME, { maxBytes: MAX_HEADER_OBJECT_BYTES });
-  if (found === undefined || toHex(parseHeader(found.content).vaultId) === toHex(header.vaultId)) return;
+  if (found === undefined) return;
+  const { vaultId, keyEpoch } = parseHeader(found.content);
+  if (toHex(vaultId) === toHex(header.vaultId)) {
+    if (keyEpoch > header.keyEpoch) throw rotatedElsewhere(keyEpoch);
+    return;
+  }
   throw new TcfsError("TCFS_VAULT_EXISTS", `${store.place} holds another vault: choose another bucket or prefix`);
 }

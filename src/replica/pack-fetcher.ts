@@ -5,6 +5,7 @@ import type { PackId } from "../ids.ts";
 import type { ObjectStore } from "../remote/object-store.ts";
 import { setTimeout as sleep } from "node:timers/promises";
 import { packObject } from "./object-names.ts";
+import { type PackRooms, usableLength } from "./remote-epoch.ts";
 
 /** Requests under way; each holds its range in memory. */
 const REQUESTS_AT_ONCE = 8;
@@ -15,6 +16,7 @@ const SLOWEST_BYTES_PER_MS = 16;
 
 export class PackFetcher implements RemotePacks {
   readonly #openStore: () => Promise<ObjectStore>;
+  readonly #rooms: PackRooms;
   readonly #waitMs: number;
   readonly #closing = new AbortController();
   readonly #running = new Set<Promise<unknown>>();
@@ -22,13 +24,14 @@ export class PackFetcher implements RemotePacks {
   #slots = REQUESTS_AT_ONCE;
 
   /** @param waitMs - A store that is away is waited for so long. */
-  constructor(openStore: () => Promise<ObjectStore>, waitMs: number) {
+  constructor(openStore: () => Promise<ObjectStore>, rooms: PackRooms, waitMs: number) {
     this.#openStore = openStore;
+    this.#rooms = rooms;
     this.#waitMs = waitMs;
   }
 
   lengthOf(pack: PackId): Promise<number | undefined> {
-    return this.#ask(this.#waitMs, (store, signal) => store.head(packObject(pack), signal));
+    return this.#ask(this.#waitMs, (store, signal) => usableLength(store, pack, this.#rooms, signal));
   }
 
   readRange(pack: PackId, offset: number, lengthBytes: number): Promise<Uint8Array | undefined> {

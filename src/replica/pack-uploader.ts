@@ -6,6 +6,7 @@ import type { Clock } from "../platform/clock.ts";
 import type { ObjectStore } from "../remote/object-store.ts";
 import { Backlog } from "./backlog.ts";
 import { packObject } from "./object-names.ts";
+import { type PackRooms, usableLength } from "./remote-epoch.ts";
 import type { StoredPacks } from "./stored-packs.ts";
 
 /** Each holds a pack in memory. */
@@ -13,7 +14,7 @@ const UPLOADS_AT_ONCE = 3;
 /** While somebody works only one goes on; the others look again after so long. */
 const LOOK_AGAIN_MS = 250;
 
-export interface PackUploaderOptions {
+export interface PackUploaderOptions extends PackRooms {
   readonly local: PackDirectory;
   readonly stored: StoredPacks;
   readonly clock: Clock;
@@ -26,14 +27,16 @@ export class PackUploader {
   readonly #local: PackDirectory;
   readonly #stored: StoredPacks;
   readonly #clock: Clock;
+  readonly #rooms: PackRooms;
   readonly backlog: Backlog;
   /** Whether several packs may go up at once. */
   mayHurry: () => boolean = () => true;
 
-  constructor({ local, stored, clock }: PackUploaderOptions) {
+  constructor({ local, stored, clock, packKeys, vaultId }: PackUploaderOptions) {
     this.#local = local;
     this.#stored = stored;
     this.#clock = clock;
+    this.#rooms = { packKeys, vaultId };
     this.backlog = new Backlog((pack) => stored.has(pack));
   }
 
@@ -80,8 +83,8 @@ export class PackUploader {
     const content = await this.#local.read(pack);
     let sentBytes = 0;
     if (content === undefined || content.length < lengthBytes) {
-      await this.#requireThere(store, { name, lengthBytes }, signal);
-    } else if (this.#local.isOwn(pack) || (await store.head(name, signal)) !== content.length) {
+      await this.#requireThere(store, { pack, lengthBytes }, signal);
+    } else if (this.#local.isOwn(pack) || (await usableLength(store, pack, this.#rooms, signal)) !== content.length) {
       await this.#put(store, name, content, signal);
       sentBytes = content.length;
     }
@@ -101,12 +104,12 @@ export class PackUploader {
 
   async #requireThere(
     store: ObjectStore,
-    { name, lengthBytes }: { readonly name: string; readonly lengthBytes: number },
+    { pack, lengthBytes }: Pick<PackRecord, "pack" | "lengthBytes">,
     signal: AbortSignal,
   ): Promise<void> {
-    const found = await store.head(name, signal);
+    const found = await usableLength(store, pack, this.#rooms, signal);
     if (found !== undefined && found >= lengthBytes) return;
-    throw new PackGone(`${name} is damaged or missing, here and in the store`);
+    throw new PackGone(`${packObject(pack)} is damaged or missing, here and in the store`);
   }
 }
 

@@ -4,6 +4,7 @@ import { isTcfsError } from "../errors.ts";
 import { type DeviceList, NO_DEVICES, formatDevices, mergeDevices, parseDevices } from "../keys/devices/device-list.ts";
 import type { ObjectStore, ObjectVersion } from "../remote/object-store.ts";
 import { DEVICES_NAME, MAX_DEVICES_BYTES } from "./object-names.ts";
+import { unsealRemote } from "./remote-epoch.ts";
 
 export interface RemoteDevices {
   /** {@link NO_DEVICES} where the store has none. */
@@ -13,7 +14,7 @@ export interface RemoteDevices {
   readonly isOlder: boolean;
 }
 
-/** @throws TcfsError `TCFS_CORRUPT`, `TCFS_UNKNOWN_FORMAT`, and what the store throws. */
+/** @throws TcfsError `TCFS_CORRUPT`, what {@link unsealRemote} throws, and what the store throws. */
 export async function readRemoteDevices(
   store: ObjectStore,
   sealer: ObjectSealer,
@@ -22,7 +23,7 @@ export async function readRemoteDevices(
   const found = await store.get(DEVICES_NAME, { maxBytes: MAX_DEVICES_BYTES, signal });
   if (found === undefined) return { list: NO_DEVICES, version: undefined, isOlder: false };
   const isOlder = epochOfObject(found.content) < sealer.keyEpoch;
-  return { list: parseDevices(sealer.unseal("devices", 0, found.content)), version: found.version, isOlder };
+  return { list: parseDevices(unsealRemote(sealer, "devices", 0, found.content)), version: found.version, isOlder };
 }
 
 /**

@@ -6,6 +6,7 @@ import { TcfsError, type TcfsErrorCode, isTcfsError } from "../errors.ts";
 import { type Manifest, type Root, decodeManifest, decodeRoot } from "../format/replica-codec.ts";
 import type { DeviceIdentity } from "../keys/devices/device-book.ts";
 import { type Device, type DeviceList, describeDevice, findDevice } from "../keys/devices/device-list.ts";
+import { unsealRemote } from "./remote-epoch.ts";
 
 /** What trying again does not mend, and would do harm. */
 const REFUSALS: ReadonlySet<TcfsErrorCode> = new Set([
@@ -34,10 +35,10 @@ export function sealSigned(
 
 /**
  * @param devices - All that is known of them.
- * @throws TcfsError `TCFS_DEVICE_UNKNOWN`, `TCFS_DEVICE_REVOKED`, `TCFS_BAD_SIGNATURE`; what {@link ObjectSealer.unseal} throws.
+ * @throws TcfsError `TCFS_DEVICE_UNKNOWN`, `TCFS_DEVICE_REVOKED`, `TCFS_BAD_SIGNATURE`; what {@link unsealRemote} throws.
  */
 export function openRoot(sealer: ObjectSealer, devices: DeviceList, object: Uint8Array): Root {
-  const { fields, signature } = split("root", sealer.unseal("root", 0, object));
+  const { fields, signature } = split("root", unsealRemote(sealer, "root", 0, object));
   const root = decodeRoot(fields);
   const device = requireSigner(
     devices,
@@ -53,9 +54,9 @@ export function openRoot(sealer: ObjectSealer, devices: DeviceList, object: Uint
   return root;
 }
 
-/** What a root says that {@link openRoot} refuses, to tell of it. @throws what {@link ObjectSealer.unseal} throws. */
+/** What a root says that {@link openRoot} refuses, to tell of it. @throws what {@link unsealRemote} throws. */
 export function peekRoot(sealer: ObjectSealer, object: Uint8Array): Root {
-  return decodeRoot(split("root", sealer.unseal("root", 0, object)).fields);
+  return decodeRoot(split("root", unsealRemote(sealer, "root", 0, object)).fields);
 }
 
 /**
@@ -69,7 +70,7 @@ export function openManifest(
   object: Uint8Array,
 ): Manifest {
   const { kind, number } = place;
-  const { fields, signature } = split("manifest", sealer.unseal(kind, number, object));
+  const { fields, signature } = split("manifest", unsealRemote(sealer, kind, number, object));
   const manifest = decodeManifest(fields);
   const message = sealer.signable(kind, number, fields);
   const device = requireSigner(devices, manifest.deviceId, message, signature, `step ${number} of the store`);

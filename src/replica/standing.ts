@@ -3,7 +3,7 @@
  * the directory's state (FORMAT.md §11.4, Accepting). Nothing of the store is overwritten but the root, which is kept.
  */
 import { toHex } from "../bytes.ts";
-import type { ObjectSealer } from "../crypto/object-seal.ts";
+import { type ObjectSealer, epochOfObject } from "../crypto/object-seal.ts";
 import { TcfsError, isTcfsError } from "../errors.ts";
 import type { Root } from "../format/replica-codec.ts";
 import { DeviceBook, type NewIdentity, forgetIdentity } from "../keys/devices/device-book.ts";
@@ -40,6 +40,8 @@ export interface Standing {
   readonly isListUnusable: boolean;
   /** Why the root is refused. */
   readonly refusal?: string | undefined;
+  /** Whether it is under a key that this directory has given up: what opened the vault before the rotation opens it. */
+  readonly isOfBeforeRotation?: boolean | undefined;
 }
 
 /** What the directory knows. */
@@ -55,7 +57,10 @@ export function relationOf(root: Root, last: RootNote | null, deviceId: string):
   return toHex(root.deviceId) === deviceId ? "copied" : "foreign";
 }
 
-/** @throws TcfsError `TCFS_UNKNOWN_FORMAT`, and what the store throws. */
+/**
+ * @throws TcfsError `TCFS_UNKNOWN_FORMAT`, and what the store throws; `TCFS_REMOTE_DIVERGED` for a state under a newer key
+ *   than the directory has.
+ */
 export async function readStanding(
   store: ObjectStore,
   sealer: ObjectSealer,
@@ -103,16 +108,18 @@ async function readDevices(
 async function readUntrusted(
   store: ObjectStore,
   sealer: ObjectSealer,
-): Promise<Pick<Standing, "relation" | "root" | "rootHash" | "theirSteps">> {
+): Promise<Pick<Standing, "relation" | "root" | "rootHash" | "theirSteps" | "isOfBeforeRotation">> {
   const object = await store.get(ROOT_NAME, { maxBytes: MAX_ROOT_BYTES });
   const rootHash = object && toHex(sha256(object.content));
   const nothing = { root: undefined, rootHash, theirSteps: undefined };
   if (object === undefined) return { ...nothing, relation: "lost" };
+  const keyEpoch = epochOfObject(object.content);
   try {
     return { ...nothing, relation: "refused", root: peekRoot(sealer, object.content) };
   } catch (error) {
-    if (!isTcfsError(error, "TCFS_CORRUPT")) throw error;
-    return { ...nothing, relation: "unreadable" };
+    if (isTcfsError(error, "TCFS_CORRUPT")) return { ...nothing, relation: "unreadable" };
+    if (!isRefusal(error) || keyEpoch > sealer.keyEpoch) throw error;
+    return { ...nothing, relation: "refused", isOfBeforeRotation: true };
   }
 }
 

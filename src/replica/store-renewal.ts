@@ -92,9 +92,10 @@ export class StoreRenewal {
 
   /** What `tcfs store accept` kept would be lost with the older key: somebody has to say so first, by deleting them. */
   async #requireNoKeptRoots(): Promise<void> {
-    const { store, signal } = this.#options;
+    const { store, packKeys, signal } = this.#options;
     for await (const name of store.list(KEPT_ROOTS, signal)) {
-      if ((await store.head(name, signal)) === undefined) continue;
+      const prefix = await this.#beginningOf(name, PREFIX_BYTES);
+      if (prefix === undefined || epochOfObject(prefix) < packKeys.keyEpoch - 1) continue; // gone, or lost long ago
       const advice = "attach them and copy what you want, then delete them from the store, and the rotation goes on";
       throw new TcfsError("TCFS_BUSY", `${store.place} keeps states under the older key, ${name} first: ${advice}`);
     }

@@ -10,14 +10,14 @@ import type { PackId } from "../ids.ts";
 import type { DeviceList } from "../keys/devices/device-list.ts";
 import type { Clock, Timer } from "../platform/clock.ts";
 import type { ObjectStore } from "../remote/object-store.ts";
-import { packObject } from "./object-names.ts";
+import { type PackRooms, usableLength } from "./remote-epoch.ts";
 import { readRoot } from "./remote-root.ts";
 import type { StoredPacks } from "./stored-packs.ts";
 
 const REQUESTS_AT_ONCE = 4;
 const RETRY_MS = 30_000;
 
-export interface StoredConfirmerOptions {
+export interface StoredConfirmerOptions extends PackRooms {
   readonly openStore: () => Promise<ObjectStore>;
   readonly sealer: ObjectSealer;
   /** As they are known here. */
@@ -93,7 +93,7 @@ export class StoredConfirmer {
     const queue = packs.values();
     const work = async (): Promise<void> => {
       for (const pack of queue) {
-        const lengthBytes = await store.head(packObject(pack), signal);
+        const lengthBytes = await usableLength(store, pack, this.#options, signal);
         if (lengthBytes === undefined || !noteStored(pack, lengthBytes)) onMissing();
       }
     };

@@ -158,7 +158,7 @@ describe("after a rotation", { timeout: 300_000 }, () => {
     await line.expect("CORRUPT", ["mount", line.mountPoint, ...line.unlock]);
     await writeFile(join(store, "header"), saved);
     const elsewhere = ["--vault", join(line.directory, "elsewhere"), "--passphrase-file", line.passphraseFile];
-    await line.expect("UNKNOWN_FORMAT", ["attach", `file://${store}`, ...elsewhere]);
+    await line.expect("REMOTE_DIVERGED", ["attach", `file://${store}`, ...elsewhere]);
   });
 });
 

@@ -1,5 +1,5 @@
 /** Roots that are not ours, accepted on purpose with nothing lost on either side; and recovery rehearsed from the store alone. */
-import { appendFile, readFile, readdir, rm, writeFile } from "node:fs/promises";
+import { appendFile, cp, readFile, readdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { padme } from "../../src/format/replica-codec.ts";
@@ -94,6 +94,42 @@ test("an older, a damaged and a lost root are accepted over", { timeout: TIMEOUT
   }
   expect(await attachedNames(line, [url])).toEqual(["a", "b"]);
 });
+
+test(
+  "a store brought back from before a rotation is accepted over, and one rotated elsewhere is not",
+  { timeout: TIMEOUT_MS },
+  async () => {
+    const { line, store, url } = await makeStored();
+    await using _line = line;
+    await writeFile(join(line.mountPoint, "b"), Buffer.alloc(300_000, "in a pack "));
+    await wait(line);
+    await line.umount();
+    const [before, copy] = [join(line.directory, "store before"), join(line.directory, "copy")];
+    await cp(store, before, { recursive: true });
+    await cp(line.vault, copy, { recursive: true });
+    await line.mount();
+    await line.expect("OK", ["key", "rotate", ...line.unlock, "--yes"]);
+    await line.umount();
+    const ofCopy = ["--vault", copy, "--passphrase-file", line.passphraseFile];
+    const refused = await line.expect("REMOTE_DIVERGED", ["store", "accept", ...ofCopy, "--yes"]);
+    expect(refused.stderr).toMatch(/rotated from another copy of this directory.*tcfs attach/u);
+    await rm(store, { recursive: true });
+    await cp(before, store, { recursive: true });
+    await line.mount();
+    await writeFile(join(line.mountPoint, "c"), "after the rotation");
+    const diverged = await line.expect("REMOTE_DIVERGED", ["wait", line.mountPoint, "--timeout", "60"]);
+    expect(diverged.stderr).toMatch(/before the vault's key was rotated.*tcfs store accept/u);
+    await line.umount();
+    const accepted = await line.expect("OK", ["store", "accept", ...line.unlock, "--yes"]);
+    expect(accepted.stdout).toMatch(/answer no, and attach it in a new directory/u);
+    await line.mount();
+    await wait(line);
+    await line.umount();
+    expect(await attachedNames(line, [url])).toEqual(["a", "b", "c"]);
+    const rehearsal = ["rehearse-recovery", "--vault", line.vault, "--passphrase-file", line.passphraseFile, "--all"];
+    await line.expect("OK", rehearsal); // every pack opens with the new key alone
+  },
+);
 
 test("a revoked device's root and a damaged list of devices are accepted over", { timeout: TIMEOUT_MS }, async () => {
   const { line, store, url } = await makeStored();

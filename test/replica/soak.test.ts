@@ -170,7 +170,7 @@ class Session {
       sealer,
       clock: hurriedClock,
       local,
-      uploader: new PackUploader({ local, stored, clock: hurriedClock }),
+      uploader: new PackUploader({ ...rooms(engine), local, stored, clock: hurriedClock }),
       packs: () => metadata.packs(),
       settings: { isPaused: false, limitBytesPerSecond: null, maxAgeSeconds: 60 },
       pace: new Pace(hurriedClock),
@@ -245,7 +245,7 @@ async function expectAttachable(store: ObjectStore, known: Known, name: string):
   expect(volume.commit).toBeGreaterThanOrEqual(known.acknowledged);
   const metadata = await openMetadata(directory, engine, false);
   expect(await stateOf(metadata)).toBe(known.states.get(volume.commit));
-  const fetcher = new PackFetcher(() => Promise.resolve(store), 10_000);
+  const fetcher = new PackFetcher(() => Promise.resolve(store), rooms(engine), 10_000);
   const seal = { mac: (bytes: Uint8Array) => sealer.mac(bytes), link: new Uint8Array(16) };
   const limits = { maxBytes: 2 ** 30, waitMs: 10_000 };
   const shelf = await BoundedPackShelf.open({ disk, directory, clock: systemClock, remote: fetcher, seal, ...limits });

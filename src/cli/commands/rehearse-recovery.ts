@@ -18,7 +18,7 @@ import type { ObjectStore } from "../../remote/object-store.ts";
 import { openStore } from "../../remote/open-store.ts";
 import type { S3Credentials } from "../../remote/s3-store.ts";
 import { formatStoreUrl, parseStoreUrl } from "../../remote/store-url.ts";
-import { packObject } from "../../replica/object-names.ts";
+import { usableLength } from "../../replica/remote-epoch.ts";
 import { readState } from "../../replica/replica-state.ts";
 import { noteOf } from "../../replica/step-writer.ts";
 import { attachVault, readRemoteHeader } from "../attach-vault.ts";
@@ -177,7 +177,7 @@ async function askForPacks(
   const packs = vault.remotePacks();
   const ask = async (): Promise<void> => {
     for await (const { pack, lengthBytes } of packs) {
-      const found = await store.head(packObject(pack));
+      const found = await usableLength(store, pack, vault.packRooms);
       if (found === undefined || found < lengthBytes) missing += 1;
       else present.push({ name: toHex(pack), lengthBytes });
     }

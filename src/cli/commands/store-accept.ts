@@ -6,7 +6,7 @@ import { readDevices } from "../../keys/devices/device-book.ts";
 import { DEVICE_ID_BYTES, requireNotRevoked } from "../../keys/devices/device-list.ts";
 import { NodeDisk } from "../../platform/node-disk.ts";
 import type { ObjectStore } from "../../remote/object-store.ts";
-import { packObject } from "../../replica/object-names.ts";
+import { usableLength } from "../../replica/remote-epoch.ts";
 import { type ReplicaState, readState, verifyState } from "../../replica/replica-state.ts";
 import { type Relation, type Standing, acceptStanding, readStanding } from "../../replica/standing.ts";
 import { noteOf } from "../../replica/step-writer.ts";
@@ -118,6 +118,13 @@ function tell(
     lines.push("Unmount the vault there before you accept: whoever uploads first is the one that goes on.");
   }
   lines.push("", "To go on from this directory's state, over the store's:", `  ${lossOfTheirs(standing)}`);
+  if (standing.isOfBeforeRotation === true) {
+    lines.push(
+      "To have something of the store's state: answer no, and attach it in a new directory with what opened the vault",
+      "before its key was rotated. Once this directory's state is in the store, nothing opens the other any more.",
+      "",
+    );
+  }
   if (standing.refusal !== undefined) return lines;
   lines.push(
     "To go on from the store's state instead: answer no; this directory stays as it is, and",
@@ -152,7 +159,7 @@ function lossOfOurs(common: number | undefined, commit: number, theirSteps: numb
 async function requirePacks(store: ObjectStore, vault: OpenVault): Promise<void> {
   let missing = 0;
   for await (const { pack, lengthBytes } of vault.remotePacks()) {
-    if (((await store.head(packObject(pack))) ?? 0) < lengthBytes) missing += 1;
+    if (((await usableLength(store, pack, vault.packRooms)) ?? 0) < lengthBytes) missing += 1;
   }
   if (missing === 0) return;
   const message = `${missing} packs that this directory's files need are neither in it nor in the store`;

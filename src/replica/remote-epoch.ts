@@ -1,0 +1,66 @@
+/**
+ * What a store has under a key epoch that is not this directory's (FORMAT.md §11.8): one that was brought back from before
+ * a rotation, or a rotation that another copy of the directory made.
+ */
+import { PACK_HEADER_BYTES } from "../chunkstore/pack-format.ts";
+import { openHeader } from "../chunkstore/pack-rewrapper.ts";
+import { FIRST_KEY_EPOCH } from "../crypto/epoch-keys.ts";
+import { type ObjectSealer, type SealedKind, epochOfObject } from "../crypto/object-seal.ts";
+import type { PackKeyWrapper } from "../crypto/pack-key.ts";
+import { TcfsError, isTcfsError } from "../errors.ts";
+import type { PackId } from "../ids.ts";
+import type { ObjectStore } from "../remote/object-store.ts";
+import { packObject } from "./object-names.ts";
+
+export interface PackRooms {
+  readonly packKeys: PackKeyWrapper;
+  readonly vaultId: Uint8Array;
+}
+
+/**
+ * Whether the store has a pack that will do. After a rotation its length tells too little: the object may be one of before
+ * it, whose key nobody has any more.
+ * @returns How long it is; undefined where there is none, or one whose key does not open.
+ */
+export async function usableLength(
+  store: ObjectStore,
+  pack: PackId,
+  { packKeys, vaultId }: PackRooms,
+  signal?: AbortSignal,
+): Promise<number | undefined> {
+  const name = packObject(pack);
+  const lengthBytes = await store.head(name, signal);
+  if (lengthBytes === undefined || packKeys.keyEpoch === FIRST_KEY_EPOCH) return lengthBytes;
+  if (lengthBytes < PACK_HEADER_BYTES) return undefined;
+  const header = await store.getRange(name, { offset: 0, lengthBytes: PACK_HEADER_BYTES }, signal);
+  return header && openHeader(header, { pack, vaultId, packKeys }) && lengthBytes;
+}
+
+/** @throws TcfsError `TCFS_REMOTE_DIVERGED` for a key epoch that is not this directory's; what {@link ObjectSealer.unseal} throws. */
+export function unsealRemote(sealer: ObjectSealer, kind: SealedKind, number: number, object: Uint8Array): Uint8Array {
+  try {
+    return sealer.unseal(kind, number, object);
+  } catch (error) {
+    const keyEpoch = epochOfObject(object);
+    if (!isTcfsError(error, "TCFS_UNKNOWN_FORMAT") || keyEpoch === sealer.keyEpoch) throw error;
+    throw keyEpoch > sealer.keyEpoch ? rotatedElsewhere(keyEpoch) : ofBeforeRotation(kind, keyEpoch, sealer.keyEpoch);
+  }
+}
+
+/** Nothing may go over a state under a newer key from here: the store would be under a key that was given up. */
+export function rotatedElsewhere(keyEpoch: number): TcfsError {
+  const advice =
+    "tcfs attach opens the store's state in a new directory; what only this one has is read with tcfs mount --read-only";
+  return new TcfsError(
+    "TCFS_REMOTE_DIVERGED",
+    `the vault's key was rotated from another copy of this directory (the store is under key epoch ${keyEpoch}): ${advice}`,
+  );
+}
+
+function ofBeforeRotation(kind: SealedKind, keyEpoch: number, newest: number): TcfsError {
+  const what = `the store's ${kind} is of before the vault's key was rotated (key epoch ${keyEpoch}, now ${newest})`;
+  return new TcfsError(
+    "TCFS_REMOTE_DIVERGED",
+    `${what}: the store shows an older state than it had. tcfs store accept tells what is where, and goes on from here if you want that`,
+  );
+}

@@ -1,0 +1,73 @@
+/** What an upload does with packs that seem to be in the store already, and with what became of them here. */
+import { mkdir, writeFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { expect, test } from "vitest";
+import { packPath } from "../../src/chunkstore/open-packs.ts";
+import { PackDirectory } from "../../src/chunkstore/pack-directory.ts";
+import { encodePackHeader } from "../../src/chunkstore/pack-format.ts";
+import { EpochKeys } from "../../src/crypto/epoch-keys.ts";
+import { PackKeyWrapper } from "../../src/crypto/pack-key.ts";
+import type { PackId } from "../../src/ids.ts";
+import { systemClock } from "../../src/platform/clock.ts";
+import { NodeDisk } from "../../src/platform/node-disk.ts";
+import { systemRandom } from "../../src/platform/random.ts";
+import { DirectoryStore } from "../../src/remote/directory-store.ts";
+import { packObject } from "../../src/replica/object-names.ts";
+import { PackGone, PackUploader } from "../../src/replica/pack-uploader.ts";
+import { StoredPacks } from "../../src/replica/stored-packs.ts";
+import { VAULT_ID, noise } from "../crypto/fixtures.ts";
+import { temporaryDirectory } from "../support/temporary-directory.ts";
+
+const disk = new NodeDisk();
+const PACK = noise("pack", 16) as PackId;
+const LENGTH_BYTES = 1256;
+const keyOf = (keyEpoch: number) => ({ keyEpoch, key: noise(`packs, epoch ${keyEpoch}`, 32) });
+const keysOf = (keyEpoch: number) => new PackKeyWrapper(new EpochKeys(keyOf(keyEpoch)), VAULT_ID, systemRandom);
+
+/** A pack of the first epoch whose key is wrapped under `keyEpoch`. */
+function packUnder(keyEpoch: number): Uint8Array {
+  const wraps = [keysOf(keyEpoch).wrap(PACK, noise("its key", 32))];
+  const header = encodePackHeader({ keyEpoch: 1, vaultId: VAULT_ID, pack: PACK, wraps });
+  return new Uint8Array(Buffer.concat([header, noise("its frames", LENGTH_BYTES - header.length)]));
+}
+
+async function makePlace() {
+  const place = await temporaryDirectory("upload");
+  const store = await DirectoryStore.open(join(place.path, "store"), { create: true });
+  const stored = await StoredPacks.open(disk, place.path);
+  const own = { isOwn: () => false, isOpen: () => false, retire: () => Promise.resolve() };
+  const packs = join(place.path, "packs");
+  const local = new PackDirectory(disk, packs, own);
+  const uploader = new PackUploader({ local, stored, clock: systemClock, packKeys: keysOf(2), vaultId: VAULT_ID });
+  const record = { pack: PACK, lengthBytes: LENGTH_BYTES, contentBytes: 1000, isFinished: true };
+  return {
+    store,
+    writeLocal: async (content: Uint8Array) => {
+      await mkdir(dirname(packPath(packs, PACK)), { recursive: true });
+      await writeFile(packPath(packs, PACK), content);
+    },
+    upload: () => uploader.upload(store, [record], new AbortController().signal),
+    stored: async () => (await store.get(packObject(PACK), { maxBytes: 1_000_000 }))?.content,
+    async [Symbol.asyncDispose]() {
+      await stored[Symbol.asyncDispose]();
+      await place[Symbol.asyncDispose]();
+    },
+  };
+}
+
+test("brings a pack anew that the store has under a key which was given up", async () => {
+  await using place = await makePlace();
+  const content = packUnder(2);
+  await place.writeLocal(content);
+  await place.store.put(packObject(PACK), packUnder(1)); // as long, from before the rotation
+  await place.upload();
+  expect(await place.stored()).toEqual(content);
+});
+
+test("takes a pack for lost that only the store has, under a key which was given up", async () => {
+  await using place = await makePlace();
+  await place.store.put(packObject(PACK), packUnder(1));
+  await expect(place.upload()).rejects.toThrow(PackGone);
+  await place.store.put(packObject(PACK), packUnder(2));
+  await place.upload();
+});
