@@ -248,7 +248,6 @@ async function checkSeed(seed: number): Promise<void> {
   };
   await check();
   await (isCrash ? vault.crash() : vault.reopen());
-  vault.failures.length = 0; // what a crash left undone has nowhere to go
   await check();
   if (report.safety !== undefined) {
     await vault.volume.snapshots.undo();
