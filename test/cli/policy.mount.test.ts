@@ -28,12 +28,7 @@ test("a policy is set on a mounted vault, takes its first snapshot at once, and 
   await using line = await CommandLine.make();
   await line.mount();
   await writeFile(join(line.mountPoint, "file"), "then");
-  const set = await line.expect("OK", [
-    "snapshot",
-    "--policy",
-    ` weekly=4, daily=7,monthly=12`,
-    ...line.unlock,
-  ]);
+  const set = await line.expect("OK", ["snapshot", "--policy", ` weekly=4, daily=7,monthly=12`, ...line.unlock]);
   expect(set.stdout).toBe(`while the vault is mounted, automatic snapshots are kept as ${POLICY}\n`);
   process.kill(line.pid(), "SIGKILL");
   await line.daemonEnds(line.pid());
