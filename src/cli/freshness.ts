@@ -85,9 +85,16 @@ export class Freshness {
     }
   }
 
-  /** Before a key epoch ends: what the TPM remembers goes over to the newest. @throws TcfsError `TCFS_NO_TPM`, `TCFS_TPM` */
+  /**
+   * Before a key epoch ends: what the TPM remembers goes over to the newest, or would be taken for a forgery.
+   * @throws TcfsError `TCFS_NO_TPM`, `TCFS_TPM`; the key epoch must not end then.
+   */
   async renew(state: AnchoredState): Promise<void> {
-    if (this.#isActive) await this.#advance(state, true);
+    if (!this.#isActive) {
+      const advice = "mount the vault where the TPM is, or with --no-tpm-freshness";
+      throw new TcfsError("TCFS_NO_TPM", `the TPM that remembers the vault cannot be told of its new key: ${advice}`);
+    }
+    await this.#advance(state, true);
   }
 
   close(): void {

@@ -5,20 +5,18 @@
  */
 import { setTimeout as delay } from "node:timers/promises";
 import type { PackChunkStore } from "../chunkstore/pack-chunk-store.ts";
-import { EpochKeys } from "../crypto/epoch-keys.ts";
 import { TcfsError } from "../errors.ts";
 import type { Volume } from "../fs/volume.ts";
 import { renewDeviceSeals } from "../keys/devices/device-book.ts";
-import { readHeader } from "../keys/header-file.ts";
 import type { VaultHeader } from "../keys/header.ts";
 import type { EpochRooms } from "../keys/epoch-rooms.ts";
 import type { Renewal, VaultKeys } from "../keys/key-epochs.ts";
-import { endRotation, isAuthentic } from "../keys/keyring.ts";
 import { EVERYTHING } from "../format/record-keys.ts";
 import type { LevelMetadataStore } from "../metadata/level-metadata-store.ts";
 import { systemClock } from "../platform/clock.ts";
 import type { Disk } from "../platform/disk.ts";
 import type { Replica } from "./open-replica.ts";
+import { readOwnHeader } from "./own-header.ts";
 import { rewriteHeader } from "./rewrite-header.ts";
 import type { RotationPhase, RotationReport, RotationStatus } from "./rotation-status.ts";
 
@@ -40,14 +38,14 @@ export interface KeyRotationOptions {
   /** Told when it begins to fail, and with none when it goes on. */
   readonly onOutcome: (error: unknown) => void;
   readonly onEnd: (report: RotationReport) => void;
+  /** The header is written, and its copy could not be. */
+  readonly onOlderCopy: (error: TcfsError) => void;
 }
 
 interface Ending {
   readonly keyEpoch: number;
   readonly endingEpoch: number;
   readonly renewal: Renewal;
-  /** Authenticates the header of the newest epoch. */
-  readonly headerKeys: EpochKeys;
 }
 
 export class KeyRotation {
@@ -78,16 +76,13 @@ export class KeyRotation {
 
   /**
    * Go on with what the header says is ending; at once, in the background.
-   * @param header - Authenticated. @param keys - Its keys; lent for the call.
+   * @param header - Authenticated.
    */
-  resume(header: VaultHeader, keys: VaultKeys): void {
+  resume(header: VaultHeader): void {
     const [older] = header.keyring?.older ?? [];
     if (older === undefined || this.#ending !== undefined || this.#stop.signal.aborted) return;
-    const { keyEpoch, subkeys } = keys.newest;
-    const headerKeys = new EpochKeys({ keyEpoch, key: subkeys.header });
-    this.#ending = { keyEpoch, endingEpoch: older.keyEpoch, renewal: older.renewal, headerKeys };
+    this.#ending = { keyEpoch: header.keyEpoch, endingEpoch: older.keyEpoch, renewal: older.renewal };
     this.#running = this.#run(this.#ending).finally(() => {
-      headerKeys.wipe();
       this.#ending = undefined;
     });
     this.#running.catch(() => undefined); // told to whoever waits, and by the next opening
@@ -103,9 +98,9 @@ export class KeyRotation {
     const { directory, epochs, chunks, volume } = this.#options;
     if (this.#ending !== undefined) throw new TcfsError("TCFS_BUSY", "a rotation is under way");
     this.#requireIntact();
-    await rewriteHeader(directory, before, after);
+    this.#tellCopy(await rewriteHeader(directory, before, after));
     epochs.begin(keys);
-    this.resume(after, keys);
+    this.resume(after);
     await chunks.ownPacks.retire(); // what takes chunks from now on was made under the new key
     await volume.syncAll();
   }
@@ -127,7 +122,7 @@ export class KeyRotation {
       const report = await this.#rotate(ending);
       const leftCount = report.records.olderCount + report.packs.olderCount;
       if (leftCount === 0) {
-        await this.#persist(() => this.#end(ending));
+        await this.#persist(() => this.#end());
         this.#report = report;
         this.#options.onEnd(report);
         return report;
@@ -202,15 +197,16 @@ export class KeyRotation {
   }
 
   /** The header as it lies there now: slots may have come and gone since. */
-  async #end({ headerKeys }: Ending): Promise<void> {
+  async #end(): Promise<void> {
     const { disk, directory, epochs, replica } = this.#options;
-    const before = await readHeader(disk, directory);
-    if (!isAuthentic(before, headerKeys.newest())) {
-      throw new TcfsError("TCFS_BAD_HEADER", "vault.json is not the header of this key epoch any more");
-    }
-    await rewriteHeader(directory, before, endRotation(before, headerKeys.newest()));
+    const before = await readOwnHeader(disk, directory, epochs);
+    this.#tellCopy(await rewriteHeader(directory, before, epochs.endRotation(before)));
     epochs.forgetOlder();
     replica?.tellHeader();
+  }
+
+  #tellCopy(failure: TcfsError | undefined): void {
+    if (failure !== undefined) this.#options.onOlderCopy(failure);
   }
 
   /** A record that cannot be read now may be readable in another copy, under the key that this would give up. */

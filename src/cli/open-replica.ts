@@ -10,9 +10,7 @@ import type { PackId } from "../ids.ts";
 import type { RecordChange } from "../format/journal-codec.ts";
 import { packKey } from "../format/record-keys.ts";
 import type { Device } from "../keys/devices/device-list.ts";
-import { readHeader } from "../keys/header-file.ts";
 import type { EpochRooms } from "../keys/epoch-rooms.ts";
-import { formatHeader } from "../keys/header.ts";
 import type { LevelMetadataStore } from "../metadata/level-metadata-store.ts";
 import { systemClock } from "../platform/clock.ts";
 import type { Disk } from "../platform/disk.ts";
@@ -32,6 +30,7 @@ import { StoredConfirmer } from "../replica/stored-confirmer.ts";
 import { StoredPacks } from "../replica/stored-packs.ts";
 import { type UploadChange, changeUploadSettings, readUploadSettings } from "../replica/upload-settings.ts";
 import { openDeviceBook } from "./device-setup.ts";
+import { headerForStore } from "./own-header.ts";
 
 export interface OpenReplicaOptions {
   readonly disk: Disk;
@@ -148,10 +147,7 @@ export class Replica {
       onNewDevices,
       commit: metadata.volume.commit,
       allRecords: () => metadata.allRecords(),
-      readHeader: async () => {
-        const header = await readHeader(disk, directory);
-        return { content: formatHeader(header), revision: header.revision };
-      },
+      readHeader: (least) => headerForStore(disk, directory, epochs, least),
       onOutcome,
       sealer: epochs.sealer,
       clock: systemClock,

@@ -27,6 +27,7 @@ import { systemClock } from "../platform/clock.ts";
 import { NodeDisk } from "../platform/node-disk.ts";
 import { systemRandom } from "../platform/random.ts";
 import { KeyRotation, type KeyRotationOptions } from "./key-rotation.ts";
+import { requirePresent } from "./own-header.ts";
 import { renewHeaderCopy, rewriteHeader } from "./rewrite-header.ts";
 import type { CredentialRenewal } from "../remote/renewing-store.ts";
 import type { S3Credentials } from "../remote/s3-store.ts";
@@ -122,7 +123,8 @@ export class OpenVault implements AsyncDisposable {
       }
       // The database is locked: nobody else writes the vault between this and what it announces.
       const named = isReadOnly ? header : nameFeatures(header, options.key);
-      if (named !== header) await rewriteHeader(directory, header, named);
+      const copyFailure = named === header ? undefined : await rewriteHeader(directory, header, named);
+      if (copyFailure !== undefined) logger.warn(copyFailure.message, { code: copyFailure.code });
       const volume = await Volume.open({
         metadata: rooms.metadata,
         chunks: rooms.chunks,
@@ -153,14 +155,12 @@ export class OpenVault implements AsyncDisposable {
         });
       }
       if (replica !== undefined) closers.push(() => replica.giveUpReads());
-      const renewAnchor = async (): Promise<void> => anchor?.renew();
+      const renewAnchor = (): Promise<void> =>
+        anchor === undefined ? requireNoAnchor(options, rooms) : anchor.renew();
       const rotation = new KeyRotation({ ...rooms, directory, volume, renewAnchor, ...rotationReports(logger) });
       closers.push(() => rotation.close());
       if (!isReadOnly && !options.isNew) await renewHeaderCopy(directory);
-      if (!isReadOnly)
-        withKeys(named, options.key, (keys) => {
-          rotation.resume(named, keys);
-        });
+      if (!isReadOnly) rotation.resume(named);
       return new OpenVault({ volume, copies, rotation }, options, rooms, closers);
     } catch (error) {
       await closeAll(closers).catch(() => undefined); // the first failure is the one to tell
@@ -322,8 +322,11 @@ function uploadReports(logger: Logger): Pick<FollowOptions, "onOutcome" | "onNew
 }
 
 /** What is told in the log of a key rotation. */
-function rotationReports(logger: Logger): Pick<KeyRotationOptions, "onOutcome" | "onEnd"> {
+function rotationReports(logger: Logger): Pick<KeyRotationOptions, "onOutcome" | "onEnd" | "onOlderCopy"> {
   return {
+    onOlderCopy: (error) => {
+      logger.warn(error.message, { code: error.code });
+    },
     onOutcome: outcomeReporter(logger, {
       failed: "the key rotation stands still",
       healed: "the key rotation goes on",
@@ -340,7 +343,17 @@ function rotationReports(logger: Logger): Pick<KeyRotationOptions, "onOutcome" |
 
 type Closer = () => void | Promise<void>;
 
+/** @throws TcfsError `TCFS_BUSY` if the header's key is not the vault's any more, whatever else that leads to. */
 async function openRooms(options: OpenVaultOptions, closers: Closer[]): Promise<Rooms> {
+  const { directory, header, isNew } = options;
+  try {
+    return await openEach(options, closers);
+  } finally {
+    if (!isNew) await requirePresent(new NodeDisk(), directory, header); // the vault is ours now, or did not open
+  }
+}
+
+async function openEach(options: OpenVaultOptions, closers: Closer[]): Promise<Rooms> {
   const { directory, header, logger } = options;
   const { vaultId, chunking } = header;
   const disk = new NodeDisk();
@@ -403,12 +416,6 @@ async function openRooms(options: OpenVaultOptions, closers: Closer[]): Promise<
   }
 }
 
-function withKeys(header: VaultHeader, key: SecretKey, action: (keys: VaultKeys) => void): void {
-  const keys = VaultKeys.open(header, key);
-  action(keys);
-  keys.wipe();
-}
-
 /** A key epoch follows another of the same vault. */
 function requireNext(before: VaultHeader, after: VaultHeader): void {
   const isSame = Buffer.compare(before.vaultId, after.vaultId) === 0;
@@ -437,6 +444,13 @@ async function keepFresh(
   await freshness.check(state());
   freshness.follow(state);
   return { renew: () => freshness.renew(state()) };
+}
+
+/** For who was not asked whether a TPM remembers the vault. @throws TcfsError `TCFS_BUSY` if the vault says that one does. */
+async function requireNoAnchor({ directory }: OpenVaultOptions, { disk, epochs }: Rooms): Promise<void> {
+  const { readIsAnchored } = await import("../keys/devices/device-book.ts");
+  if (!(await readIsAnchored({ disk, directory, sealer: epochs.sealer }))) return;
+  throw new TcfsError("TCFS_BUSY", "a TPM remembers the vault, and must be told of its new key: mount it for that");
 }
 
 /** Loads nothing where the vault has no store. */

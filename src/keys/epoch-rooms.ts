@@ -7,7 +7,9 @@ import { openEngine } from "../crypto/open-engine.ts";
 import { SESSION_ID_BYTES } from "../crypto/engine-options.ts";
 import { PackKeyWrapper } from "../crypto/pack-key.ts";
 import type { RandomSource } from "../platform/random.ts";
+import type { VaultHeader } from "./header.ts";
 import type { EpochSubkeys, VaultKeys } from "./key-epochs.ts";
+import { endRotation, isAuthentic } from "./keyring.ts";
 
 export interface EpochRoomsOptions {
   readonly vaultId: Uint8Array;
@@ -20,6 +22,7 @@ export class EpochRooms {
   readonly packKeys: PackKeyWrapper;
   readonly sealer: ObjectSealer;
   readonly #options: EpochRoomsOptions;
+  readonly #header: EpochKeys;
   readonly #packs: EpochKeys;
   readonly #store: EpochKeys;
 
@@ -27,6 +30,7 @@ export class EpochRooms {
   constructor(keys: VaultKeys, options: EpochRoomsOptions) {
     const { vaultId, random } = options;
     this.#options = options;
+    this.#header = keys.keysFor("header");
     this.#packs = keys.keysFor("packs");
     this.#store = keys.keysFor("store");
     this.engine = new EpochEngine(
@@ -37,9 +41,25 @@ export class EpochRooms {
     this.sealer = new ObjectSealer(this.#store, vaultId, random);
   }
 
+  /** Of what is sealed from now on. */
+  get keyEpoch(): number {
+    return this.#header.keyEpoch;
+  }
+
+  /** Whether the header was written under the newest key. */
+  isAuthentic(header: VaultHeader): boolean {
+    return isAuthentic(header, this.#header.newest());
+  }
+
+  /** @param header - Authentic. @returns It without what it keeps of older epochs. */
+  endRotation(header: VaultHeader): VaultHeader {
+    return endRotation(header, this.#header.newest());
+  }
+
   /** Seal and wrap under the newest of these from now on. @param keys - Copied. */
   begin({ newest }: VaultKeys): void {
     const { keyEpoch, subkeys } = newest;
+    this.#header.begin({ keyEpoch, key: subkeys.header });
     this.#packs.begin({ keyEpoch, key: subkeys.packs });
     this.#store.begin({ keyEpoch, key: subkeys.store });
     this.engine.begin(this.#open(newest));
@@ -47,6 +67,7 @@ export class EpochRooms {
 
   /** What is under older epochs opens no longer. */
   forgetOlder(): void {
+    this.#header.forgetOlder();
     this.#packs.forgetOlder();
     this.#store.forgetOlder();
     this.engine.forgetOlder();
@@ -54,6 +75,7 @@ export class EpochRooms {
 
   close(): void {
     this.engine.close();
+    this.#header.wipe();
     this.#packs.wipe();
     this.#store.wipe();
   }

@@ -26,7 +26,7 @@ export async function readHeader(disk: Disk, directory: string): Promise<VaultHe
   const content = await readBounded(disk, join(directory, HEADER_NAME));
   if (content === undefined) throw new TcfsError("TCFS_NO_VAULT", `there is no vault in ${directory}`);
   const header = parseOrAdvise(content);
-  await requireNotOutdated(disk, directory, header);
+  await requireNotOutdated(disk, directory, { header, content });
   return header;
 }
 
@@ -44,8 +44,14 @@ function parseOrAdvise(content: Uint8Array): VaultHeader {
  * An older header that somebody put back opens, and its key does not open what was sealed since the rotation: by it the
  * vault would lose that, and its newer header with it.
  */
-async function requireNotOutdated(disk: Disk, directory: string, header: VaultHeader): Promise<void> {
-  const copy = parseIfWhole(await readBounded(disk, join(directory, COPY_NAME)));
+async function requireNotOutdated(
+  disk: Disk,
+  directory: string,
+  { header, content }: { readonly header: VaultHeader; readonly content: Uint8Array },
+): Promise<void> {
+  const bytes = await readBounded(disk, join(directory, COPY_NAME));
+  if (bytes === undefined || Buffer.from(content).equals(bytes)) return;
+  const copy = parseIfWhole(bytes);
   if (copy === undefined || !isOutdated(header, copy)) return;
   const epochs = `it is of key epoch ${header.keyEpoch}, ${COPY_NAME} of ${copy.keyEpoch}`;
   const message = `${HEADER_NAME} is from before the vault's key was rotated (${epochs}), and opens nothing written since`;

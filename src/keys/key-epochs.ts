@@ -103,7 +103,7 @@ export class VaultKeys {
   }
 
   /** @returns One purpose's keys; the caller wipes them. */
-  keysFor(purpose: "packs" | "store"): EpochKeys {
+  keysFor(purpose: "header" | "packs" | "store"): EpochKeys {
     const keyOf = ({ keyEpoch, subkeys }: EpochSubkeys) => ({ keyEpoch, key: subkeys[purpose] });
     return new EpochKeys(keyOf(this.newest), this.older.map(keyOf));
   }

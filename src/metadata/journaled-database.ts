@@ -8,8 +8,9 @@
  * commits are laid over the database again.
  */
 import { setImmediate as nextTurn } from "node:timers/promises";
+import { corrupt } from "../bytes.ts";
 import type { RecordCipher } from "../crypto/engine.ts";
-import { TcfsError } from "../errors.ts";
+import { TcfsError, unlessCorrupt } from "../errors.ts";
 import { decodeVolume } from "../format/inode-codec.ts";
 import { type RecordChange, changesBytes, encodeChanges } from "../format/journal-codec.ts";
 import { type KeyRange, singleKey } from "../format/record-keys.ts";
@@ -328,7 +329,11 @@ function readIntact(database: Database, key: Uint8Array): Uint8Array | undefined
 function readStoredCommit(database: Database, records: RecordCipher): number | undefined {
   const key = singleKey("volume");
   const sealed = readIntact(database, key);
-  return sealed && decodeVolume(records.unseal(key, sealed)).commit;
+  if (sealed === undefined) return undefined;
+  const value = unlessCorrupt(() => records.unseal(key, sealed));
+  if (value !== undefined) return decodeVolume(value).commit;
+  const why = "it is damaged, or vault.json is from before a rotation of the key";
+  throw corrupt("volume record", `it does not open with the vault's key: ${why} (see vault.json.bak)`);
 }
 
 function volumeLast(changes: readonly RecordChange[]): RecordChange[] {

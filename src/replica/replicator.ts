@@ -49,8 +49,8 @@ export interface ReplicatorOptions extends Omit<StepWriterOptions, "identity"> {
   readonly commit: number;
   /** As of the call: {@link ChangeLog.capture}. */
   readonly allRecords: () => AsyncIterable<readonly PlainRecord[]>;
-  /** The vault's header as it lies on the disk. */
-  readonly readHeader: () => Promise<{ readonly content: Uint8Array; readonly revision: number }>;
+  /** The vault's header as it lies on the disk. @param least - Revision of the one that the store has; it is not older. */
+  readonly readHeader: (least: number) => Promise<{ readonly content: Uint8Array; readonly revision: number }>;
   /** The root that has just been written, or was looked at, has all that was brought so far and is named still. */
   readonly onRooted?: () => void;
   /** Told when uploads begin to fail or end for good, and with none when they succeed again. */
@@ -335,8 +335,8 @@ export class Replicator {
   async #writeStep(signal: AbortSignal): Promise<void> {
     const store = await this.#options.openStore();
     if (!this.#isRootKnown) await this.#settleRoot(store, signal);
-    const header = await this.#options.readHeader();
     const { last } = this.#state;
+    const header = await this.#options.readHeader(last?.headerRevision ?? 0);
     const isHeaderNew = last === null || last.headerRevision < header.revision;
     const devices = await this.#options.devices.reread();
     const isRenewal = this.#isRenewalWanted;

@@ -83,6 +83,7 @@ async function begin(
     try {
       if (wordsFile !== undefined && plan.words !== undefined)
         await writeSecretFile(wordsFile, `${formatRecoveryWords(plan.words)}\n`);
+      tellWords(plan, wordsFile); // before: whatever ends us later, they are known
       const wrappedKey = wrapHandover(header.vaultId, key, next.key, systemRandom);
       await using vault = await hand(
         directory,
@@ -91,10 +92,9 @@ async function begin(
         secretSource(parameters),
         settings,
       );
-      tellWords(plan, wordsFile);
       await finish(directory, vault);
     } catch (error) {
-      if (wordsFile !== undefined && !(await hasBegun(directory, header))) await rm(wordsFile, { force: true });
+      if (!(await mayHaveBegun(directory, header))) await takeWordsBack(plan, wordsFile);
       throw error;
     } finally {
       next.key.wipe();
@@ -174,8 +174,16 @@ function requireSameRenewal({ reencrypt }: RotateArguments, renewal: RotationSta
   throw new TcfsError("TCFS_BUSY", message);
 }
 
-async function hasBegun(directory: string, before: VaultHeader): Promise<boolean> {
-  return (await readHeader(new NodeDisk(), directory)).keyEpoch > before.keyEpoch;
+/** @returns True as well where that cannot be told: words that open nothing do less harm than words that are missed. */
+async function mayHaveBegun(directory: string, before: VaultHeader): Promise<boolean> {
+  const header = await readHeader(new NodeDisk(), directory).catch(() => undefined);
+  return header === undefined || header.keyEpoch > before.keyEpoch;
+}
+
+async function takeWordsBack({ words }: SlotPlan, file: string | undefined): Promise<void> {
+  if (words === undefined) return;
+  if (file === undefined) process.stdout.write("Nothing was changed: the new words open nothing.\n");
+  else await rm(file, { force: true });
 }
 
 function tellWords({ words }: SlotPlan, file: string | undefined): void {

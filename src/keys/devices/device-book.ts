@@ -11,6 +11,7 @@ import type { Clock } from "../../platform/clock.ts";
 import type { Disk } from "../../platform/disk.ts";
 import { lockPath } from "../../platform/file-lock.ts";
 import type { RandomSource } from "../../platform/random.ts";
+import { hasHeader, readHeader } from "../header-file.ts";
 import { isoTime } from "../keyring.ts";
 import {
   DEVICE_ID_BYTES,
@@ -72,19 +73,30 @@ export class DeviceBook {
    * @throws TcfsError `TCFS_CORRUPT` if one of the files is damaged, what the disk throws.
    */
   static async open(options: DeviceBookOptions, fresh: NewIdentity): Promise<DeviceBook> {
+    return (await DeviceBook.#find(options)) ?? (await inTurn(options, () => DeviceBook.#make(options, fresh)));
+  }
+
+  /** @returns Undefined where the directory has no identity yet, or the list does not name it. */
+  static async #find(options: DeviceBookOptions): Promise<DeviceBook | undefined> {
     const list = await readDevices(options);
     const found = await readIdentity(options);
-    const identity = found ?? makeIdentity(fresh, list);
-    if (found === undefined) await writeIdentity(options, identity);
-    const key = new SigningKey(identity.seed);
-    identity.seed.fill(0);
-    const book = new DeviceBook(options, { id: identity.id, key }, list);
-    if (findDevice(list, identity.id) === undefined) {
-      const { id } = identity;
-      const enrolledAt = isoTime(fresh.clock);
-      const device: Device = { id, name: fresh.name, publicKey: key.publicKey, enrolledAt, tpm: null, revoked: null };
-      await book.change((known) => (findDevice(known, id) === undefined ? withDevice(known, device) : known));
-    }
+    return found && findDevice(list, found.id) && new DeviceBook(options, takeIdentity(found), list);
+  }
+
+  /** In turn: of two that find no identity one makes it, and the other takes that. */
+  static async #make(options: DeviceBookOptions, fresh: NewIdentity): Promise<DeviceBook> {
+    const list = await readDevices(options);
+    const found = await readIdentity(options);
+    const made = found ?? makeIdentity(fresh, list);
+    if (found === undefined) await writeIdentity(options, made);
+    const identity = takeIdentity(made);
+    const { id, key } = identity;
+    const book = new DeviceBook(options, identity, list);
+    if (findDevice(list, id) !== undefined) return book;
+    const enrolledAt = isoTime(fresh.clock);
+    await book.#write(
+      withDevice(list, { id, name: fresh.name, publicKey: key.publicKey, enrolledAt, tpm: null, revoked: null }),
+    );
     return book;
   }
 
@@ -104,16 +116,18 @@ export class DeviceBook {
    * @throws TcfsError what `make` throws; `TCFS_BUSY`
    */
   async change(make: (known: DeviceList) => DeviceList): Promise<DeviceList> {
-    const { disk, directory, sealer } = this.#options;
-    await using _lock = await lockPath(directory, "is changing the vault's list of devices", LOCK_SECONDS);
-    const before = await this.reread();
-    const after = make(before);
-    if (after !== before) {
-      const content = sealer.seal("devices", 0, formatDevices(after));
-      await disk.replaceFile(join(directory, LIST_NAME), content);
-      this.#list = after;
-    }
-    return after;
+    return await inTurn(this.#options, async () => {
+      const before = await this.reread();
+      const after = make(before);
+      if (after !== before) await this.#write(after);
+      return after;
+    });
+  }
+
+  /** In turn. */
+  async #write(list: DeviceList): Promise<void> {
+    await writeDevices(this.#options, list);
+    this.#list = list;
   }
 
   /** @returns TPM2B_PRIVATE of this device's attestation key, where it has one. */
@@ -125,10 +139,12 @@ export class DeviceBook {
 
   /** Keep the private half of a new attestation key, or whether a TPM remembers the vault. Durable when it resolves. */
   async keep(change: Partial<Pick<Seeded, "blob" | "isAnchored">>): Promise<void> {
-    const own = await readIdentity(this.#options);
-    if (own === undefined) throw new TcfsError("TCFS_CORRUPT", `${OWN_NAME} in the vault directory has gone`);
-    await writeIdentity(this.#options, { ...own, ...change });
-    own.seed.fill(0);
+    await inTurn(this.#options, async () => {
+      const own = await readIdentity(this.#options);
+      if (own === undefined) throw new TcfsError("TCFS_CORRUPT", `${OWN_NAME} in the vault directory has gone`);
+      await writeIdentity(this.#options, { ...own, ...change });
+      own.seed.fill(0);
+    });
   }
 
   /** Take over what the store's list says. @returns Devices that were not known here, this one left out. */
@@ -138,6 +154,19 @@ export class DeviceBook {
     const after = await this.change((ours) => mergeDevices(ours, theirs));
     return after.devices.filter(({ id }) => findDevice(before, id) === undefined);
   }
+}
+
+/**
+ * Run `action` while no other process changes the files, or the header.
+ * @throws TcfsError `TCFS_BUSY` if the sealer's key is not the vault's any more: what it seals would not open.
+ */
+async function inTurn<T>(options: DeviceBookOptions, action: () => Promise<T>): Promise<T> {
+  const { disk, directory, sealer } = options;
+  await using _lock = await lockPath(directory, "is changing the vault's list of devices", LOCK_SECONDS);
+  const isVault = await hasHeader(disk, directory); // not yet, while one is made
+  if (isVault && (await readHeader(disk, directory)).keyEpoch !== sealer.keyEpoch)
+    throw new TcfsError("TCFS_BUSY", "the vault's key was rotated by another process meanwhile; try again");
+  return await action();
 }
 
 /** @returns {@link NO_DEVICES} where there is no list. @throws TcfsError `TCFS_CORRUPT` */
@@ -169,18 +198,19 @@ export async function writeDevices({ disk, directory, sealer }: DeviceBookOption
 }
 
 /** What `device` and `devices` of a directory hold, sealed under the newest key epoch (FORMAT.md §8.8). */
-export async function renewDeviceSeals({ disk, directory, sealer }: DeviceBookOptions): Promise<void> {
-  await using _lock = await lockPath(directory, "is changing the vault's list of devices", LOCK_SECONDS);
-  for (const [kind, name] of [
-    ["device", OWN_NAME],
-    ["devices", LIST_NAME],
-  ] as const) {
-    const content = await disk.readFile(join(directory, name));
-    if (content === undefined || epochOfObject(content) === sealer.keyEpoch) continue;
-    const plain = unsealOwn(sealer, kind, name, content);
-    await disk.replaceFile(join(directory, name), sealer.seal(kind, 0, plain));
-    plain.fill(0);
-  }
+export async function renewDeviceSeals(options: DeviceBookOptions): Promise<void> {
+  const { disk, directory, sealer } = options;
+  const names = { device: OWN_NAME, devices: LIST_NAME } as const;
+  await inTurn(options, async () => {
+    for (const kind of ["device", "devices"] as const) {
+      const name = names[kind];
+      const content = await disk.readFile(join(directory, name));
+      if (content === undefined || epochOfObject(content) === sealer.keyEpoch) continue;
+      const plain = unsealOwn(sealer, kind, name, content);
+      await disk.replaceFile(join(directory, name), sealer.seal(kind, 0, plain));
+      plain.fill(0);
+    }
+  });
 }
 
 interface Seeded {
@@ -218,6 +248,13 @@ async function readIdentity({ disk, directory, sealer }: DeviceBookOptions): Pro
   return own;
 }
 
+/** @param own - Its seed is wiped. */
+function takeIdentity({ id, seed }: Seeded): DeviceIdentity {
+  const key = new SigningKey(seed);
+  seed.fill(0);
+  return { id, key };
+}
+
 function makeIdentity({ random, id }: NewIdentity, list: DeviceList): Seeded {
   const isTaken = findDevice(list, id) !== undefined;
   return {
@@ -238,6 +275,10 @@ function unsealOwn(sealer: ObjectSealer, kind: "device" | "devices", name: strin
   try {
     return sealer.unseal(kind, 0, content);
   } catch (cause) {
+    if (isTcfsError(cause, "TCFS_UNKNOWN_FORMAT")) {
+      const message = `${name} in the vault directory is of another key epoch: the key was rotated meanwhile; try again`;
+      throw new TcfsError("TCFS_UNKNOWN_FORMAT", message, { cause });
+    }
     if (!isTcfsError(cause, "TCFS_CORRUPT")) throw cause;
     const advice = "remove it, and tcfs makes another";
     throw new TcfsError("TCFS_CORRUPT", `${name} in the vault directory is damaged or another vault's: ${advice}`, {
