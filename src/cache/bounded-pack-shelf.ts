@@ -12,6 +12,9 @@ import type { Clock, Timer } from "../platform/clock.ts";
 import type { Disk, DiskFile } from "../platform/disk.ts";
 import { BlockMap } from "./block-map.ts";
 import { PartialPack } from "./partial-pack.ts";
+import { StoreWitness } from "./store-witness.ts";
+import { within } from "./within.ts";
+import { ShelfEntries, type ShelfEntry, newEntry } from "./shelf-entries.ts";
 import { ShelfFiles, removeIfThere } from "./shelf-files.ts";
 import type { ShelfNote, ShelfSeal } from "./shelf-index.ts";
 
@@ -23,6 +26,8 @@ const UNASKED_BYTES = 6 * 1024 * 1024;
  * may come to at most, and small chunks leave the metadata for packs.
  */
 const COMMIT_BYTES = 12 * 1024 * 1024;
+/** Packs that the store is asked for at once, before they go. */
+const ASKED_AT_ONCE = 8;
 /** More than is needed is given up at a time, so that pins are looked at now and then and not for each write. */
 const SPARE_SHARE = 1 / 16;
 const MAX_SPARE_BYTES = 256 * 1024 * 1024;
@@ -54,18 +59,6 @@ export interface ShelfFigures {
   readonly partialCount: number;
 }
 
-interface Entry {
-  readonly pack: PackId;
-  /** On this disk. */
-  bytes: number;
-  isStored: boolean;
-  isGrowing: boolean;
-  /** Its file is being deleted. */
-  isLeaving?: boolean;
-  /** Undefined: all of it is in `packs`. */
-  partial: PartialPack | undefined;
-}
-
 /** Who brings packs to the store, while someone does. */
 export interface ShelfUploads {
   /** Begin now. */
@@ -74,6 +67,8 @@ export interface ShelfUploads {
   readonly progress: () => number;
   /** Whether the store's root is known to be ours no more: then nothing is given up. */
   readonly hasEnded: () => boolean;
+  /** The store does not have a pack any more that is here. */
+  readonly noteLost: (pack: PackId) => void;
 }
 
 export class BoundedPackShelf implements PackShelf {
@@ -82,14 +77,12 @@ export class BoundedPackShelf implements PackShelf {
   /** Looked at before anything is given up: which packs are to stay. */
   pinned: () => Promise<ReadonlySet<string>> = () => Promise.resolve(new Set());
   readonly #options: ShelfOptions;
-  /** Least recently used first. */
-  readonly #entries = new Map<string, Entry>();
+  readonly #entries = new ShelfEntries();
   readonly #files: ShelfFiles;
+  readonly #witness: StoreWitness;
   #maxBytes: number;
-  #usedBytes = 0;
   /** Asked for and not yet written. */
   #reservedBytes = 0;
-  #storedBytes = 0;
   #pinned: ReadonlySet<string> = new Set();
   /** Of what the store has, that stays all the same: as of the last look. */
   #keptBytes = 0;
@@ -101,13 +94,14 @@ export class BoundedPackShelf implements PackShelf {
     this.#options = options;
     this.#maxBytes = options.maxBytes;
     this.#files = new ShelfFiles(options.disk, options.directory, options.seal);
+    this.#witness = new StoreWitness(options);
   }
 
   static async open(options: ShelfOptions): Promise<BoundedPackShelf> {
     const shelf = new BoundedPackShelf(options);
     for (const { pack, lengthBytes, isStored, blocks } of await shelf.#files.load()) {
       if (blocks !== undefined) shelf.#addPartial(pack, blocks);
-      else shelf.#add({ pack, bytes: lengthBytes, isStored, isGrowing: false, partial: undefined });
+      else shelf.#entries.add({ ...newEntry(pack), bytes: lengthBytes, isStored });
     }
     return shelf;
   }
@@ -118,42 +112,45 @@ export class BoundedPackShelf implements PackShelf {
 
   figures(): ShelfFigures {
     let [unsentBytes, pinnedBytes, partialCount] = [0, 0, 0];
-    for (const [name, { bytes, isStored, partial }] of this.#entries) {
+    for (const { pack, bytes, isStored, partial } of this.#entries.all()) {
       if (!isStored) unsentBytes += bytes;
-      if (this.#pinned.has(name)) pinnedBytes += bytes;
+      if (this.#pinned.has(formatPackId(pack))) pinnedBytes += bytes;
       if (partial !== undefined) partialCount += 1;
     }
-    const { usedBytes, maxBytes } = { usedBytes: this.#usedBytes, maxBytes: this.#maxBytes };
-    return { maxBytes, usedBytes, unsentBytes, pinnedBytes, packCount: this.#entries.size, partialCount };
+    const { usedBytes, maxBytes } = { usedBytes: this.#entries.usedBytes, maxBytes: this.#maxBytes };
+    return { maxBytes, usedBytes, unsentBytes, pinnedBytes, packCount: this.#entries.count, partialCount };
   }
 
   /** What may be written until uploads or a higher limit make more room. */
   get freeBytes(): number {
-    const spareBytes = this.uploads?.hasEnded() === true ? 0 : this.#storedBytes - this.#keptBytes;
-    const kept = this.#usedBytes - spareBytes + this.#reservedBytes;
+    const spareBytes = this.uploads?.hasEnded() === true ? 0 : this.#entries.storedBytes - this.#keptBytes;
+    const kept = this.#entries.usedBytes - spareBytes + this.#reservedBytes;
     return Math.max(0, this.#limitBytes - COMMIT_BYTES - kept);
   }
 
   /** How much of the local packs is on this disk: `none`, `some` of its blocks, or `all`. */
   presence(pack: PackId): "none" | "some" | "all" {
-    const entry = this.#entries.get(formatPackId(pack));
+    const entry = this.#entries.get(pack);
     if (entry === undefined) return "none";
     return entry.partial === undefined || entry.partial.blocks.isComplete ? "all" : "some";
   }
 
   /** @returns Undefined where nothing of it is here. */
   bytesOf(pack: PackId): number | undefined {
-    return this.#entries.get(formatPackId(pack))?.bytes;
+    return this.#entries.get(pack)?.bytes;
   }
 
   /** Whether the store's root names the pack: for what is not here it does. */
   isStored(pack: PackId): boolean {
-    return this.#entries.get(formatPackId(pack))?.isStored ?? true;
+    return this.#entries.get(pack)?.isStored ?? true;
   }
 
   /** Packs here that the store's root is not known to name, and to which nothing is appended. */
   unstored(): PackId[] {
-    return [...this.#entries.values()].filter((e) => !e.isStored && !e.isGrowing).map(({ pack }) => pack);
+    return this.#entries
+      .all()
+      .filter((e) => !e.isStored && !e.isGrowing)
+      .map(({ pack }) => pack);
   }
 
   /**
@@ -161,12 +158,10 @@ export class BoundedPackShelf implements PackShelf {
    * @returns False if here it has another length: then it stays.
    */
   noteStored(pack: PackId, lengthBytes: number): boolean {
-    const entry = this.#entries.get(formatPackId(pack));
+    const entry = this.#entries.get(pack);
     if (entry === undefined || entry.isGrowing || entry.isStored) return true;
     if (entry.bytes !== lengthBytes) return false;
-    this.#count(entry, () => {
-      entry.isStored = true;
-    });
+    this.#entries.change(entry, { isStored: true, seenAtMs: this.#options.clock.monotonicMs() });
     this.#saveLater();
     return true;
   }
@@ -176,34 +171,43 @@ export class BoundedPackShelf implements PackShelf {
     await this.#makeRoom(0);
   }
 
-  /** Give up all that may be given up. @returns Bytes. */
+  /**
+   * Give up all that may be given up, and that the store says it has now.
+   * @returns Bytes.
+   * @throws TcfsError `TCFS_REMOTE_UNAVAILABLE` if it does not answer.
+   */
   async clear(): Promise<number> {
-    const before = this.#usedBytes;
-    await this.#makeRoom(Infinity);
+    const before = this.#entries.usedBytes;
+    const silentCount = await this.#makeRoom(Infinity, true);
     await this.#save();
-    return before - this.#usedBytes;
+    if (silentCount === 0) return before - this.#entries.usedBytes;
+    const message = `the store does not answer: ${silentCount} packs stay here until it can be asked for them`;
+    throw new TcfsError("TCFS_REMOTE_UNAVAILABLE", message);
   }
 
   /** The vault's disk runs full: give up so much, if there is so much. */
-  relieve(bytes: number): Promise<void> {
-    return this.#makeRoom(Math.max(0, this.#limitBytes - this.#usedBytes) + bytes);
+  async relieve(bytes: number): Promise<void> {
+    await this.#makeRoom(Math.max(0, this.#limitBytes - this.#entries.usedBytes) + bytes);
   }
 
   async lengthOf(pack: PackId): Promise<number | undefined> {
-    const entry = this.#entries.get(formatPackId(pack));
-    return entry?.partial?.blocks.lengthBytes ?? (await this.#bounded(this.#options.remote.lengthOf(pack)));
+    const entry = this.#entries.get(pack);
+    return (
+      entry?.partial?.blocks.lengthBytes ??
+      (await within(this.#options.clock, this.#options.waitMs, this.#options.remote.lengthOf(pack)))
+    );
   }
 
   async open(pack: PackId): Promise<DiskFile | undefined> {
     const name = formatPackId(pack);
-    while (this.#entries.get(name)?.isLeaving === true) await this.#turn;
-    const entry = this.#entries.get(name);
+    while (this.#entries.ofName(name)?.isLeaving === true) await this.#turn;
+    const entry = this.#entries.ofName(name);
     if (entry !== undefined && entry.partial === undefined) {
       const file = await this.#openWhole(pack); // it has come meanwhile
       if (file !== undefined) return file;
-      this.#remove(entry);
+      this.#entries.remove(entry);
     }
-    return (await this.#partialOf(pack))?.open();
+    return this.#usePartial(pack, (partial) => partial?.open());
   }
 
   async #openWhole(pack: PackId): Promise<DiskFile | undefined> {
@@ -217,13 +221,14 @@ export class BoundedPackShelf implements PackShelf {
 
   /** Bring all of a pack here. @throws TcfsError `TCFS_STORE_FULL` if there is no room; what the store throws. */
   async fetch(pack: PackId): Promise<void> {
-    const entry = this.#entries.get(formatPackId(pack));
+    const entry = this.#entries.get(pack);
     if (entry !== undefined && entry.isLeaving !== true && entry.partial === undefined) return;
-    const partial = await this.#partialOf(pack);
-    if (partial === undefined) throw new TcfsError("TCFS_CORRUPT", `pack ${formatPackId(pack)} is not in the store`);
-    await partial.complete();
-    if (!partial.blocks.isComplete)
-      throw new TcfsError("TCFS_STORE_FULL", "the cache has no room for what it is to hold");
+    const isComplete = await this.#usePartial(pack, async (partial) => {
+      if (partial === undefined) throw new TcfsError("TCFS_CORRUPT", `pack ${formatPackId(pack)} is not in the store`);
+      await partial.complete();
+      return partial.blocks.isComplete;
+    });
+    if (!isComplete) throw new TcfsError("TCFS_STORE_FULL", "the cache has no room for what it is to hold");
     await this.#turn; // it is moved to `packs`
   }
 
@@ -239,13 +244,11 @@ export class BoundedPackShelf implements PackShelf {
 
   noteWritten(pack: PackId, lengthBytes: number, isFinal: boolean): void {
     const name = formatPackId(pack);
-    const known = this.#entries.get(name);
+    const known = this.#entries.ofName(name);
     if (known?.isStored === true) return;
-    const entry = known ?? this.#add({ pack, bytes: 0, isStored: false, isGrowing: true, partial: undefined });
-    this.#count(entry, () => {
-      entry.bytes = Math.max(entry.bytes, lengthBytes);
-      entry.isGrowing &&= !isFinal;
-    });
+    const entry = known ?? this.#entries.add({ ...newEntry(pack), isGrowing: true });
+    const isGrowing = entry.isGrowing && !isFinal;
+    this.#entries.change(entry, { bytes: Math.max(entry.bytes, lengthBytes), isGrowing });
     this.#touch(name);
   }
 
@@ -254,21 +257,19 @@ export class BoundedPackShelf implements PackShelf {
   }
 
   async drop(pack: PackId): Promise<void> {
-    const entry = this.#entries.get(formatPackId(pack));
+    const entry = this.#entries.get(pack);
     if (entry === undefined) return;
-    this.#remove(entry);
+    this.#entries.remove(entry);
     if (entry.partial !== undefined) await removeIfThere(this.#options.disk, this.#files.blocksPath(pack));
   }
 
   async distrust(pack: PackId, offset: number, lengthBytes: number): Promise<boolean> {
-    const entry = this.#entries.get(formatPackId(pack));
+    const entry = this.#entries.get(pack);
     if (entry?.isStored !== true || entry.isLeaving === true) return false;
     const partial = entry.partial ?? (await this.#demote(entry));
     if (partial === undefined) return false;
-    this.#count(entry, () => {
-      partial.distrust(offset, lengthBytes);
-      entry.bytes = partial.blocks.heldBytes;
-    });
+    partial.distrust(offset, lengthBytes);
+    this.#entries.change(entry, { bytes: partial.blocks.heldBytes });
     return true;
   }
 
@@ -296,29 +297,30 @@ export class BoundedPackShelf implements PackShelf {
   async close(): Promise<void> {
     this.#isClosed = true;
     this.#saving?.cancel();
-    for (const { partial } of this.#entries.values()) await partial?.idle();
+    for (const { partial } of this.#entries.all()) await partial?.idle();
     await this.#turn;
     await this.#save();
   }
 
-  async #partialOf(pack: PackId): Promise<PartialPack | undefined> {
+  /** @param use - Called in the step that found it, so that nothing gives it up before it is busy. */
+  async #usePartial<T>(pack: PackId, use: (partial: PartialPack | undefined) => T): Promise<Awaited<T>> {
     const name = formatPackId(pack);
-    while (this.#entries.get(name)?.isLeaving === true) await this.#turn;
-    if (this.#entries.get(name) === undefined) {
+    while (this.#entries.ofName(name)?.isLeaving === true) await this.#turn;
+    if (this.#entries.ofName(name) === undefined) {
       const lengthBytes = await this.lengthOf(pack);
-      if (lengthBytes === undefined) return undefined;
-      if (!this.#entries.has(name)) this.#addPartial(pack, new BlockMap(lengthBytes));
+      if (lengthBytes === undefined) return await use(undefined);
+      if (this.#entries.ofName(name) === undefined) this.#addPartial(pack, new BlockMap(lengthBytes));
     }
     this.#touch(name);
-    return this.#entries.get(name)?.partial;
+    return await use(this.#entries.ofName(name)?.partial);
   }
 
   #addPartial(pack: PackId, blocks: BlockMap): PartialPack {
-    const entry = this.#add({ pack, bytes: blocks.heldBytes, isStored: true, isGrowing: false, partial: undefined });
+    const entry = this.#entries.add({ ...newEntry(pack), bytes: blocks.heldBytes, isStored: true });
     return (entry.partial = this.#newPartial(entry, blocks));
   }
 
-  #newPartial(entry: Entry, blocks: BlockMap): PartialPack {
+  #newPartial(entry: ShelfEntry, blocks: BlockMap): PartialPack {
     const partial = new PartialPack(entry.pack, blocks, {
       disk: this.#options.disk,
       remote: this.#options.remote,
@@ -329,38 +331,36 @@ export class BoundedPackShelf implements PackShelf {
       },
       onKept: (bytes) => {
         this.giveBack(bytes);
-        this.#count(entry, () => {
-          entry.bytes = blocks.heldBytes;
-        });
+        this.#entries.change(entry, { bytes: blocks.heldBytes, seenAtMs: this.#options.clock.monotonicMs() });
         this.#saveLater();
         if (blocks.isComplete) void this.#inTurn(() => this.#promote(entry)).catch(() => undefined); // well as it is
       },
-      bounded: (work) => this.#bounded(work),
+      bounded: (work) => within(this.#options.clock, this.#options.waitMs, work),
     });
     return partial;
   }
 
   /** All of it is here: it becomes a file like those that were written here. */
-  async #promote(entry: Entry): Promise<void> {
+  async #promote(entry: ShelfEntry): Promise<void> {
     const { disk } = this.#options;
     const { partial, pack } = entry;
-    if (partial?.blocks.isComplete !== true || !this.#entries.has(formatPackId(pack))) return;
+    if (partial?.blocks.isComplete !== true || !this.#entries.has(entry)) return;
     const path = this.#files.packPath(pack);
     await disk.makeDirectory(dirname(path));
     await partial.settle(async () => {
       await disk.rename(this.#files.blocksPath(pack), path);
+      entry.partial = undefined; // in this step: nobody is to open the name that it had
       await disk.syncDirectory(dirname(path));
     });
-    entry.partial = undefined;
   }
 
   /** Some of it is to be fetched again: its file becomes one of blocks. */
-  async #demote(entry: Entry): Promise<PartialPack | undefined> {
+  async #demote(entry: ShelfEntry): Promise<PartialPack | undefined> {
     const { disk } = this.#options;
     const { pack } = entry;
     return this.#inTurn(async () => {
       if (entry.partial !== undefined) return entry.partial;
-      if (!this.#entries.has(formatPackId(pack))) return undefined;
+      if (!this.#entries.has(entry)) return undefined;
       const blocks = new BlockMap(entry.bytes);
       for (let block = 0; block < blocks.count; block++) blocks.add(block);
       await disk.rename(this.#files.packPath(pack), this.#files.blocksPath(pack));
@@ -372,9 +372,9 @@ export class BoundedPackShelf implements PackShelf {
 
   /** @returns Whether there is room for bytes, which are taken. */
   async #reserve(bytes: number): Promise<boolean> {
-    if (this.#usedBytes + this.#reservedBytes + bytes > this.#limitBytes) {
+    if (this.#entries.usedBytes + this.#reservedBytes + bytes > this.#limitBytes) {
       await this.#makeRoom(bytes);
-      if (this.#usedBytes + this.#reservedBytes + bytes > this.#limitBytes) return false;
+      if (this.#entries.usedBytes + this.#reservedBytes + bytes > this.#limitBytes) return false;
     }
     this.#reservedBytes += bytes;
     return true;
@@ -384,94 +384,82 @@ export class BoundedPackShelf implements PackShelf {
     return this.#maxBytes - UNASKED_BYTES;
   }
 
-  /** Give up packs until bytes fit, as far as there are any to be given up. */
-  #makeRoom(bytes: number): Promise<void> {
+  /**
+   * Give up packs until bytes fit, as far as there are any to be given up.
+   * @param isSure - What a store that does not answer was seen to have stays, too.
+   * @returns How many packs stayed for that.
+   */
+  #makeRoom(bytes: number, isSure = false): Promise<number> {
     return this.#inTurn(async () => {
-      const overBytes = (): number => this.#usedBytes + this.#reservedBytes + bytes - this.#limitBytes;
-      if (overBytes() <= 0 || this.#storedBytes === 0 || this.uploads?.hasEnded() === true) return;
-      await this.#lookAtPins();
       const spareBytes = Math.min(MAX_SPARE_BYTES, this.#maxBytes * SPARE_SHARE);
-      for (const [name, entry] of this.#entries) {
-        if (overBytes() + spareBytes <= 0) return;
-        if (entry.isStored && !this.#pinned.has(name)) await this.#evict(entry);
+      const overBytes = (): number => this.#entries.usedBytes + this.#reservedBytes + bytes - this.#limitBytes;
+      if (overBytes() <= 0 || this.#entries.storedBytes === 0 || this.uploads?.hasEnded() === true) return 0;
+      await this.#lookAtPins();
+      const queue = this.#entries
+        .all()
+        .filter((entry) => this.#mayGo(entry))
+        .reverse();
+      let silentCount = 0;
+      while (queue.length > 0 && overBytes() + spareBytes > 0) {
+        const asked = takeBytes(queue, overBytes() + spareBytes);
+        const answers = await Promise.all(asked.map((entry) => this.#witness.ask(entry, lengthOf(entry))));
+        for (const [at, entry] of asked.entries()) {
+          const answer = answers[at];
+          if (answer === "lost") this.#disown(entry);
+          else if (answer === "silent" && isSure) silentCount += 1;
+          else if (answer !== "unclear" && this.#mayGo(entry)) await this.#evict(entry);
+        }
       }
+      return silentCount;
     });
+  }
+
+  #mayGo(entry: ShelfEntry): boolean {
+    return entry.isStored && !this.#pinned.has(formatPackId(entry.pack)) && this.#entries.has(entry);
+  }
+
+  /** The store has lost it: what is here is all there is. */
+  #disown(entry: ShelfEntry): void {
+    if (entry.partial !== undefined) return;
+    this.#entries.change(entry, { isStored: false });
+    this.#saveLater();
+    this.uploads?.noteLost(entry.pack);
   }
 
   async #lookAtPins(): Promise<void> {
     this.#pinned = await this.pinned();
     this.#keptBytes = 0;
     for (const name of this.#pinned) {
-      const entry = this.#entries.get(name);
+      const entry = this.#entries.ofName(name);
       if (entry?.isStored === true) this.#keptBytes += entry.bytes;
     }
   }
 
   /** The store's copy is the same: whatever comes between, reading it goes on from there. */
-  async #evict(entry: Entry): Promise<void> {
+  async #evict(entry: ShelfEntry): Promise<void> {
     const { disk } = this.#options;
     const { pack, partial } = entry;
     if (!this.letGo(pack) || partial?.isBusy === true) return;
     entry.isLeaving = true; // who asks for it waits until it is gone, and begins anew
     try {
       await removeIfThere(disk, partial === undefined ? this.#files.packPath(pack) : this.#files.blocksPath(pack));
-      this.#remove(entry);
+      this.#entries.remove(entry);
+    } catch (error) {
+      if (!isTcfsError(error)) throw error; // it stays, and others may go
     } finally {
       entry.isLeaving = false;
     }
     this.#saveLater();
   }
 
-  #add(entry: Entry): Entry {
-    this.#entries.set(formatPackId(entry.pack), entry);
-    this.#usedBytes += entry.bytes;
-    if (entry.isStored) this.#storedBytes += entry.bytes;
-    return entry;
-  }
-
-  #remove(entry: Entry): void {
-    if (!this.#entries.delete(formatPackId(entry.pack))) return;
-    this.#usedBytes -= entry.bytes;
-    if (entry.isStored) this.#storedBytes -= entry.bytes;
-  }
-
-  /** Change what an entry counts for. */
-  #count(entry: Entry, change: () => void): void {
-    const before = { bytes: entry.bytes, isStored: entry.isStored };
-    change();
-    if (this.#entries.get(formatPackId(entry.pack)) !== entry) return;
-    this.#usedBytes += entry.bytes - before.bytes;
-    this.#storedBytes += (entry.isStored ? entry.bytes : 0) - (before.isStored ? before.bytes : 0);
-  }
-
   #touch(name: string): void {
-    const entry = this.#entries.get(name);
-    if (entry === undefined) return;
-    this.#entries.delete(name);
-    this.#entries.set(name, entry);
-    this.#saveLater();
+    if (this.#entries.touch(name)) this.#saveLater();
   }
 
   #inTurn<T>(work: () => Promise<T>): Promise<T> {
     const done = this.#turn.then(work);
     this.#turn = done.catch(() => undefined);
     return done;
-  }
-
-  /** @throws TcfsError `TCFS_REMOTE_UNAVAILABLE` when it takes too long; the work goes on. */
-  async #bounded<T>(work: Promise<T>): Promise<T> {
-    const { clock, waitMs } = this.#options;
-    let timer: Timer | undefined;
-    const late = new Promise<never>((_, reject) => {
-      timer = clock.after(waitMs, () => {
-        reject(new TcfsError("TCFS_REMOTE_UNAVAILABLE", "the store does not answer in time"));
-      });
-    });
-    try {
-      return await Promise.race([work, late]);
-    } finally {
-      timer?.cancel();
-    }
   }
 
   #saveLater(): void {
@@ -484,10 +472,27 @@ export class BoundedPackShelf implements PackShelf {
   async #save(): Promise<void> {
     this.#saving?.cancel();
     this.#saving = undefined;
-    const notes = [...this.#entries.values()].map((entry): ShelfNote => {
+    const notes = this.#entries.all().map((entry): ShelfNote => {
       const blocks = entry.partial?.blocks;
       return { pack: entry.pack, lengthBytes: blocks?.lengthBytes ?? entry.bytes, isStored: entry.isStored, blocks };
     });
     await this.#files.save(notes);
   }
+}
+
+/** Of the pack in the store. */
+function lengthOf({ bytes, partial }: ShelfEntry): number {
+  return partial?.blocks.lengthBytes ?? bytes;
+}
+
+/** @param queue - Loses what is taken, from its end: a few that come to so many bytes. */
+function takeBytes(queue: ShelfEntry[], bytes: number): ShelfEntry[] {
+  const taken: ShelfEntry[] = [];
+  for (let sum = 0; sum < bytes && taken.length < ASKED_AT_ONCE;) {
+    const entry = queue.pop();
+    if (entry === undefined) break;
+    taken.push(entry);
+    sum += entry.bytes;
+  }
+  return taken;
 }

@@ -2,13 +2,13 @@
 import { join } from "node:path";
 import { toHex } from "../bytes.ts";
 import type { SealingEngine } from "../crypto/engine.ts";
-import { BoundedPackShelf } from "../cache/bounded-pack-shelf.ts";
+import { BoundedPackShelf, type ShelfUploads } from "../cache/bounded-pack-shelf.ts";
 import { defaultCacheBytes, readCacheSettings } from "../cache/cache-settings.ts";
 import { type OwnPacks, PackDirectory } from "../chunkstore/pack-directory.ts";
-import { TcfsError } from "../errors.ts";
+import { TcfsError, unlessCorrupt } from "../errors.ts";
 import type { PackId } from "../ids.ts";
 import type { RecordChange } from "../format/journal-codec.ts";
-import { packKey } from "../format/record-keys.ts";
+import type { PackRecord } from "../format/records.ts";
 import type { Device } from "../keys/devices/device-list.ts";
 import type { EpochRooms } from "../keys/epoch-rooms.ts";
 import type { LevelMetadataStore } from "../metadata/level-metadata-store.ts";
@@ -117,7 +117,14 @@ export class Replica {
     const local = new PackDirectory(disk, join(directory, "packs"), ownPacks);
     const uploader = new PackUploader({ local, stored, clock: systemClock, packKeys: epochs.packKeys, vaultId });
     const openStore = (): Promise<ObjectStore> => this.#opener.open();
-    const isNamed = (pack: PackId): boolean => metadata.database.find(packKey(pack)) !== undefined;
+    const recordOf = (pack: PackId): PackRecord | undefined => unlessCorrupt(() => metadata.getPack(pack));
+    const isNamed = (pack: PackId): boolean => recordOf(pack) !== undefined;
+    const noteLost = (pack: PackId): void => {
+      const record = recordOf(pack);
+      if (record === undefined) return;
+      onMissing();
+      this.#replicator?.noteLost(record);
+    };
     const confirmer = new StoredConfirmer({
       openStore,
       packKeys: epochs.packKeys,
@@ -130,7 +137,7 @@ export class Replica {
       isPackNamed: isNamed,
       rootHash: () => this.#replicator?.rootHash,
       clock: systemClock,
-      onMissing,
+      onMissing: noteLost,
     });
     this.#confirmer = confirmer;
     const pace = new Pace(systemClock);
@@ -161,13 +168,7 @@ export class Replica {
       random: systemRandom,
     });
     this.#replicator = replicator;
-    shelf.uploads = {
-      hurry: () => {
-        replicator.hurry();
-      },
-      progress: () => uploader.backlog.sentBytes,
-      hasEnded: () => replicator.hasEnded,
-    };
+    shelf.uploads = uploadsFor(replicator, uploader, noteLost);
     if (this.#state.last?.commit === metadata.volume.commit) void confirmer.confirm();
   }
 
@@ -241,6 +242,18 @@ export class Replica {
     await this.#stored?.[Symbol.asyncDispose]();
     await this.#opener.close();
   }
+}
+
+/** What the shelf asks of uploads. */
+function uploadsFor(replicator: Replicator, uploader: PackUploader, noteLost: (pack: PackId) => void): ShelfUploads {
+  return {
+    hurry: () => {
+      replicator.hurry();
+    },
+    progress: () => uploader.backlog.sentBytes,
+    hasEnded: () => replicator.hasEnded,
+    noteLost,
+  };
 }
 
 interface ReplicaParts {

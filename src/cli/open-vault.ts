@@ -316,7 +316,7 @@ function uploadReports(logger: Logger): Pick<FollowOptions, "onOutcome" | "onNew
       }
     },
     onMissing: () => {
-      logger.error("the store lacks a pack that it took: the local copy stays");
+      logger.error("the store lacks a pack that it took: the local copy stays, and is brought again");
     },
   };
 }

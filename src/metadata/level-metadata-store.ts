@@ -14,6 +14,7 @@ import {
   commitOfKey,
   cookieOfPrf,
   inodeOfKey,
+  packKey,
   type RecordKind,
 } from "../format/record-keys.ts";
 import type {
@@ -30,7 +31,7 @@ import type {
 } from "../format/records.ts";
 import type { ChainLink } from "../format/version-codec.ts";
 import type { RecordChange } from "../format/journal-codec.ts";
-import type { ChunkId, ChunkIdKey, InodeNumber, Name } from "../ids.ts";
+import type { ChunkId, ChunkIdKey, InodeNumber, Name, PackId } from "../ids.ts";
 import type { Clock } from "../platform/clock.ts";
 import type { Disk } from "../platform/disk.ts";
 import { openLevel, type OpenLevel, type StoredEntry } from "./database.ts";
@@ -341,6 +342,12 @@ export class LevelMetadataStore implements MetadataStore, BatchOwner, AsyncDispo
   /** Those of the database. A damaged record is reported by a throw after all the others were given. */
   packs(): AsyncGenerator<PackRecord> {
     return this.#intactFirst("pack", (entry) => this.#reader.storedPack(entry));
+  }
+
+  /** As of the last commit. @throws TcfsError `TCFS_CORRUPT`, `TCFS_IO` */
+  getPack(pack: PackId): PackRecord | undefined {
+    const entry = this.database.find(packKey(pack));
+    return entry && this.#reader.storedPack(entry);
   }
 
   getChunkTotals(): ChunkTotals | undefined {

@@ -1,5 +1,6 @@
 /** Brings packs to the store: oldest first, several at once, each once; what an earlier session brought is found again. */
 import { type PackDirectory } from "../chunkstore/pack-directory.ts";
+import { formatPackId } from "../chunkstore/pack-format.ts";
 import { TcfsError, isTcfsError } from "../errors.ts";
 import type { PackRecord } from "../format/records.ts";
 import type { Clock } from "../platform/clock.ts";
@@ -20,6 +21,9 @@ export interface PackUploaderOptions extends PackRooms {
   readonly clock: Clock;
 }
 
+/** A store that loses a pack over and over is not brought it more often in one session. */
+const MOST_TIMES_AGAIN = 3;
+
 /** A pack that the step needs is gone because the vault has moved on: begin again with a newer state. */
 export class PackGone extends Error {}
 
@@ -29,6 +33,9 @@ export class PackUploader {
   readonly #clock: Clock;
   readonly #rooms: PackRooms;
   readonly backlog: Backlog;
+  /** Taken by the store, and not there any more; by name. */
+  readonly #lost = new Map<string, PackRecord>();
+  readonly #timesLost = new Map<string, number>();
   /** Whether several packs may go up at once. */
   mayHurry: () => boolean = () => true;
 
@@ -38,6 +45,28 @@ export class PackUploader {
     this.#clock = clock;
     this.#rooms = { packKeys, vaultId };
     this.backlog = new Backlog((pack) => stored.has(pack));
+  }
+
+  get lostCount(): number {
+    return this.#lost.size;
+  }
+
+  /** The store lacks what it took. @returns Whether it is to be brought again. */
+  noteLost(record: PackRecord): boolean {
+    const name = formatPackId(record.pack);
+    const times = (this.#timesLost.get(name) ?? 0) + 1;
+    if (times > MOST_TIMES_AGAIN) return false;
+    this.#timesLost.set(name, times);
+    this.#stored.remove(record.pack);
+    this.#lost.set(name, record);
+    this.backlog.add(record);
+    return true;
+  }
+
+  /** @returns What was lost, until it is there again; what no state names any more is forgotten. */
+  takeLost(isNamed: (pack: PackRecord) => boolean): PackRecord[] {
+    for (const [name, record] of this.#lost) if (!isNamed(record)) this.#lost.delete(name);
+    return [...this.#lost.values()];
   }
 
   /** @returns Those that the store is not known to have. */
@@ -88,6 +117,7 @@ export class PackUploader {
       await this.#put(store, name, content, signal);
       sentBytes = content.length;
     }
+    this.#lost.delete(formatPackId(pack));
     await this.#stored.add(pack);
     this.backlog.sent(pack, sentBytes, this.#clock.monotonicMs());
   }

@@ -10,6 +10,7 @@ import type { PackKeyWrapper } from "../crypto/pack-key.ts";
 import { TcfsError, isTcfsError } from "../errors.ts";
 import type { PackId } from "../ids.ts";
 import type { ObjectStore } from "../remote/object-store.ts";
+import { diverged } from "./divergence.ts";
 import { packObject } from "./object-names.ts";
 
 export interface PackRooms {
@@ -59,8 +60,5 @@ export function rotatedElsewhere(keyEpoch: number): TcfsError {
 
 function ofBeforeRotation(kind: SealedKind, keyEpoch: number, newest: number): TcfsError {
   const what = `the store's ${kind} is of before the vault's key was rotated (key epoch ${keyEpoch}, now ${newest})`;
-  return new TcfsError(
-    "TCFS_REMOTE_DIVERGED",
-    `${what}: the store shows an older state than it had. tcfs store accept tells what is where, and goes on from here if you want that`,
-  );
+  return diverged(`${what}: the store shows an older state than it had`);
 }

@@ -9,7 +9,7 @@ import type { PlainRecord } from "../crypto/engine.ts";
 import type { RecordChange } from "../format/journal-codec.ts";
 import { RECORD_KIND } from "../format/record-keys.ts";
 import type { PackRecord } from "../format/records.ts";
-import { MAX_STEPS, type Root } from "../format/replica-codec.ts";
+import { MAX_STEPS } from "../format/replica-codec.ts";
 import type { DeviceBook } from "../keys/devices/device-book.ts";
 import { type Device, type DeviceList, requireNotRevoked } from "../keys/devices/device-list.ts";
 import type { Timer } from "../platform/clock.ts";
@@ -17,14 +17,15 @@ import type { Disk } from "../platform/disk.ts";
 import type { ObjectStore, ObjectVersion } from "../remote/object-store.ts";
 import type { Pace } from "../remote/paced-store.ts";
 import { type CapturedChanges, ChangeLog } from "./change-log.ts";
+import { diverged } from "./divergence.ts";
 import { HEADER_NAME, stepOfName } from "./object-names.ts";
 import { PackGone } from "./pack-uploader.ts";
 import { pushDevices } from "./remote-devices.ts";
 import { readManifest, readRoot } from "./remote-root.ts";
 import { type ReplicaState, type RootNote, writeState } from "./replica-state.ts";
 import { isRefusal } from "./signed-objects.ts";
-import { relationOf } from "./standing.ts";
-import { StepWriter, type StepWriterOptions, type WrittenStep, inBatches, noteOf } from "./step-writer.ts";
+import { describeForeign } from "./standing.ts";
+import { StepWriter, type StepWriterOptions, type WrittenStep, inBatches } from "./step-writer.ts";
 import type { UploadSettings } from "./upload-settings.ts";
 
 /** After the last commit; a vault in use goes on for the settings' greatest age. */
@@ -139,7 +140,7 @@ export class Replicator {
       this.#timer = undefined;
       this.#step?.abort();
       this.#reject(paused());
-    } else if (!this.#log.isEmpty && this.#stopped === undefined) {
+    } else if (this.#isBehind && this.#stopped === undefined) {
       this.#retryMs = 0;
       this.#schedule();
     }
@@ -173,6 +174,11 @@ export class Replicator {
   /** The vault's header is another: bring it soon. */
   noteHeader(): void {
     if (this.#stopped === undefined) this.#schedule();
+  }
+
+  /** The store lacks a pack that it took: it is brought again soon, if it is here. */
+  noteLost(record: PackRecord): void {
+    if (this.#options.uploader.noteLost(record) && this.#stopped === undefined) this.#schedule();
   }
 
   /**
@@ -217,7 +223,7 @@ export class Replicator {
     const { backlog } = this.#options.uploader;
     const { limitBytesPerSecond, maxAgeSeconds } = this.#settings;
     const { last, url } = this.#state;
-    const isIdle = this.#log.isEmpty && this.#captured === undefined;
+    const isIdle = !this.#isBehind && this.#captured === undefined;
     return {
       url,
       activity: this.#activity(isIdle),
@@ -240,6 +246,11 @@ export class Replicator {
     this.#closing.abort();
     await Promise.all([this.#running, this.#counting]);
     this.#reject(new TcfsError("TCFS_CLOSED", "the vault is closed before everything was in the store"));
+  }
+
+  /** Whether there is anything to tell the store, or to bring it again. */
+  get #isBehind(): boolean {
+    return !this.#log.isEmpty || this.#options.uploader.lostCount > 0;
   }
 
   #activity(isIdle: boolean): ReplicaStatus["activity"] {
@@ -293,7 +304,7 @@ export class Replicator {
       this.#running = undefined;
       if (this.#stopped !== undefined) return;
       if (this.#lastError === undefined && this.#waiters.size > 0) this.#start();
-      else if (this.#lastError !== undefined || !this.#log.isEmpty) this.#schedule();
+      else if (this.#lastError !== undefined || this.#isBehind) this.#schedule();
     });
   }
 
@@ -306,7 +317,7 @@ export class Replicator {
       this.#retryMs = 0;
       if (this.#lastError !== undefined) this.#options.onOutcome(undefined);
       this.#lastError = undefined;
-      this.#oldestSinceMs = this.#log.isEmpty ? undefined : startedAt;
+      this.#oldestSinceMs = this.#isBehind ? startedAt : undefined;
       this.#settleWaiters();
     } catch (error) {
       this.#failed(error);
@@ -335,6 +346,7 @@ export class Replicator {
   async #writeStep(signal: AbortSignal): Promise<void> {
     const store = await this.#options.openStore();
     if (!this.#isRootKnown) await this.#settleRoot(store, signal);
+    await this.#steps.bringLost(store, signal);
     const { last } = this.#state;
     const header = await this.#options.readHeader(last?.headerRevision ?? 0);
     const isHeaderNew = last === null || last.headerRevision < header.revision;
@@ -416,7 +428,7 @@ export class Replicator {
       await this.#keep({ ...this.#state, last: pending, pending: null });
       this.#log.storeHas(pending.commit);
     } else if (found?.hash !== last?.rootHash) {
-      throw diverged(describe(found?.root, last, deviceId));
+      throw diverged(describeForeign(found?.root, last, deviceId));
     }
     if (this.#log.commit < (this.#state.last?.commit ?? 0)) {
       throw diverged(
@@ -475,24 +487,4 @@ export class Replicator {
 
 function paused(): TcfsError {
   return new TcfsError("TCFS_REMOTE_UNAVAILABLE", "uploads are paused: tcfs upload resume has them go on");
-}
-
-/** @returns Why nothing is written any more. */
-function diverged(sentence: string): TcfsError {
-  const comfort = "Nothing is uploaded any more; what is in this vault stays in it";
-  const advice = "tcfs store accept tells what is where, and goes on from here if you want that";
-  return new TcfsError("TCFS_REMOTE_DIVERGED", `${sentence}. ${comfort}. ${advice}`);
-}
-
-function describe(root: Root | undefined, last: RootNote | null, deviceId: string): string {
-  if (root === undefined) return "the store has lost its root, or is another one";
-  const { time } = noteOf(root, "");
-  const relation = relationOf(root, last, deviceId);
-  if (relation === "older") {
-    return `the store shows an older state (step ${root.number} of ${time}) than it had (step ${last?.number ?? 0})`;
-  }
-  if (relation === "copied") {
-    return `this vault directory is an older copy: the same device wrote step ${root.number} at ${time}`;
-  }
-  return `another device wrote to the store: step ${root.number} at ${time}`;
 }

@@ -57,6 +57,20 @@ export function relationOf(root: Root, last: RootNote | null, deviceId: string):
   return toHex(root.deviceId) === deviceId ? "copied" : "foreign";
 }
 
+/** @returns What a root is that is not ours: why nothing is written any more. */
+export function describeForeign(root: Root | undefined, last: RootNote | null, deviceId: string): string {
+  if (root === undefined) return "the store has lost its root, or is another one";
+  const { time } = noteOf(root, "");
+  const relation = relationOf(root, last, deviceId);
+  if (relation === "older") {
+    return `the store shows an older state (step ${root.number} of ${time}) than it had (step ${last?.number ?? 0})`;
+  }
+  if (relation === "copied") {
+    return `this vault directory is an older copy: the same device wrote step ${root.number} at ${time}`;
+  }
+  return `another device wrote to the store: step ${root.number} at ${time}`;
+}
+
 /**
  * @throws TcfsError `TCFS_UNKNOWN_FORMAT`, and what the store throws; `TCFS_REMOTE_DIVERGED` for a state under a newer key
  *   than the directory has.

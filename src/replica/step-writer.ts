@@ -78,6 +78,13 @@ export class StepWriter {
     this.#known = new Map();
   }
 
+  /** Packs that the store has lost, as far as the vault still names them. @throws as {@link write}. */
+  async bringLost(store: ObjectStore, signal: AbortSignal): Promise<void> {
+    const { uploader, isPackNamed } = this.#options;
+    const lost = uploader.takeLost(isPackNamed);
+    if (lost.length > 0) await this.#bringPacks(store, lost, signal);
+  }
+
   /** Bring everything but the root. @throws TcfsError what the store throws, `TCFS_CORRUPT`; {@link PackGone}. */
   async write(store: ObjectStore, plan: StepPlan, signal: AbortSignal): Promise<WrittenStep> {
     const { sealer, identity, clock } = this.#options;

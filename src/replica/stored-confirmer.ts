@@ -32,8 +32,8 @@ export interface StoredConfirmerOptions extends PackRooms {
   /** Of the root that we wrote last, or know to be ours. */
   readonly rootHash: () => string | undefined;
   readonly clock: Clock;
-  /** The store does not have what it took. */
-  readonly onMissing: () => void;
+  /** The store does not have a pack that it took, or another content of it. */
+  readonly onMissing: (pack: PackId) => void;
 }
 
 export class StoredConfirmer {
@@ -49,9 +49,8 @@ export class StoredConfirmer {
 
   /** The root has just become this, and names all that was brought so far. Never fails: it is tried again. */
   confirm(): Promise<void> {
-    const { unstored, stored, isPackNamed, rootHash } = this.#options;
-    const packs = unstored().filter((pack) => stored.has(pack) && isPackNamed(pack));
-    const expected = rootHash();
+    const packs = this.#toAskFor();
+    const expected = this.#options.rootHash();
     const asked = ++this.#asked;
     this.#retry?.cancel();
     if (packs.length === 0 || expected === undefined) return this.#running;
@@ -65,6 +64,16 @@ export class StoredConfirmer {
       }
     });
     return this.#running;
+  }
+
+  #toAskFor(): PackId[] {
+    const { unstored, stored, isPackNamed } = this.#options;
+    try {
+      return unstored().filter((pack) => stored.has(pack) && isPackNamed(pack));
+    } catch (error) {
+      if (isTcfsError(error)) return []; // the database fails just now: the next root asks for them
+      throw error;
+    }
   }
 
   async close(): Promise<void> {
@@ -94,7 +103,7 @@ export class StoredConfirmer {
     const work = async (): Promise<void> => {
       for (const pack of queue) {
         const lengthBytes = await usableLength(store, pack, this.#options, signal);
-        if (lengthBytes === undefined || !noteStored(pack, lengthBytes)) onMissing();
+        if (lengthBytes === undefined || !noteStored(pack, lengthBytes)) onMissing(pack);
       }
     };
     await Promise.all(Array.from({ length: REQUESTS_AT_ONCE }, work));

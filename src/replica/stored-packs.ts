@@ -7,18 +7,21 @@ import type { PackId } from "../ids.ts";
 import type { Disk, DurableFile } from "../platform/disk.ts";
 
 const FILE_NAME = "store.packs";
+/** Stands where a pack was that the store turned out to lack. */
+const NO_PACK = new Uint8Array(PACK_ID_BYTES);
 
 export class StoredPacks implements AsyncDisposable {
-  readonly #names = new Set<string>();
+  /** Where each stands in the file. */
+  readonly #offsets = new Map<string, number>();
   readonly #file: DurableFile;
   #endOffset: number;
-  #appending: Promise<void> = Promise.resolve();
+  #writing: Promise<void> = Promise.resolve();
 
   private constructor(file: DurableFile, content: Uint8Array) {
     this.#file = file;
     this.#endOffset = content.length - (content.length % PACK_ID_BYTES);
     for (let at = 0; at < this.#endOffset; at += PACK_ID_BYTES) {
-      this.#names.add(toHex(content.subarray(at, at + PACK_ID_BYTES)));
+      this.#offsets.set(toHex(content.subarray(at, at + PACK_ID_BYTES)), at);
     }
   }
 
@@ -47,22 +50,33 @@ export class StoredPacks implements AsyncDisposable {
   }
 
   has(pack: PackId): boolean {
-    return this.#names.has(toHex(pack));
+    return this.#offsets.has(toHex(pack));
   }
 
   /** What cannot be written down is asked for again after the next start. */
   add(pack: PackId): Promise<void> {
-    this.#names.add(toHex(pack));
-    const append = async (): Promise<void> => {
-      await this.#file.write([pack], this.#endOffset);
-      this.#endOffset += PACK_ID_BYTES;
-    };
-    this.#appending = this.#appending.then(append).catch(() => undefined);
-    return this.#appending;
+    if (this.has(pack)) return this.#writing;
+    const offset = this.#endOffset;
+    this.#endOffset += PACK_ID_BYTES;
+    this.#offsets.set(toHex(pack), offset);
+    return this.#write(pack, offset);
+  }
+
+  /** The store does not have it after all. What cannot be written down is found out again. */
+  remove(pack: PackId): void {
+    const offset = this.#offsets.get(toHex(pack));
+    if (offset === undefined) return;
+    this.#offsets.delete(toHex(pack));
+    void this.#write(NO_PACK, offset);
+  }
+
+  #write(id: Uint8Array, offset: number): Promise<void> {
+    this.#writing = this.#writing.then(() => this.#file.write([id], offset)).catch(() => undefined);
+    return this.#writing;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#appending;
+    await this.#writing;
     await this.#file.close();
   }
 }

@@ -37,6 +37,8 @@ export class FaultyStore implements ObjectStore {
   isFaulty = true;
   /** Called before each call that changes something: may throw, as a crash does. */
   beforeChange: (name: string) => void = () => undefined;
+  /** Called before each request is carried out: may throw. */
+  beforeAnswer: () => void = () => undefined;
   faultCount = 0;
 
   constructor(store: ObjectStore, options: FaultyStoreOptions) {
@@ -110,6 +112,7 @@ export class FaultyStore implements ObjectStore {
     if (this.#strikes("slow")) await sleep(this.#random() * MAX_LATENCY_MS);
     if (this.#strikes("failing")) throw new TcfsError("TCFS_REMOTE_UNAVAILABLE", "made to fail: HTTP 500");
     if (this.#strikes("throttled")) throw new TcfsError("TCFS_REMOTE_THROTTLED", "made to fail: HTTP 503");
+    this.beforeAnswer();
     const answer = await call();
     if (this.#strikes("lost")) throw new TcfsError("TCFS_REMOTE_UNAVAILABLE", "made to fail: the answer was lost");
     return answer;

@@ -27,6 +27,7 @@ import { DirectoryStore } from "../../src/remote/directory-store.ts";
 import type { ObjectStore } from "../../src/remote/object-store.ts";
 import { Pace } from "../../src/remote/paced-store.ts";
 import { attachRecords } from "../../src/replica/attach.ts";
+import { packObject } from "../../src/replica/object-names.ts";
 import { PackFetcher } from "../../src/replica/pack-fetcher.ts";
 import { PackUploader } from "../../src/replica/pack-uploader.ts";
 import { readState, verifyState, writeState } from "../../src/replica/replica-state.ts";
@@ -34,7 +35,7 @@ import { Replicator } from "../../src/replica/replicator.ts";
 import { StoredPacks } from "../../src/replica/stored-packs.ts";
 import { SUBKEYS } from "../chunkstore/test-vault.ts";
 import { VAULT_ID, firstEpoch, noise } from "../crypto/fixtures.ts";
-import { FaultyStore, seeded } from "../remote/faulty-store.ts";
+import { FaultyStore, collect, seeded } from "../remote/faulty-store.ts";
 import { eventually } from "../support/run.ts";
 import { type TemporaryDirectory, temporaryDirectory } from "../support/temporary-directory.ts";
 
@@ -305,6 +306,35 @@ test.for(SEEDS)("comes back from the store alone, seed %i", { timeout: 120_000 }
     if (known.acknowledged > 0) await expectAttachable(clean, known, `copy-${String(seed)}-${String(round)}`);
   }
   expect(known.acknowledged).toBeGreaterThan(0);
+});
+
+test("a pack that the store lost is brought again, and no other", async () => {
+  const directory = join(temporary.path, "lost");
+  await disk.makeDirectory(join(directory, "packs"));
+  const clean = await DirectoryStore.open(join(temporary.path, "lost-store"), { create: true });
+  await writeState(disk, directory, NEW_STATE, sealer);
+  const known: Known = { states: new Map(), contents: new Map(), acknowledged: 0 };
+  const store = new FaultyStore(clean, { seed: 1, chances: {} });
+  const session = await Session.open(directory, store, known);
+  const signal = new AbortController().signal;
+  for (const seed of [1, 2, 3]) await change(session, seeded(seed), known);
+  await session.replicator.wait(session.metadata.volume.commit, signal);
+  const written: string[] = [];
+  store.beforeChange = (name) => written.push(name);
+  const [record] = await collect(session.metadata.packs());
+  await clean.delete(packObject(record!.pack));
+  session.replicator.noteLost(record!);
+  expect(session.replicator.status()).toMatchObject({ activity: "waiting", backlogPacks: 1 });
+  await session.replicator.wait(session.metadata.volume.commit, signal);
+  expect(written).toContain(packObject(record!.pack));
+  expect(written.filter((name) => name.startsWith("packs/")).length).toBe(1);
+  expect(session.replicator.status()).toMatchObject({ backlogPacks: 0 });
+  for (let times = 0; times < 5; times++) session.replicator.noteLost(record!); // it says so for ever
+  await session.replicator.wait(session.metadata.volume.commit, signal);
+  session.replicator.noteLost(record!);
+  expect(session.replicator.status().backlogPacks).toBe(0);
+  await session.close();
+  await expectAttachable(clean, known, "lost-copy");
 });
 
 /** Clock skew and expired credentials are DENIED, a deleted bucket MISSING, 409 and 412 CONFLICT, time-outs and 500 UNAVAILABLE. */

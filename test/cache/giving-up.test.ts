@@ -1,0 +1,64 @@
+/** What a shelf gives up, and what it asks the store before. */
+import { rm } from "node:fs/promises";
+import { expect, test } from "vitest";
+import { TcfsError } from "../../src/errors.ts";
+import type { StoredChunk } from "../../src/chunkstore/chunk-store.ts";
+import type { PackId } from "../../src/ids.ts";
+import { packObject } from "../../src/replica/object-names.ts";
+import { expectSameBytes, noise } from "../crypto/fixtures.ts";
+import { type CachedVault, UNASKED_BYTES, openCachedVault } from "./fixtures.ts";
+
+const MIB = 1024 * 1024;
+const CONTENT = noise("only copy", 3 * MIB);
+
+/** A vault with content in a few packs that the store has, opened anew: nothing was seen in this session. */
+async function makeUploaded(waitMs = 300): Promise<CachedVault & { readonly chunks: readonly StoredChunk[] }> {
+  const cached = await openCachedVault({ maxBytes: UNASKED_BYTES + 40 * MIB, waitMs });
+  const chunks = await cached.vault.put(CONTENT);
+  await cached.vault.commit(new Map([[1, chunks.map(({ id }) => id)]]));
+  await cached.upload();
+  await cached.shelf().close();
+  await cached.vault.reopen();
+  expect(cached.shelf().figures()).toMatchObject({ unsentBytes: 0, partialCount: 0 });
+  return { ...cached, chunks, [Symbol.asyncDispose]: () => cached[Symbol.asyncDispose]() };
+}
+
+test("nothing goes while the bucket itself is gone", async () => {
+  await using cached = await makeUploaded();
+  const { packCount } = cached.shelf().figures();
+  await rm(cached.store.place, { recursive: true });
+  expect(await cached.shelf().clear()).toBe(0);
+  expectSameBytes(await cached.vault.get(cached.chunks), CONTENT);
+  expect(cached.shelf().figures().packCount).toBe(packCount);
+});
+
+test("packs that the store lost count as unsent again", async () => {
+  await using cached = await makeUploaded();
+  const lost: PackId[] = [];
+  const uploads = { hurry: () => undefined, progress: () => 0, hasEnded: () => false };
+  cached.shelf().uploads = { ...uploads, noteLost: (pack) => lost.push(pack) };
+  const { packCount } = cached.shelf().figures();
+  for await (const name of cached.store.list("packs/")) await cached.store.delete(name);
+  expect(await cached.shelf().clear()).toBe(0);
+  expect(lost.length).toBe(packCount);
+  expect(cached.shelf().unstored().length).toBe(packCount);
+  await cached.upload();
+  expect(await cached.shelf().clear()).toBeGreaterThan(CONTENT.length);
+  for (const pack of lost) expect(await cached.store.head(packObject(pack))).toBeDefined();
+  expectSameBytes(await cached.vault.get(cached.chunks), CONTENT);
+});
+
+test("a store that does not answer: to clear is refused, room is made all the same", async () => {
+  await using cached = await makeUploaded();
+  const silence = { isThere: true };
+  cached.store.beforeAnswer = () => {
+    if (silence.isThere) throw new TcfsError("TCFS_REMOTE_UNAVAILABLE", "made to fail");
+  };
+  await expect(cached.shelf().clear()).rejects.toMatchObject({ code: "TCFS_REMOTE_UNAVAILABLE" });
+  expectSameBytes(await cached.vault.get(cached.chunks), CONTENT);
+  const before = cached.shelf().figures().usedBytes;
+  await cached.shelf().relieve(MIB);
+  expect(cached.shelf().figures().usedBytes).toBeLessThan(before);
+  silence.isThere = false;
+  expectSameBytes(await cached.vault.get(cached.chunks), CONTENT);
+});
