@@ -14,6 +14,7 @@ import type { MetadataStore } from "../metadata/metadata-store.ts";
 import { DataSource, HOLE, type RunSource, ZERO } from "./dirty-runs.ts";
 import { type FileData, visitExtents } from "./file-data.ts";
 import { type FileTable, requireWrites } from "./file-table.ts";
+import { type VisitFrom, findInPage } from "./hole-search.ts";
 import { MAX_FILE_BYTES, MAX_SCANNED_PAGES, STEP_PAGES } from "./limits.ts";
 import type { Pause } from "./steps.ts";
 import { HeldCopy, type SharedSource, type StoredSource, copyOfHeld } from "./shared-source.ts";
@@ -402,8 +403,7 @@ export class Contents {
   }
 
   /**
-   * First offset at or after `offset` that is data, or a hole. Allocated zeros count as holes, as unwritten extents do
-   * on ext4.
+   * First offset at or after `offset` that is data, or a hole.
    * @throws TcfsError `TCFS_NO_OFFSET` if `offset` is not within the file, or the file ends before there is data.
    */
   async seek(inode: InodeRecord, offset: bigint, whence: "data" | "hole"): Promise<bigint> {
@@ -420,22 +420,16 @@ export class Contents {
     for (const page of pages) {
       if (whence === "hole" && page > expected) break;
       const start = page === pageOf(offset) ? restOf(offset) : 0;
-      const found = this.#seekInPage(inode, page, start, whence);
+      const visitFrom: VisitFrom = (from, visit) => {
+        this.visit(inode, page, from, EXTENT_PAGE_BYTES, visit);
+      };
+      const found = findInPage(visitFrom, start, whence);
       if (found !== undefined) return clip((BigInt(page) << PAGE_BITS) + BigInt(found), inode, whence);
       expected = page + 1;
     }
     if (whence === "data") return undefined;
     const position = BigInt(expected) << PAGE_BITS;
     return clip(position > offset ? position : offset, inode, whence);
-  }
-
-  #seekInPage(inode: InodeRecord, page: number, start: number, whence: "data" | "hole"): number | undefined {
-    let found: number | undefined;
-    this.visit(inode, page, start, EXTENT_PAGE_BYTES, (from, _to, source) => {
-      const isHole = source === HOLE || source === ZERO;
-      if (found === undefined && isHole === (whence === "hole")) found = from;
-    });
-    return found;
   }
 }
 

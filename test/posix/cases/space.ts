@@ -183,6 +183,24 @@ export function spaceCases(bench: Bench): void {
     expect(await bench.root.lseek(fd, MIB, SEEK_HOLE)).toBe(BigInt(MIB + 4096));
   });
 
+  test("SEEK_DATA and SEEK_HOLE go by whole blocks", async () => {
+    const fd = await create();
+    await bench.root.ftruncate(fd, MIB);
+    await bench.root.pwrite(fd, "a", 5000);
+    await bench.root.pwrite(fd, "a", 12_287);
+    const seek = async (offset: number, whence: number): Promise<number> =>
+      Number(await bench.root.lseek(fd, offset, whence));
+    expect(await seek(0, SEEK_DATA)).toBe(4096);
+    expect(await seek(8191, SEEK_DATA)).toBe(8191);
+    expect(await seek(100, SEEK_HOLE)).toBe(100);
+    expect(await seek(4096, SEEK_HOLE)).toBe(12_288);
+    await bench.root.fallocate(fd, PUNCH, 8190, 100);
+    expect(await seek(4096, SEEK_HOLE)).toBe(12_288);
+    await bench.root.fallocate(fd, PUNCH, 8192, 4096);
+    expect(await seek(4096, SEEK_HOLE)).toBe(8192);
+    await refuses("ENXIO", bench.root.lseek(fd, 8192, SEEK_DATA));
+  });
+
   test("a full file has its one hole at its end, an empty one has nothing", async () => {
     const fd = await filled(10_000);
     expect(await bench.root.lseek(fd, 0, SEEK_HOLE)).toBe(10_000n);
