@@ -1,16 +1,19 @@
 /**
  * `npm test`: set up, then every check and test. `npm run check` (--quick): format, lint, types, knip and unit tests alone.
- * The last line is `N passed, N failed[, N skipped]`, over everything that ran; a static check counts as one.
+ * At the end it names the files that took longest and what failed, since a log may be cut to its last lines. The last line
+ * is `N passed, N failed[, N skipped]`, over everything that ran; a static check counts as one.
  */
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Failure, ROOT, runMain, runShown } from "./lib/run.mjs";
 import { ensureSeaweed } from "./lib/seaweed.mjs";
 import { TEST_NEEDS } from "./lib/system-packages.mjs";
+import { formatFailures, formatSlowest, readReport } from "./lib/test-report.mjs";
 import { setup } from "./setup.mjs";
 
-/** @typedef {{ passed: number, failed: number, skipped: number }} Counts */
+/** @typedef {import("./lib/test-report.mjs").Counts} Counts */
+/** @typedef {import("./lib/test-report.mjs").Report} Report */
 
 /** Name, then the script of the npm package and its arguments. @type {readonly [string, string, ...string[]][]} */
 const STATIC_CHECKS = [
@@ -23,14 +26,19 @@ const STATIC_CHECKS = [
 await runMain(async () => {
   const isQuick = process.argv.includes("--quick");
   const startedAt = Date.now();
-  const total = { passed: 0, failed: 0, skipped: 0 };
+  /** @type {Report[]} */
+  const reports = [];
   if (isSetUp(isQuick)) {
-    for (const [name, script, ...args] of STATIC_CHECKS) add(total, await staticCheck(name, script, args));
-    for (const project of isQuick ? ["unit"] : ["unit", "mount", "slow"]) add(total, await vitest(project));
+    for (const [name, script, ...args] of STATIC_CHECKS) reports.push(await staticCheck(name, script, args));
+    for (const project of isQuick ? ["unit"] : ["unit", "mount", "slow"]) reports.push(await vitest(project));
   } else {
-    total.failed = 1;
+    reports.push(result({ failed: 1 }));
   }
-  if (total.failed > 0) console.log("\nThis run failed; what failed is above.");
+  const total = summedUp(reports.map(({ counts }) => counts));
+  const files = reports.flatMap((report) => report.files);
+  if (files.length > 0) console.log(`\nThe slowest of ${String(files.length)} files:\n${formatSlowest(files)}`);
+  const failures = reports.flatMap((report) => report.failures);
+  if (total.failed > 0) console.log(`\nThis run failed; more is above.\n${formatFailures(failures)}`);
   console.log(`\nThe run took ${String(Math.round((Date.now() - startedAt) / 1000))} s.`);
   const skipped = total.skipped > 0 ? `, ${String(total.skipped)} skipped` : "";
   console.log(`${String(total.passed)} passed, ${String(total.failed)} failed${skipped}`);
@@ -67,18 +75,19 @@ function installSeaweed() {
  * @param {string} name
  * @param {string} script - Path in node_modules.
  * @param {readonly string[]} args
- * @returns {Promise<Counts>}
+ * @returns {Promise<Report>}
  */
 async function staticCheck(name, script, args) {
   const startedAt = Date.now();
   const code = await runShown(process.execPath, [join(ROOT, "node_modules", script), ...args]);
   console.log(`${code === 0 ? "✓" : "✗"} ${name} (${((Date.now() - startedAt) / 1000).toFixed(1)} s)`);
-  return { passed: code === 0 ? 1 : 0, failed: code === 0 ? 0 : 1, skipped: 0 };
+  if (code === 0) return result({ passed: 1 });
+  return { ...result({ failed: 1 }), failures: [{ where: name, said: "its words are above, at the beginning" }] };
 }
 
 /**
  * @param {string} project - One of vitest.config.ts.
- * @returns {Promise<Counts>}
+ * @returns {Promise<Report>}
  */
 async function vitest(project) {
   console.log(`\n${project} tests`);
@@ -95,39 +104,30 @@ async function vitest(project) {
       "--passWithNoTests",
       ...reporters,
     ]);
-    return countReport(report, code);
+    return readReport(report, code, project);
   } finally {
     rmSync(scratch, { recursive: true });
   }
 }
 
 /**
- * @param {string} report - Vitest's JSON file; absent if it fell before writing it.
- * @param {number} code - Vitest's exit code.
- * @returns {Counts}
+ * @param {Partial<Counts>} counts
+ * @returns {Report} Of what is no file of tests.
  */
-function countReport(report, code) {
-  const counts = { passed: 0, failed: 0, skipped: 0 };
-  try {
-    /** @typedef {{ numPassedTests: number, numFailedTests: number, numPendingTests: number, numTodoTests: number }} Report */
-    const parsed = /** @type {Report} */ (JSON.parse(readFileSync(report, "utf8")));
-    const skipped = parsed.numPendingTests + parsed.numTodoTests;
-    add(counts, { passed: parsed.numPassedTests, failed: parsed.numFailedTests, skipped });
-  } catch {
-    console.log("vitest ended without a report");
-    counts.failed = 1;
-  }
-  // A file that does not load, or something left behind, fails the run without failing a test.
-  if (code !== 0 && counts.failed === 0) counts.failed = 1;
-  return counts;
+function result(counts) {
+  return { counts: summedUp([counts]), files: [], failures: [] };
 }
 
 /**
- * @param {Counts} total - Changed.
- * @param {Counts} more
+ * @param {readonly Partial<Counts>[]} all
+ * @returns {Counts}
  */
-function add(total, more) {
-  total.passed += more.passed;
-  total.failed += more.failed;
-  total.skipped += more.skipped;
+function summedUp(all) {
+  const total = { passed: 0, failed: 0, skipped: 0 };
+  for (const { passed = 0, failed = 0, skipped = 0 } of all) {
+    total.passed += passed;
+    total.failed += failed;
+    total.skipped += skipped;
+  }
+  return total;
 }
