@@ -1,12 +1,17 @@
 /** Flags that many commands take. */
 import type { Argv } from "yargs";
 
-/** Which vault, and what opens it: those that these commands name themselves. */
+/** Which vault, and what opens it. */
 export interface SecretFlags {
   vault: string | undefined;
   "passphrase-file": string | undefined;
   "recovery-file": string | undefined;
+  "key-file": string | undefined;
+  "kdbx-password-file": string | undefined;
+  "kdbx-key-file": string | undefined;
   credentials: string | undefined;
+  "pin-file": string | undefined;
+  tcti: string | undefined;
 }
 
 /** Adds the flags that say which vault and what opens it. */

@@ -19,7 +19,12 @@ import type { CredentialConfig } from "./credential-config.ts";
 import { readEntry } from "./secrets.ts";
 import type { EntrySettings, SecretSource } from "./secrets.ts";
 import type { Settings } from "./settings.ts";
-import { credentialsFile, credentialsFromEnvironment, credentialsFromFile } from "./store-credentials.ts";
+import {
+  SECRET_VARIABLES,
+  credentialsFile,
+  credentialsFromEnvironment,
+  credentialsFromFile,
+} from "./store-credentials.ts";
 import type { CredentialSource } from "./store-credentials.ts";
 
 /** What reading takes of the environment and the caller. */
@@ -119,7 +124,7 @@ export function renewalRequest(config: CredentialConfig | undefined, settings: S
   const isFromEnvironment = config === undefined && credentialsFromEnvironment(credentialSource) !== undefined;
   if (config?.source === "env" || isFromEnvironment) return undefined;
   const { environment, owners } = credentialSource;
-  const named = Object.entries(environment).filter(([name]) => !isSecretVariable(name));
+  const named = Object.entries(environment).filter(([name]) => !SECRET_VARIABLES.includes(name));
   return {
     config,
     settings: { secretOwners, sessionBus, credentialSource: { environment: Object.fromEntries(named), owners } },
@@ -160,10 +165,6 @@ async function fingerprint({ config, settings }: RenewalRequest): Promise<string
   const file = parseKdbxReference(config?.source ?? "")?.file ?? credentialsFile(settings.credentialSource);
   const found = await stat(file).catch(() => undefined);
   return found && `${found.ino} ${found.size} ${found.mtimeMs}`;
-}
-
-function isSecretVariable(name: string): boolean {
-  return ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"].includes(name);
 }
 
 /** @param source - `env`, `aws`, `aws:PROFILE`; undefined for the first of them that says something. */

@@ -1,5 +1,6 @@
 /** The words and flags of `tcfs device`. Rooms are loaded only when used. */
 import type { Argv } from "yargs";
+import { JSON_FLAG } from "./command-flags.ts";
 import { PCRS, type SharedFlags } from "./key-commands.ts";
 import type { Settings } from "./settings.ts";
 
@@ -34,7 +35,7 @@ export function deviceCommands(settings: Settings, { secrets, file }: SharedFlag
       .command(
         "list",
         "show the copies of the vault that write to its store",
-        (command) => secrets(command).option("json", { type: "boolean", describe: "print JSON with stable keys" }),
+        (command) => secrets(command).option("json", JSON_FLAG),
         async (parameters) => (await import("./commands/device.ts")).runDeviceList(parameters, settings),
       )
       .command(

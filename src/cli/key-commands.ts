@@ -1,10 +1,11 @@
 /** The words and flags of `tcfs key`. Rooms are loaded only when used. */
 import type { Argv } from "yargs";
+import { type AddSecrets, JSON_FLAG } from "./command-flags.ts";
 import type { Settings } from "./settings.ts";
 
 /** What main.ts hands on: the flags that say which vault and what opens it, and a flag with a path. */
 export interface SharedFlags {
-  readonly secrets: <T>(command: Argv<T>) => Argv<T & SecretFlags>;
+  readonly secrets: AddSecrets;
   readonly file: (describe: string) => {
     readonly type: "string";
     readonly requiresArg: true;
@@ -19,18 +20,6 @@ export const PCRS = {
   requiresArg: true,
   describe: "with --tpm: the PCRs to bind to, as BANK:LIST (default sha256:7: the state of secure boot)",
 } as const;
-
-interface SecretFlags {
-  vault: string | undefined;
-  "passphrase-file": string | undefined;
-  "recovery-file": string | undefined;
-  "key-file": string | undefined;
-  "kdbx-password-file": string | undefined;
-  "kdbx-key-file": string | undefined;
-  credentials: string | undefined;
-  "pin-file": string | undefined;
-  tcti: string | undefined;
-}
 
 export function keyCommands(settings: Settings, { secrets, file }: SharedFlags): (command: Argv) => Argv {
   const slot = { type: "string", describe: "the slot's id, or its beginning: tcfs key list shows it" } as const;
@@ -110,9 +99,7 @@ function addOptions<T>(command: Argv<T>, file: SharedFlags["file"]) {
 }
 
 function listOptions(command: Argv, file: SharedFlags["file"]) {
-  return command
-    .option("vault", file("the vault's directory"))
-    .option("json", { type: "boolean", describe: "print JSON with stable keys" });
+  return command.option("vault", file("the vault's directory")).option("json", JSON_FLAG);
 }
 
 function rotateOptions<T>(command: Argv<T>, file: SharedFlags["file"]) {

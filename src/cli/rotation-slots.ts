@@ -15,7 +15,7 @@ import { systemRandom } from "../platform/random.ts";
 import { describeSlot } from "./describe-slot.ts";
 import { type SecretSource, isNamed, withSecret } from "./secrets.ts";
 import type { Settings } from "./settings.ts";
-import { renewedTpmSlot } from "./tpm-slots.ts";
+import { rotatedTpmSlot } from "./tpm-slots.ts";
 import { type VaultArguments, secretSource } from "./vault-access.ts";
 
 const ENTROPY_BYTES = 32;
@@ -26,7 +26,7 @@ const FLAG_OF: Readonly<Record<SlotKindName, string>> = {
   "recovery-words": "--recovery-file FILE",
   "key-file": "--key-file FILE",
   hybrid: "--key-file FILE with --passphrase-file FILE",
-  tpm2: "this machine's TPM, in its present state",
+  tpm2: "this machine's TPM, in the state that it was made for",
   "tpm2-pin": "--pin-file FILE",
 };
 
@@ -72,9 +72,9 @@ export async function planSlots(
       continue;
     }
     try {
-      made.set(toHex(slot.id), await renewedTpmSlot(slot, source, settings));
+      made.set(toHex(slot.id), await rotatedTpmSlot(slot, source, settings));
     } catch (error) {
-      if (!(error instanceof TcfsError) || error.code === "TCFS_CANCELLED") throw error;
+      if (!(error instanceof TcfsError) || ["TCFS_CANCELLED", "TCFS_WRONG_KEY"].includes(error.code)) throw error;
       dropped.push({ slot, why: `${FLAG_OF[slot.kind]} is needed: ${error.message}` });
     }
   }

@@ -1,7 +1,7 @@
 /** The environment, read once and here alone: where the vault is unless said otherwise, who may own secret files. */
 import { homedir } from "node:os";
 import { join, resolve } from "node:path";
-import type { CredentialSource } from "./store-credentials.ts";
+import { type CredentialSource, SECRET_VARIABLES } from "./store-credentials.ts";
 
 export interface Settings {
   /** `TCFS_VAULT`, or `$XDG_DATA_HOME/tcfs/default`; absolute. */
@@ -24,16 +24,10 @@ export interface Settings {
 const DEFAULT_TCTI = "device:/dev/tpmrm0";
 
 /** What the AWS tools read. */
-const CREDENTIALS = [
-  "AWS_ACCESS_KEY_ID",
-  "AWS_SECRET_ACCESS_KEY",
-  "AWS_SESSION_TOKEN",
-  "AWS_SHARED_CREDENTIALS_FILE",
-  "AWS_PROFILE",
-  "HOME",
-];
+const CREDENTIALS = [...SECRET_VARIABLES, "AWS_SHARED_CREDENTIALS_FILE", "AWS_PROFILE", "HOME"];
 const INHERITED = ["PATH", "HOME", "LANG", "TZ", "TMPDIR"];
 
+/** @param environment - Without the secrets in it afterwards: what it says is handed on to every program that is started. */
 export function readSettings(environment: NodeJS.ProcessEnv = process.env): Settings {
   const home = environment["HOME"] ?? homedir();
   const dataHome = environment["XDG_DATA_HOME"];
@@ -41,8 +35,10 @@ export function readSettings(environment: NodeJS.ProcessEnv = process.env): Sett
   const data = dataHome?.startsWith("/") === true ? dataHome : join(home, ".local", "share");
   const vault = environment["TCFS_VAULT"];
   const owners = secretOwners(environment["SUDO_UID"]);
+  const credentials = Object.fromEntries(CREDENTIALS.map((name) => [name, environment[name]]));
+  for (const name of SECRET_VARIABLES) Reflect.deleteProperty(environment, name);
   return {
-    credentialSource: { environment: Object.fromEntries(CREDENTIALS.map((name) => [name, environment[name]])), owners },
+    credentialSource: { environment: credentials, owners },
     defaultVault: vault !== undefined && vault !== "" ? resolve(vault) : join(data, "tcfs", "default"),
     secretOwners: owners,
     defaultTcti: DEFAULT_TCTI,

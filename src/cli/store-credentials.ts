@@ -7,6 +7,9 @@ import type { S3Credentials } from "../remote/s3-store.ts";
 
 const MAX_FILE_BYTES = 64 * 1024;
 
+/** Of the names that the AWS tools use, those whose values are for nobody else. */
+export const SECRET_VARIABLES: readonly string[] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"];
+
 /** Names that the AWS tools use. */
 export interface CredentialSource {
   readonly environment: Readonly<Record<string, string | undefined>>;

@@ -77,8 +77,20 @@ export async function newTpmSlot(request: NewTpmSlot, source: TpmSource, setting
   }
 }
 
+/**
+ * A TPM slot's kind with a fresh secret, for a vault whose key is rotated.
+ * @returns Its material is the caller's to wipe.
+ * @throws TcfsError `TCFS_TPM_CHANGED` if the machine's state is not what it was: that another one opens the vault from now
+ *   on is for a person to say.
+ */
+export async function rotatedTpmSlot(slot: TpmSlot, source: TpmSource, settings: Settings): Promise<NewSlot> {
+  const { checkTpmSlot } = await import("../keys/tpm/tpm-secret.ts");
+  await checkTpmSlot(tpmOptions(source, settings), slot);
+  return renewedTpmSlot(slot, source, settings);
+}
+
 /** A TPM slot's kind with a fresh secret, sealed to the machine's present state. @returns Its material is the caller's to wipe. */
-export async function renewedTpmSlot(slot: TpmSlot, source: TpmSource, settings: Settings): Promise<NewSlot> {
+async function renewedTpmSlot(slot: TpmSlot, source: TpmSource, settings: Settings): Promise<NewSlot> {
   const { resealInTpm } = await import("../keys/tpm/tpm-secret.ts");
   const pin = slot.kind === "tpm2-pin" ? await getPin(slot, source, settings) : undefined;
   try {
@@ -90,9 +102,9 @@ export async function renewedTpmSlot(slot: TpmSlot, source: TpmSource, settings:
 
 /**
  * Seal slots anew to the machine's present state.
- * @param isWanted - Which ones; all that can still be opened are left alone unless `isForced`.
+ * @param isForced - Whether those too that can still be opened; and what cannot be resealed is an error in any case.
  * @returns The header as it stands then, and how many were resealed.
- * @throws TcfsError of the first that cannot be.
+ * @throws TcfsError of the first that cannot be; another TPM's are left alone where there are others.
  */
 export async function resealSlots(
   directory: string,
@@ -105,8 +117,15 @@ export async function resealSlots(
   const options = tpmOptions(source, settings);
   let { header } = unlocked;
   let count = 0;
+  let foreign: TcfsError | undefined;
+  let ownCount = 0;
   for (const slot of slots) {
-    if (!isForced && !(await isStale(options, slot))) continue;
+    if (!isForced) {
+      const state = await stateOf(options, slot);
+      if (state instanceof TcfsError) foreign = state;
+      else ownCount++;
+      if (state !== "stale") continue;
+    }
     const fresh = await renewedTpmSlot(slot, source, settings);
     const machine = { random: systemRandom, clock: systemClock };
     const after = await replaceSlot(header, unlocked.key, slot.id, fresh, machine).finally(() => {
@@ -116,6 +135,7 @@ export async function resealSlots(
     header = after;
     count++;
   }
+  if (ownCount === 0 && foreign !== undefined) throw foreign;
   return { header, count };
 }
 
@@ -189,13 +209,15 @@ async function getPin(slot: TpmSlot, source: TpmSource, settings: Settings): Pro
   return pin;
 }
 
-async function isStale(options: TpmOptions, slot: TpmSlot): Promise<boolean> {
+/** @returns Why the slot is another TPM's, where it is. */
+async function stateOf(options: TpmOptions, slot: TpmSlot): Promise<"fresh" | "stale" | TcfsError> {
   const { checkTpmSlot } = await import("../keys/tpm/tpm-secret.ts");
   try {
     await checkTpmSlot(options, slot);
-    return false;
+    return "fresh";
   } catch (error) {
-    if (isTcfsError(error, "TCFS_TPM_CHANGED")) return true;
+    if (isTcfsError(error, "TCFS_TPM_CHANGED")) return "stale";
+    if (isTcfsError(error, "TCFS_TPM_FOREIGN")) return error;
     throw error;
   }
 }

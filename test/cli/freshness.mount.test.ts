@@ -21,6 +21,18 @@ describe.skipIf(swtpmIsMissing !== undefined)("--tpm-freshness", { timeout: TIME
     await line.expect("OK", [...here, "--tpm-freshness"]);
     await writeFile(join(line.mountPoint, "a"), "a");
     await line.expect("OK", ["umount", line.mountPoint, "--wait"]);
+    // The TPM is told of a new key before the old one is given up, and takes it for the same vault.
+    const rotated = await line.expect("OK", [
+      "key",
+      "rotate",
+      "--vault",
+      line.vault,
+      ...words,
+      "--yes",
+      "--tcti",
+      tpm.tcti,
+    ]);
+    expect(rotated.stdout).toContain("0 objects left under epoch 1");
     const olderVault = join(line.directory, "older-vault");
     const olderStore = join(line.directory, "older-store");
     await cp(line.vault, olderVault, { recursive: true });

@@ -12,7 +12,7 @@ import { type RotatedHeader, rotateHeader } from "../../src/keys/keyring.ts";
 import { NodeDisk } from "../../src/platform/node-disk.ts";
 import { systemRandom } from "../../src/platform/random.ts";
 import { keyringOptions, makeVault } from "../keys/fixtures.ts";
-import { temporaryDirectory } from "../support/temporary-directory.ts";
+import { type TemporaryDirectory, temporaryDirectory } from "../support/temporary-directory.ts";
 
 export interface Unlocked {
   readonly header: VaultHeader;
@@ -23,12 +23,12 @@ export class VaultDirectory implements AsyncDisposable {
   readonly directory: string;
   /** As it was made. */
   readonly first: Unlocked;
-  readonly #remove: () => Promise<void>;
+  readonly #temporary: TemporaryDirectory;
 
-  private constructor(directory: string, first: Unlocked, remove: () => Promise<void>) {
+  private constructor(temporary: TemporaryDirectory, directory: string, first: Unlocked) {
+    this.#temporary = temporary;
     this.directory = directory;
     this.first = first;
-    this.#remove = remove;
   }
 
   static async make(): Promise<VaultDirectory> {
@@ -41,7 +41,7 @@ export class VaultDirectory implements AsyncDisposable {
     await opened.close();
     await withSealer(header, key, (sealer) => openDeviceBook({ disk, directory, sealer }, header.deviceId));
     await writeNewHeader(disk, directory, header);
-    return new VaultDirectory(directory, { header, key }, () => temporary[Symbol.asyncDispose]());
+    return new VaultDirectory(temporary, directory, { header, key });
   }
 
   /** For writing, as a command does, unless something else is said. */
@@ -50,7 +50,7 @@ export class VaultDirectory implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#remove();
+    await this.#temporary[Symbol.asyncDispose]();
   }
 }
 

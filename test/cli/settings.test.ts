@@ -12,6 +12,15 @@ describe("the default vault", () => {
   });
 });
 
+describe("credentials in the environment", () => {
+  test("are taken out of it, so that no program that a command starts is handed them", () => {
+    const environment = { AWS_ACCESS_KEY_ID: "AKIA", AWS_SECRET_ACCESS_KEY: "x", AWS_SESSION_TOKEN: "y", HOME: "/h" };
+    const { credentialSource } = readSettings(environment);
+    expect(environment).toEqual({ HOME: "/h" });
+    expect(credentialSource.environment).toMatchObject({ AWS_SECRET_ACCESS_KEY: "x", AWS_SESSION_TOKEN: "y" });
+  });
+});
+
 describe("the daemon's environment", () => {
   test("holds nothing but what it needs", () => {
     const environment = { PATH: "/bin", NODE_OPTIONS: "--inspect", TCFS_PASSWORD: "x", AWS_SECRET: "y", HOME: "/h" };
