@@ -3,14 +3,13 @@ import { join } from "node:path";
 import { packPath } from "../chunkstore/open-packs.ts";
 import { listPackFiles } from "../chunkstore/pack-directory.ts";
 import { formatPackId } from "../chunkstore/pack-format.ts";
+import { BLOCKS_NAME } from "../chunkstore/pack-shelf.ts";
 import { isTcfsError } from "../errors.ts";
 import type { PackId } from "../ids.ts";
 import type { Disk } from "../platform/disk.ts";
 import { type ShelfNote, type ShelfSeal, decodeShelf, encodeShelf } from "./shelf-index.ts";
 
 const INDEX_NAME = "store.cache";
-/** Below the vault: files with a pack's blocks at their places. */
-const BLOCKS_NAME = "blocks";
 
 export class ShelfFiles {
   readonly #disk: Disk;

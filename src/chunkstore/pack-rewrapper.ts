@@ -2,12 +2,13 @@
  * Wraps the keys of packs anew, in place (FORMAT.md §5.2): the new wrap is on the device, and was read back, before the
  * old one is taken away. Frames stay as they are. What is done is met as such when it is begun again.
  */
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import type { PackKeyWrapper } from "../crypto/pack-key.ts";
 import { TcfsError, isTcfsError } from "../errors.ts";
 import type { PackId } from "../ids.ts";
 import type { Disk, DurableFile } from "../platform/disk.ts";
 import { packPath } from "./open-packs.ts";
+import { listPackFiles } from "./pack-directory.ts";
 import {
   PACK_HEADER_BYTES,
   type PackHeader,
@@ -17,10 +18,11 @@ import {
   wrapOffset,
   wrapsOf,
 } from "./pack-format.ts";
+import { BLOCKS_NAME } from "./pack-shelf.ts";
 
 export interface PackRewrapperOptions {
   readonly disk: Disk;
-  /** The vault's `packs` directory. */
+  /** The vault's `packs` directory; packs of a store that are here in part lie in `blocks` beside it (FORMAT.md §11.9). */
   readonly directory: string;
   readonly vaultId: Uint8Array;
   readonly packKeys: PackKeyWrapper;
@@ -39,6 +41,11 @@ export interface PackCount {
   readonly damagedCount: number;
 }
 
+interface PackFile {
+  readonly pack: PackId;
+  readonly path: string;
+}
+
 export class PackRewrapper {
   readonly #options: PackRewrapperOptions;
 
@@ -48,8 +55,8 @@ export class PackRewrapper {
 
   /** Every pack file that is here. @throws TcfsError `TCFS_IO`, `TCFS_STORE_FULL`, what `pause` throws. */
   async rewrapAll(pause: Pause): Promise<void> {
-    for (const pack of await this.#files()) {
-      await this.#withFile(pack, (file) => this.#rewrap(pack, file));
+    for (const { pack, path } of [...(await this.#files()), ...(await this.#partialFiles())]) {
+      await this.#withFile(path, (file) => this.#rewrap(pack, file));
       await pause();
     }
   }
@@ -57,13 +64,20 @@ export class PackRewrapper {
   /** Reads every pack's header. @throws as {@link rewrapAll}. */
   async count(pause: Pause): Promise<PackCount> {
     const count = { packCount: 0, olderCount: 0, olderDataCount: 0, damagedCount: 0 };
-    for (const pack of await this.#files()) {
-      await this.#withFile(pack, async (file) => {
+    for (const { pack, path } of await this.#files()) {
+      await this.#withFile(path, async (file) => {
         count.packCount += 1;
         const header = await this.#readHeader(pack, file);
         if (header === undefined) count.damagedCount += 1;
         else if (isUnderOlder(header, this.#options.packKeys)) count.olderCount += 1;
         if (header !== undefined && header.keyEpoch < this.#options.packKeys.keyEpoch) count.olderDataCount += 1;
+      });
+      await pause();
+    }
+    for (const { pack, path } of await this.#partialFiles()) {
+      await this.#withFile(path, async (file) => {
+        const header = await this.#readHeader(pack, file); // none where its first block is not here
+        if (header !== undefined && isUnderOlder(header, this.#options.packKeys)) count.olderCount += 1;
       });
       await pause();
     }
@@ -73,32 +87,34 @@ export class PackRewrapper {
   /** @returns Whether the pack was made in an older key epoch; undefined where its header does not open. */
   async isOlderData(pack: PackId): Promise<boolean | undefined> {
     let isOlder: boolean | undefined;
-    await this.#withFile(pack, async (file) => {
+    await this.#withFile(packPath(this.#options.directory, pack), async (file) => {
       const header = await this.#readHeader(pack, file);
       isOlder = header && header.keyEpoch < this.#options.packKeys.keyEpoch;
     });
     return isOlder;
   }
 
-  async #files(): Promise<PackId[]> {
+  async #files(): Promise<PackFile[]> {
     const { disk, directory } = this.#options;
-    const packs: PackId[] = [];
-    for (const prefix of await disk.list(directory)) {
-      if (!/^[0-9a-f]{2}$/.test(prefix)) continue;
-      for (const name of await disk.list(join(directory, prefix))) {
-        const pack = parsePackId(name);
-        if (pack !== undefined) packs.push(pack);
-      }
-    }
-    return packs;
+    const files: PackFile[] = [];
+    for await (const pack of listPackFiles(disk, directory)) files.push({ pack, path: packPath(directory, pack) });
+    return files;
+  }
+
+  async #partialFiles(): Promise<PackFile[]> {
+    const { disk, directory } = this.#options;
+    const blocks = join(dirname(directory), BLOCKS_NAME);
+    return (await disk.list(blocks)).flatMap((name) => {
+      const pack = parsePackId(name);
+      return pack === undefined ? [] : [{ pack, path: join(blocks, name) }];
+    });
   }
 
   /** A pack that has gone meanwhile needs nothing. */
-  async #withFile(pack: PackId, action: (file: DurableFile) => Promise<void>): Promise<void> {
-    const { disk, directory } = this.#options;
+  async #withFile(path: string, action: (file: DurableFile) => Promise<void>): Promise<void> {
     let file: DurableFile;
     try {
-      file = await disk.openDurable(packPath(directory, pack));
+      file = await this.#options.disk.openDurable(path);
     } catch (error) {
       if (isTcfsError(error, "TCFS_NO_ENTRY")) return;
       throw error;

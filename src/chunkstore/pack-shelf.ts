@@ -3,6 +3,9 @@ import type { PackId } from "../ids.ts";
 import type { DiskFile } from "../platform/disk.ts";
 import { PACK_HEADER_BYTES, type PackedChunkRecord, sumBytes } from "./pack-format.ts";
 
+/** Directory of the vault for packs that are here in part (FORMAT.md §11.9). */
+export const BLOCKS_NAME = "blocks";
+
 /** The store's packs. Calls wait for a store that is away, up to a bound. */
 export interface RemotePacks {
   /** @returns How long the pack is there; undefined where it is not. @throws TcfsError */

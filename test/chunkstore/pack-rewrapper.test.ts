@@ -1,9 +1,9 @@
 /** Wrapping packs anew in place: whatever a power cut leaves of a write, the pack opens (FORMAT.md §5.2). */
-import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { packPath } from "../../src/chunkstore/open-packs.ts";
-import { decodePackHeader, encodePackHeader, wrapsOf } from "../../src/chunkstore/pack-format.ts";
+import { decodePackHeader, encodePackHeader, formatPackId, wrapsOf } from "../../src/chunkstore/pack-format.ts";
 import { PackRewrapper } from "../../src/chunkstore/pack-rewrapper.ts";
 import type { EpochKeys } from "../../src/crypto/epoch-keys.ts";
 import { PackKeyWrapper } from "../../src/crypto/pack-key.ts";
@@ -107,6 +107,26 @@ describe("a pack wrapped anew", () => {
     await rewrapperOf(directory.path, bothKeys(), disk).rewrapAll(noPause);
     expect(disk.writeCount).toBe(0);
     expect((await readFile(path)).equals(bytes)).toBe(true);
+  });
+
+  test("is done too where only a part of it is here, and left where its header is not", async () => {
+    await using directory = await temporaryDirectory("rewrap");
+    const packs = join(directory.path, "packs");
+    const [part, headless] = [noise("part", 16), noise("headless", 16)] as [PackId, PackId];
+    const partPath = join(directory.path, "blocks", formatPackId(part));
+    const headlessPath = join(directory.path, "blocks", formatPackId(headless));
+    await mkdir(dirname(partPath));
+    await rename(await putPack(packs, part), partPath);
+    await writeFile(headlessPath, new Uint8Array(1000));
+    const rewrapper = rewrapperOf(packs, bothKeys());
+    const none = { packCount: 0, olderDataCount: 0, damagedCount: 0 };
+    expect(await rewrapper.count(noPause)).toEqual({ ...none, olderCount: 1 });
+    await rewrapper.rewrapAll(noPause);
+    expect(await rewrapper.count(noPause)).toEqual({ ...none, olderCount: 0 });
+    const header = decodePackHeader(await readFile(partPath));
+    expect(wrapsOf(header).map(({ keyEpoch }) => keyEpoch)).toEqual([2]);
+    expect(wrapperOf(newKeys()).unwrap(part, wrapsOf(header))).toEqual(PACK_KEY);
+    expect(await readFile(headlessPath)).toEqual(Buffer.alloc(1000));
   });
 
   describe.each([0, 1])("if power goes in write %i", (cut) => {
