@@ -37,6 +37,7 @@ const requestSchema = z.discriminatedUnion("operation", [
     wrappedKey: z.hex().length(2 * HANDOVER_BYTES),
   }),
   z.strictObject({ operation: z.literal("rotation") }),
+  z.strictObject({ operation: z.literal("credentials"), sealed: z.base64().max(MAX_REQUEST_BYTES) }),
   ...SNAPSHOT_REQUESTS,
   ...VERSION_REQUESTS,
   ...CACHE_REQUESTS,

@@ -1,5 +1,6 @@
 /** The words and flags of `tcfs credentials`. Rooms are loaded only when used. */
 import type { Argv } from "yargs";
+import { JSON_FLAG } from "./command-flags.ts";
 import type { SharedFlags } from "./key-commands.ts";
 import type { Settings } from "./settings.ts";
 
@@ -31,7 +32,7 @@ export function credentialCommands(settings: Settings, { secrets, file }: Shared
       .command(
         "show",
         "tell where they come from; never what they are",
-        (command) => command.option("vault", vault).option("json", { type: "boolean", describe: "print JSON" }),
+        (command) => command.option("vault", vault).option("json", JSON_FLAG),
         async (parameters) => (await import("./commands/credentials.ts")).runCredentialsShow(parameters, settings),
       )
       .command(
@@ -41,10 +42,16 @@ export function credentialCommands(settings: Settings, { secrets, file }: Shared
         async (parameters) => (await import("./commands/credentials.ts")).runCredentialsTest(parameters, settings),
       )
       .command(
+        "renew",
+        "hand the running daemon what they are now",
+        (command) => secrets(command).example("$0 credentials renew", "after a password was changed; mounted as it is"),
+        async (parameters) => (await import("./commands/credentials.ts")).runCredentialsRenew(parameters, settings),
+      )
+      .command(
         "unset",
         "from now on as the AWS tools: the environment, then ~/.aws/credentials",
         (command) => command.option("vault", vault),
         async (parameters) => (await import("./commands/credentials.ts")).runCredentialsUnset(parameters, settings),
       )
-      .demandCommand(1, "say what to do with the credentials: set, show, test, unset");
+      .demandCommand(1, "say what to do with the credentials: set, show, test, renew, unset");
 }

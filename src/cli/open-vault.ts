@@ -251,6 +251,12 @@ export class OpenVault implements AsyncDisposable {
     }
   }
 
+  /** @returns What a command sealed by the vault's key; the caller's to wipe. @throws TcfsError `TCFS_WRONG_KEY` */
+  unsealHandover(sealed: Uint8Array): Uint8Array {
+    this.#requireReplica();
+    return this.#handover.unseal(sealed);
+  }
+
   /** Packs that only the store has. */
   async *remotePacks(): AsyncGenerator<PackRecord> {
     const { metadata, chunks } = this.#rooms;

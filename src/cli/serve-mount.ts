@@ -17,7 +17,7 @@ import type { ControlRequest, RemountRequest } from "./control-protocol.ts";
 import { serveControl } from "./control-server.ts";
 import type { LaunchRequest } from "./launch-protocol.ts";
 import { OpenVault } from "./open-vault.ts";
-import { RenewedCredentials } from "./credentials.ts";
+import { HandedCredentials } from "./handed-credentials.ts";
 import { writePidFile } from "./pid-file.ts";
 import { answerSnapshotRequest } from "./snapshot-requests.ts";
 import type { DaemonFigures, VaultFigures } from "./status.ts";
@@ -54,6 +54,7 @@ export async function serveMount(options: ServeOptions): Promise<void> {
   const disk = new NodeDisk();
   const header = await readHeader(disk, directory);
   verifyHeader(header, key);
+  const renewal = await HandedCredentials.from(options.renewal);
   await using vault = await OpenVault.open({
     directory,
     header,
@@ -65,14 +66,14 @@ export async function serveMount(options: ServeOptions): Promise<void> {
     versionsShown: mount.versions,
     logger: log,
     credentials: options.credentials,
-    renewal: options.renewal && (await RenewedCredentials.from(options.renewal)),
+    renewal,
     isReplicated: true,
     freshness: { tpm: options.tpm, wish: mount.tpmFreshness, isOlderAccepted: mount.acceptOlder },
     storeWaitMs: mount.storeWaitSeconds === undefined ? undefined : mount.storeWaitSeconds * 1000,
   });
   key.wipe();
   await using _pidFile = await writePidFile(mount.pidFile);
-  const served = await ServedMount.start(vault, options);
+  const served = await ServedMount.start(vault, options, renewal);
   await using _control = await served.serveControl();
   served.obeySignals();
   options.onStarterGone(() => {
@@ -88,6 +89,7 @@ class ServedMount {
   readonly #vault: OpenVault;
   readonly #session: FuseSession;
   readonly #options: ServeOptions;
+  readonly #credentials: HandedCredentials;
   readonly #mountedAt = new Date();
   readonly #collection = new AbortController();
   #ending: Promise<void> | undefined;
@@ -97,14 +99,15 @@ class ServedMount {
     this.#settleClosed = resolve;
   });
 
-  private constructor(vault: OpenVault, session: FuseSession, options: ServeOptions) {
+  private constructor(vault: OpenVault, session: FuseSession, options: ServeOptions, credentials: HandedCredentials) {
     this.#vault = vault;
     this.#session = session;
     this.#options = options;
+    this.#credentials = credentials;
   }
 
   /** @throws TcfsError why it cannot be mounted. */
-  static async start(vault: OpenVault, options: ServeOptions): Promise<ServedMount> {
+  static async start(vault: OpenVault, options: ServeOptions, credentials: HandedCredentials): Promise<ServedMount> {
     const { mountPoint, options: mount, log } = options;
     const session = new FuseSession({
       operations:
@@ -133,7 +136,7 @@ class ServedMount {
       nonEmpty: mount.nonEmpty,
     });
     session.start(fd);
-    const served = new ServedMount(vault, session, options);
+    const served = new ServedMount(vault, session, options, credentials);
     try {
       await served.#negotiated();
     } catch (error) {
@@ -193,6 +196,8 @@ class ServedMount {
         return this.#vault.rotate(Buffer.from(request.header, "base64"), Buffer.from(request.wrappedKey, "hex"));
       case "rotation":
         return { status: this.#vault.rotation.status(), report: this.#vault.rotation.report ?? null };
+      case "credentials":
+        return this.#takeCredentials(Buffer.from(request.sealed, "base64"));
       case "unmount":
         await this.#unmountPolitely(request.lazy);
         await this.#closed;
@@ -216,6 +221,12 @@ class ServedMount {
       default:
         return answerSnapshotRequest(this.#vault.volume.snapshots, request);
     }
+  }
+
+  async #takeCredentials(sealed: Uint8Array): Promise<void> {
+    const content = this.#vault.unsealHandover(sealed);
+    await this.#credentials.take(content).finally(() => content.fill(0));
+    this.#options.log.info("other credentials for the store were handed over");
   }
 
   /** @throws TcfsError `TCFS_REMOTE_UNAVAILABLE` when time is up. */

@@ -1,4 +1,7 @@
-/** A new vault key on its way to the daemon: wrapped under the key that the daemon has, so that no secret crosses the socket. */
+/**
+ * Secrets on their way to the daemon: a new vault key, credentials for the store. They are wrapped under the key that the
+ * daemon has, so that none crosses the socket, whoever made that.
+ */
 import { xchacha20poly1305 } from "@noble/ciphers/chacha.js";
 import { SecretKey } from "../crypto/secret-key.ts";
 import { deriveSubkeys, wipeSubkeys } from "../crypto/subkeys.ts";
@@ -7,6 +10,7 @@ import type { RandomSource } from "../platform/random.ts";
 
 const NONCE_BYTES = 24;
 const AAD = Buffer.from("tcfs v1 handover");
+const CREDENTIALS_AAD = Buffer.from("tcfs v1 credentials");
 /** Nonce, key, tag. */
 export const HANDOVER_BYTES = NONCE_BYTES + 32 + 16;
 
@@ -17,11 +21,30 @@ export function wrapHandover(
   nextKey: SecretKey,
   random: RandomSource,
 ): Uint8Array {
+  return seal(vaultId, key, { aad: AAD, content: nextKey.expose() }, random);
+}
+
+/** @param key - The vault's present key, borrowed. @param content - Lent. @returns What {@link KeyHandover.unseal} opens. */
+export function sealCredentials(
+  vaultId: Uint8Array,
+  key: SecretKey,
+  content: Uint8Array,
+  random: RandomSource,
+): Uint8Array {
+  return seal(vaultId, key, { aad: CREDENTIALS_AAD, content }, random);
+}
+
+function seal(
+  vaultId: Uint8Array,
+  key: SecretKey,
+  { aad, content }: { readonly aad: Uint8Array; readonly content: Uint8Array },
+  random: RandomSource,
+): Uint8Array {
   const subkeys = deriveSubkeys(key.expose(), vaultId);
   const nonce = random.bytes(NONCE_BYTES);
-  const wrapped = xchacha20poly1305(subkeys.handover, nonce, AAD).encrypt(nextKey.expose());
+  const sealed = xchacha20poly1305(subkeys.handover, nonce, aad).encrypt(content);
   wipeSubkeys(subkeys);
-  return new Uint8Array(Buffer.concat([nonce, wrapped]));
+  return new Uint8Array(Buffer.concat([nonce, sealed]));
 }
 
 /** The daemon's end. */
@@ -35,14 +58,23 @@ export class KeyHandover {
 
   /** @returns The next epoch's vault key, the caller's to wipe. @throws TcfsError `TCFS_WRONG_KEY` */
   unwrap(wrapped: Uint8Array): SecretKey {
+    const bytes = this.#open(wrapped, AAD, "the new key was");
+    const key = new SecretKey(bytes);
+    bytes.fill(0);
+    return key;
+  }
+
+  /** @returns As {@link sealCredentials} got it; the caller's to wipe. @throws TcfsError `TCFS_WRONG_KEY` */
+  unseal(sealed: Uint8Array): Uint8Array {
+    return this.#open(sealed, CREDENTIALS_AAD, "the credentials were");
+  }
+
+  #open(sealed: Uint8Array, aad: Uint8Array, what: string): Uint8Array {
     try {
-      const cipher = xchacha20poly1305(this.#key.expose(), wrapped.slice(0, NONCE_BYTES), AAD);
-      const bytes = cipher.decrypt(wrapped.slice(NONCE_BYTES));
-      const key = new SecretKey(bytes);
-      bytes.fill(0);
-      return key;
+      const cipher = xchacha20poly1305(this.#key.expose(), sealed.slice(0, NONCE_BYTES), aad);
+      return cipher.decrypt(sealed.slice(NONCE_BYTES));
     } catch (cause) {
-      throw new TcfsError("TCFS_WRONG_KEY", "the new key was not wrapped under this vault's present key", { cause });
+      throw new TcfsError("TCFS_WRONG_KEY", `${what} not wrapped under this vault's present key`, { cause });
     }
   }
 

@@ -178,6 +178,25 @@ describe.skipIf(NO_SEAWEED !== undefined)("a vault on SeaweedFS", { timeout: TIM
     expect(line.log()).not.toContain("no longer");
     await line.umount();
 
+    // What nobody can type for the daemon, somebody hands to it.
+    const renew = ["credentials", "renew", ...line.unlock, "--kdbx-password-file"];
+    await line.expect("NOT_MOUNTED", [...renew, line.secretFile("typed", "master\n")]);
+    await writeDatabase(line, entryOf(server, "no longer the right one"));
+    await line.expect("OK", line.mountWords, { env });
+    await rename(join(line.directory, "master"), join(line.directory, "forgotten"));
+    await writeFile(join(line.mountPoint, "c"), "kept");
+    await writeDatabase(line, entryOf(server));
+    await eventually("what to do is told", 60_000, async () => {
+      const { stdout } = await line.expect("OK", ["status", "--json", line.mountPoint]);
+      return stdout.includes("or: tcfs credentials renew hands the daemon other ones");
+    });
+    await line.expect("WRONG_KEY", [...renew, line.secretFile("no", "no\n")]);
+    const renewed = await line.expect("OK", [...renew, join(line.directory, "typed")], { env });
+    expect(renewed.stdout).toContain(`The daemon has the credentials from ${source}.`);
+    await line.expect("OK", ["wait", line.mountPoint, "--timeout", "100"]);
+    await line.umount();
+    await rename(join(line.directory, "forgotten"), join(line.directory, "master"));
+
     // A drive that is missing keeps no vault shut: its store follows once it is back.
     await rename(join(line.directory, "own.kdbx"), join(line.directory, "away.kdbx"));
     const { stderr } = await line.expect("OK", line.mountWords, { env });

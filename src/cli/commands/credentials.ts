@@ -1,16 +1,21 @@
-/** `tcfs credentials set|show|test|unset`: where the credentials for the vault's store come from. */
+/** `tcfs credentials set|show|test|renew|unset`: where the credentials for the vault's store come from. */
 import { TcfsError } from "../../errors.ts";
 import { hasHeader, readHeader } from "../../keys/header-file.ts";
 import { isKdbxReference } from "../../keys/kdbx.ts";
+import { sealCredentials } from "../../keys/key-handover.ts";
 import { unlockHeader } from "../../keys/keyring.ts";
 import { NodeDisk } from "../../platform/node-disk.ts";
+import { systemRandom } from "../../platform/random.ts";
 import { HEADER_NAME } from "../../replica/object-names.ts";
 import { openStore } from "../../remote/open-store.ts";
+import type { S3Credentials } from "../../remote/s3-store.ts";
 import { readCredentialConfig, removeCredentialConfig, writeCredentialConfig } from "../credential-config.ts";
 import type { CredentialConfig } from "../credential-config.ts";
-import { credentialConfig, readCredentials } from "../credentials.ts";
+import { askDaemon } from "../control-client.ts";
+import { credentialConfig, readCredentials, renewalRequest } from "../credentials.ts";
+import type { Handing } from "../handed-credentials.ts";
 import type { Settings } from "../settings.ts";
-import { secretSource, vaultDirectory } from "../vault-access.ts";
+import { secretSource, unlockVault, vaultDirectory } from "../vault-access.ts";
 import type { VaultArguments } from "../vault-access.ts";
 import { urlOfStore } from "./store.ts";
 
@@ -37,7 +42,7 @@ export async function runCredentialsSet(parameters: CredentialsSetArguments, set
   await writeCredentialConfig(new NodeDisk(), directory, config);
   const what = config.hasPassphrase ? "Credentials and passphrase come" : "The credentials for the store come";
   process.stdout.write(
-    `${what} from ${config.source}${waysIn(config)}. A daemon that runs learns of it with the next mount.\n`,
+    `${what} from ${config.source}${waysIn(config)}. A daemon that runs learns of it by tcfs credentials renew, or with the next mount.\n`,
   );
 }
 
@@ -82,6 +87,38 @@ export async function runCredentialsTest(parameters: VaultArguments, settings: S
 export async function runCredentialsUnset(parameters: VaultArguments, settings: Settings): Promise<void> {
   await removeCredentialConfig(new NodeDisk(), await requireVault(parameters, settings));
   process.stdout.write("Credentials come from the environment or ~/.aws/credentials from now on.\n");
+}
+
+/**
+ * Hand the daemon what the credentials are now: it needs no new mount, and whoever knows the password of the place that they
+ * come from is here. They are sealed by the vault's key, which so has to be had as for a mount.
+ * @throws TcfsError `TCFS_NOT_MOUNTED`; whatever is wrong with the source or the secret.
+ */
+export async function runCredentialsRenew(parameters: VaultArguments, settings: Settings): Promise<void> {
+  const directory = await requireVault(parameters, settings);
+  if ((await askDaemon(directory, { operation: "rotation" })) === undefined)
+    throw new TcfsError("TCFS_NOT_MOUNTED", "no daemon serves the vault: the next tcfs mount reads the credentials");
+  const source = secretSource(parameters);
+  const unlocked = await unlockVault(directory, source, settings);
+  try {
+    const config = await credentialConfig(directory, source);
+    const credentials = unlocked.credentials ?? (await credentialsOnly(config, settings));
+    const handing: Handing = { credentials, renewal: renewalRequest(config, settings) };
+    const content = new TextEncoder().encode(JSON.stringify(handing));
+    const sealed = sealCredentials(unlocked.header.vaultId, unlocked.key, content, systemRandom);
+    content.fill(0);
+    await askDaemon(directory, { operation: "credentials", sealed: Buffer.from(sealed).toString("base64") });
+    process.stdout.write(`The daemon has the credentials from ${config?.source ?? "where the AWS tools look"}.\n`);
+  } finally {
+    unlocked.key.wipe();
+  }
+}
+
+async function credentialsOnly(config: CredentialConfig | undefined, settings: Settings): Promise<S3Credentials> {
+  const { credentials, passphrase } = await readCredentials(config, settings);
+  passphrase?.fill(0);
+  if (credentials !== undefined) return credentials;
+  throw new TcfsError("TCFS_USAGE", "there are no credentials to hand over: tcfs credentials set names them");
 }
 
 async function configOf(parameters: CredentialsSetArguments): Promise<CredentialConfig> {
