@@ -4,7 +4,8 @@ import { ensureDist, ensureNative, ensureNpmPackages } from "./lib/build.mjs";
 import { Failure, runMain } from "./lib/run.mjs";
 import { ensurePackages, MOUNT_NEEDS } from "./lib/system-packages.mjs";
 
-const OLDEST_NODE = 20;
+/** What the bundler asks for; the built package runs on any Node 20. */
+const OLDEST_NODE = [20, 19];
 
 /**
  * Install and build what is missing; quiet when nothing is.
@@ -14,8 +15,10 @@ const OLDEST_NODE = 20;
  */
 export function setup({ alsoNeeded = [], isBuilt = true } = {}) {
   if (process.platform !== "linux") throw new Failure("tcfs runs on Linux only.");
-  if (Number.parseInt(process.versions.node) < OLDEST_NODE) {
-    throw new Failure(`Node ${String(OLDEST_NODE)} or newer is needed; this is ${process.versions.node}.`);
+  const [major = 0, minor = 0] = process.versions.node.split(".").map(Number);
+  const [oldestMajor = 0, oldestMinor = 0] = OLDEST_NODE;
+  if (major < oldestMajor || (major === oldestMajor && minor < oldestMinor)) {
+    throw new Failure(`Node ${OLDEST_NODE.join(".")} or newer is needed; this is ${process.versions.node}.`);
   }
   ensurePackages([...MOUNT_NEEDS, ...alsoNeeded]);
   ensureNpmPackages();

@@ -76,19 +76,20 @@ function nodeHeaders() {
   return existsSync(join(prefix, "include/node/node_api.h")) ? [`--nodedir=${prefix}`] : [];
 }
 
-/** Compile src/ to dist/. The old dist/ stands until the new one is whole. */
+/** Bundle src/ to dist/. The old dist/ stands until the new one is whole. */
 export function ensureDist() {
-  const inputs = fingerprint([join(ROOT, "src"), join(ROOT, "tsconfig.json"), join(ROOT, "package-lock.json")], "");
+  const bundler = join(ROOT, "scripts/lib/bundle.mjs");
+  const sources = ["src", "tsconfig.json", "package.json", "package-lock.json"].map((name) => join(ROOT, name));
+  const inputs = fingerprint([...sources, bundler], "");
   if (readStamp(DIST_STAMP) === inputs) return;
   step("building src/ to dist/");
   const fresh = join(ROOT, "dist.new");
   rmSync(fresh, { recursive: true, force: true });
-  const tsc = join(ROOT, "node_modules/typescript/bin/tsc");
-  const result = runQuietly(process.execPath, [tsc, "-p", "tsconfig.json", "--outDir", fresh]);
+  const result = runQuietly(process.execPath, [bundler, fresh]);
   if (!result.ok) {
     rmSync(fresh, { recursive: true, force: true });
     console.error(result.output);
-    throw new Failure("src/ does not compile; the compiler's words are above.");
+    throw new Failure("src/ could not be built; the bundler's words are above.");
   }
   const { bin } = /** @type {{ bin: Record<string, string> }} */ (
     JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8"))

@@ -41,7 +41,7 @@ async function main([, name = "", ...words]: readonly string[]): Promise<number>
 
 function commandLine(words: readonly string[], setExitCode: (code: number) => void): Argv {
   const settings = readSettings();
-  const commands = yargs([...words])
+  const commands = withoutHelpAfterwards(yargs([...words]))
     .scriptName("tcfs")
     .usage("$0 <command>\n\nAn encrypted, deduplicating filesystem to mount and live in.")
     .command("init", "make a vault", initBuilder, async (parameters) =>
@@ -102,6 +102,21 @@ function commandLine(words: readonly string[], setExitCode: (code: number) => vo
       if (error !== undefined && error.name !== "YError") throw error;
       throw new TcfsError("TCFS_USAGE", message ?? error?.message ?? "this command line is not understood");
     });
+}
+
+/**
+ * After each handler yargs lays out that command's help, for the case that it fails: a fifth of what a command takes, and
+ * `fail` below tells no help.
+ */
+function withoutHelpAfterwards(commands: Argv): Argv {
+  const internals = (commands as unknown as YargsInternals).getInternalMethods();
+  internals.getUsageInstance().cacheHelpMessage = () => undefined;
+  return commands;
+}
+
+/** Of yargs 18, not in its types. */
+interface YargsInternals {
+  getInternalMethods(): { getUsageInstance(): { cacheHelpMessage: () => void } };
 }
 
 function initBuilder(command: Argv) {

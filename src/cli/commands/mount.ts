@@ -17,7 +17,6 @@ import { resealAfterUnlock, tpmOptions } from "../tpm-slots.ts";
 import { secretSource, unlockVault, vaultDirectory } from "../vault-access.ts";
 import type { UnlockedVault, VaultArguments } from "../vault-access.ts";
 import { waitFor } from "../wait.ts";
-import { createVault } from "./init.ts";
 import { configureUploads, parseRate } from "./upload.ts";
 
 export interface MountArguments extends VaultArguments {
@@ -119,6 +118,7 @@ async function unlockOrCreate(
     if (!hasTerminal()) throw new TcfsError("TCFS_NO_VAULT", `there is no vault in ${vault}: make one with tcfs init`);
     if (!(await askYes(`There is no vault in ${vault}. Make one?`)))
       throw new TcfsError("TCFS_NO_VAULT", `there is no vault in ${vault}`);
+    const { createVault } = await import("./init.ts");
     return await createVault({ vault, passphraseFile, kdbxPasswordFile, kdbxKeyFile }, settings);
   }
   const mayAsk = options.onlyTpm || options.asksNobody ? false : undefined;
