@@ -1,6 +1,7 @@
 /**
  * `node bundle.mjs DIRECTORY`: src/ as few files, so that a command starts in half of the time (ARCHITECTURE.md, “The build”).
- * What is loaded when it is needed stays a file of its own.
+ * For commands, what is loaded when it is needed stays a file of its own. The daemon is one file: it goes on when there is
+ * another build in the place of its own.
  */
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -16,25 +17,39 @@ const { dependencies } = /** @type {{ dependencies: Record<string, string> }} */
 );
 const external = Object.keys(dependencies).filter((name) => !BUNDLED.includes(name));
 
-const bundle = await rolldown({
-  cwd: ROOT,
-  input: { main: "src/cli/main.ts", daemon: "src/cli/daemon.ts" },
-  external: external.map((name) => new RegExp(`^${name}(/|$)`, "u")),
-  platform: "node",
-  tsconfig: join(ROOT, "tsconfig.json"),
-  transform: { target: "node20" },
-});
-// All in one directory of the depth of src/cli: native/ and the daemon are found by relative paths.
-const { output } = await bundle.write({
-  dir: join(directory, "cli"),
-  format: "esm",
-  sourcemap: true,
-  entryFileNames: "[name].js",
-  chunkFileNames: "[name]-[hash].js",
-});
-await bundle.close();
-const modules = output.flatMap((file) => (file.type === "chunk" ? file.moduleIds : []));
+/** The command, and what scripts/bench opens a vault with in its own process. */
+const COMMAND = ["main", "open-vault", "settings", "vault-access"];
+const DAEMON = ["daemon"];
+
+const modules = [...(await write(COMMAND, { isSplit: true })), ...(await write(DAEMON, { isSplit: false }))];
 writeFileSync(join(directory, "LICENSES.txt"), licensesOf(modules));
+
+/**
+ * @param {readonly string[]} entries - Of src/cli.
+ * @param {{ readonly isSplit: boolean }} options - Whether what is loaded when it is needed has files of its own.
+ * @returns {Promise<readonly string[]>} The paths of all modules that went in.
+ */
+async function write(entries, { isSplit }) {
+  const bundle = await rolldown({
+    cwd: ROOT,
+    input: Object.fromEntries(entries.map((name) => [name, `src/cli/${name}.ts`])),
+    external: external.map((name) => new RegExp(`^${name}(/|$)`, "u")),
+    platform: "node",
+    tsconfig: join(ROOT, "tsconfig.json"),
+    transform: { target: "node20" },
+  });
+  // All in one directory of the depth of src/cli: native/ and the daemon are found by relative paths.
+  const { output } = await bundle.write({
+    dir: join(directory, "cli"),
+    format: "esm",
+    sourcemap: true,
+    entryFileNames: "[name].js",
+    chunkFileNames: "[name]-[hash].js",
+    codeSplitting: isSplit,
+  });
+  await bundle.close();
+  return output.flatMap((file) => (file.type === "chunk" ? file.moduleIds : []));
+}
 
 /**
  * @param {readonly string[]} paths - Of the modules that went in.

@@ -3,16 +3,7 @@
  * SeaweedFS once stored inside of objects; requests are repeated by the SDK, with jitter and a bound, bodies here. Nothing
  * that the SDK says of a failure but its name and status is passed on: its texts quote requests.
  */
-import {
-  DeleteObjectCommand,
-  GetObjectCommand,
-  type GetObjectCommandOutput,
-  HeadObjectCommand,
-  ListObjectsV2Command,
-  PutObjectCommand,
-  type PutObjectCommandInput,
-  S3Client,
-} from "@aws-sdk/client-s3";
+import type { GetObjectCommandOutput, PutObjectCommandInput, S3Client } from "@aws-sdk/client-s3";
 import { setTimeout as sleep } from "node:timers/promises";
 import { TcfsError, type TcfsErrorCode, isTcfsError } from "../errors.ts";
 import {
@@ -26,6 +17,9 @@ import {
   settleConflict,
 } from "./object-store.ts";
 import type { PlaceOverrides, S3Place } from "./store-url.ts";
+
+/** Not by a static import: the daemon is bundled into one file, which would load the SDK for every vault. */
+const sdk = await import("@aws-sdk/client-s3");
 
 export interface S3Credentials {
   readonly accessKeyId: string;
@@ -56,7 +50,7 @@ export class S3Store implements ObjectStore {
     this.#bucket = bucket;
     this.#prefix = prefix === "" ? "" : `${prefix}/`;
     this.place = `s3://${bucket}/${prefix}`;
-    this.#client = new S3Client({
+    this.#client = new sdk.S3Client({
       region,
       ...(endpoint === undefined ? {} : { endpoint }),
       forcePathStyle: endpoint !== undefined,
@@ -94,7 +88,7 @@ export class S3Store implements ObjectStore {
 
   head(name: string, signal?: AbortSignal): Promise<number | undefined> {
     return this.#asking(name, signal, async (target, options) => {
-      const { ContentLength } = await this.#client.send(new HeadObjectCommand(target), options);
+      const { ContentLength } = await this.#client.send(new sdk.HeadObjectCommand(target), options);
       if (ContentLength === undefined) throw unavailable(`HEAD of ${name} told no length`);
       return ContentLength;
     });
@@ -114,7 +108,7 @@ export class S3Store implements ObjectStore {
 
   async delete(name: string, signal?: AbortSignal): Promise<void> {
     await this.#asking(name, signal, async (target, options) => {
-      await this.#client.send(new DeleteObjectCommand(target), options);
+      await this.#client.send(new sdk.DeleteObjectCommand(target), options);
     });
   }
 
@@ -123,7 +117,7 @@ export class S3Store implements ObjectStore {
     do {
       const page = await this.#telling(`listing ${prefix}`, signal, (options) =>
         this.#client.send(
-          new ListObjectsV2Command({
+          new sdk.ListObjectsV2Command({
             Bucket: this.#bucket,
             Prefix: this.#prefix + prefix,
             ...(token === undefined ? {} : { ContinuationToken: token }),
@@ -153,7 +147,7 @@ export class S3Store implements ObjectStore {
     try {
       const { ETag } = await this.#telling(`PUT of ${name}`, signal, (options) =>
         this.#client.send(
-          new PutObjectCommand({ ...this.#target(name), ...condition, Body: body, ContentLength: body.length }),
+          new sdk.PutObjectCommand({ ...this.#target(name), ...condition, Body: body, ContentLength: body.length }),
           options,
         ),
       );
@@ -178,7 +172,7 @@ export class S3Store implements ObjectStore {
         return await this.#asking(name, signal, async (target, options) => {
           const bounds = range && `bytes=${range.offset}-${range.offset + range.lengthBytes - 1}`;
           const answer = await this.#client.send(
-            new GetObjectCommand({ ...target, ...(bounds === undefined ? {} : { Range: bounds }) }),
+            new sdk.GetObjectCommand({ ...target, ...(bounds === undefined ? {} : { Range: bounds }) }),
             options,
           );
           return await this.#body(name, answer, check);

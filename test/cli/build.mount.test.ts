@@ -1,0 +1,17 @@
+/** What was built: dist/. */
+import { readFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { expect, test } from "vitest";
+import { COMMAND } from "./fixtures.ts";
+
+test("a daemon needs no other file of its build, which may be replaced while it runs", async () => {
+  const text = await readFile(join(dirname(COMMAND), "daemon.js"), "utf8");
+  expect(text).toMatch(/^import .* from "node:net";$/mu);
+  expect(text.match(/(?:\bfrom|^import|\bimport\()\s*"\.[^"]*"/gmu)).toBeNull();
+});
+
+test("the SDK of a store is loaded with the store, and not by every daemon", async () => {
+  const text = await readFile(join(dirname(COMMAND), "daemon.js"), "utf8");
+  expect(text).toContain('await import("@aws-sdk/client-s3")');
+  expect(text).not.toMatch(/^import .*"@aws-sdk/mu);
+});
