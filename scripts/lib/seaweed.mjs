@@ -3,6 +3,7 @@
  * source), kept in a cache directory; and a server on loopback, on free ports, with credentials, that leaves no trace.
  */
 import { spawn } from "node:child_process";
+import { randomInt } from "node:crypto";
 import {
   closeSync,
   existsSync,
@@ -21,9 +22,12 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { Failure, hasCommand, runQuietly, step } from "./run.mjs";
 
 const VERSION = "4.48";
-const START_TIMEOUT_MS = 60_000;
+const START_TIMEOUT_MS = 300_000;
 const STOP_TIMEOUT_MS = 10_000;
 const POLL_MS = 100;
+/** Below net.ipv4.ip_local_port_range, out of which outgoing connections have their ports. */
+const FIRST_PORT = 12_000;
+const LAST_PORT = 32_000;
 /** In a server's directory: what {@link stopSeaweed} needs to end it. */
 const NOTE_NAME = "server.json";
 
@@ -226,21 +230,32 @@ async function end(child, signal) {
 
 /**
  * @param {number} count
- * @returns {Promise<number[]>} Free just now.
+ * @returns {Promise<number[]>} Free just now, and none that the system gives to a connection: after a kill they must be so still.
  */
 async function freePorts(count) {
-  const servers = await Promise.all(
-    Array.from({ length: count }, () => {
-      const server = createServer();
-      return new Promise((/** @type {(server: import("node:net").Server) => void} */ resolve, reject) => {
-        server.once("error", reject);
-        server.listen(0, "127.0.0.1", () => {
-          resolve(server);
-        });
-      });
-    }),
-  );
-  const ports = servers.map((server) => /** @type {import("node:net").AddressInfo} */ (server.address()).port);
-  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
+  /** @type {number[]} */
+  const ports = [];
+  while (ports.length < count) {
+    const port = randomInt(FIRST_PORT, LAST_PORT);
+    if (!ports.includes(port) && (await isFree(port))) ports.push(port);
+  }
   return ports;
+}
+
+/**
+ * @param {number} port
+ * @returns {Promise<boolean>}
+ */
+function isFree(port) {
+  const server = createServer();
+  return new Promise((resolve) => {
+    server.once("error", () => {
+      resolve(false);
+    });
+    server.listen(port, "127.0.0.1", () =>
+      server.close(() => {
+        resolve(true);
+      }),
+    );
+  });
 }

@@ -154,7 +154,7 @@ class Model {
   }
 }
 
-test.for(SEEDS)("holds the limit and loses nothing, seed %i", { timeout: 120_000 }, async (seed) => {
+test.for(SEEDS)("holds the limit and loses nothing, seed %i", async (seed) => {
   const chances = { failing: 0.01, throttled: 0.005, slow: 0.1, cut: 0.03, flipped: 0.03 };
   await using cached = await openCachedVault({ maxBytes: MAX_BYTES, faults: { seed, chances } });
   const model = new Model(cached, seeded(seed));

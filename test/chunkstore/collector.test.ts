@@ -287,5 +287,5 @@ describe("collection", () => {
       }),
       { numRuns: 25 },
     );
-  }, 60_000);
+  });
 });

@@ -14,6 +14,7 @@ import { systemClock } from "../../src/platform/clock.ts";
 import { NodeDisk } from "../../src/platform/node-disk.ts";
 import { systemRandom } from "../../src/platform/random.ts";
 import { VAULT_ID, expectSameBytes, firstEpoch, framesOf, noise } from "../crypto/fixtures.ts";
+import { eventually } from "../support/run.ts";
 import { FaultyDisk } from "./faulty-disk.ts";
 import { SUBKEYS, TestVault } from "./test-vault.ts";
 
@@ -132,9 +133,12 @@ describe("a finished pack", () => {
     await using vault = await TestVault.open({ packBytes: 20_000, openPacks: 1 });
     await vault.put(noise("fills the pack", 30_000));
     await vault.put(noise("the next one", 1000));
-    await new Promise((resolve) => setTimeout(resolve, 100));
-    await vault.commit();
-    const finished = [...vault.metadata.durable.packs.values()].filter(({ isFinished }) => isFinished);
+    const finishedPacks = () => [...vault.metadata.durable.packs.values()].filter(({ isFinished }) => isFinished);
+    await eventually("its index is written", 60_000, async () => {
+      await vault.commit();
+      return finishedPacks().length > 0;
+    });
+    const finished = finishedPacks();
     expect(finished).toHaveLength(1);
     await vault.crash();
     const readers = openReaders(vault);

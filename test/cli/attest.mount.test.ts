@@ -5,9 +5,7 @@ import { describe, expect, test } from "vitest";
 import { SoftwareTpm, swtpmIsMissing } from "../support/swtpm.ts";
 import { CommandLine } from "./fixtures.ts";
 
-const TIMEOUT_MS = 300_000;
-
-describe.skipIf(swtpmIsMissing !== undefined)("tcfs device", { timeout: TIMEOUT_MS }, () => {
+describe.skipIf(swtpmIsMissing !== undefined)("tcfs device", () => {
   test("enrolls by a TPM with its maker's certificate, attests it again, and says what does not fit", async () => {
     await using line = await CommandLine.make();
     const { tpm: made, authorities } = await SoftwareTpm.makeCertified();

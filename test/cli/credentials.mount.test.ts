@@ -8,7 +8,6 @@ import { eventually } from "../support/run.ts";
 import { SecretSession, missingSecretService } from "../support/secret-session.ts";
 import { CommandLine } from "./fixtures.ts";
 
-const TIMEOUT_MS = 300_000;
 const NO_CREDENTIALS = { HOME: "/nonexistent", AWS_ACCESS_KEY_ID: undefined } as unknown as Record<string, string>;
 
 interface Entry {
@@ -36,7 +35,7 @@ async function writeDatabase(line: CommandLine, { userName, password, attributes
 
 const flagsOf = (line: CommandLine): string[] => ["--kdbx-password-file", line.secretFile("master", "master\n")];
 
-describe("credentials", { timeout: TIMEOUT_MS }, () => {
+describe("credentials", () => {
   test("are set once their source has been read, shown without a secret, and unset", async () => {
     await using line = await CommandLine.make();
     const vault = ["--vault", line.vault];
@@ -86,7 +85,7 @@ describe("credentials", { timeout: TIMEOUT_MS }, () => {
   });
 });
 
-describe.skipIf(missingSecretService.length > 0)("a running password manager", { timeout: TIMEOUT_MS }, () => {
+describe.skipIf(missingSecretService.length > 0)("a running password manager", () => {
   test("gives passphrases and credentials without a question, and is missed with a sentence", async () => {
     await using session = await SecretSession.start();
     await using line = await CommandLine.make();
@@ -111,7 +110,7 @@ describe.skipIf(missingSecretService.length > 0)("a running password manager", {
   });
 });
 
-describe.skipIf(NO_SEAWEED !== undefined)("a vault on SeaweedFS", { timeout: TIMEOUT_MS }, () => {
+describe.skipIf(NO_SEAWEED !== undefined)("a vault on SeaweedFS", () => {
   const entryOf = ({ credentials, endpoint }: Seaweed, password = credentials.secretAccessKey): Entry => ({
     userName: credentials.accessKeyId,
     password,
@@ -142,7 +141,7 @@ describe.skipIf(NO_SEAWEED !== undefined)("a vault on SeaweedFS", { timeout: TIM
     ]);
     await line.expect("OK", ["mount", line.mountPoint, "--vault", line.vault, "--pid-file", line.pidFile], { env });
     await writeFile(join(line.mountPoint, "a"), "kept");
-    await line.expect("OK", ["wait", line.mountPoint, "--timeout", "60"]);
+    await line.expect("OK", ["wait", line.mountPoint, "--timeout", "600"]);
     await line.umount();
 
     await using other = await CommandLine.make({ isBare: true });
@@ -173,7 +172,7 @@ describe.skipIf(NO_SEAWEED !== undefined)("a vault on SeaweedFS", { timeout: TIM
     };
     await eventually("the refusal is told", 60_000, isToldOf);
     await writeDatabase(line, entryOf(server));
-    await line.expect("OK", ["wait", line.mountPoint, "--timeout", "100"]);
+    await line.expect("OK", ["wait", line.mountPoint, "--timeout", "600"]);
     expect(line.log()).toContain("uploads succeed again");
     expect(line.log()).not.toContain("no longer");
     await line.umount();
@@ -203,7 +202,7 @@ describe.skipIf(NO_SEAWEED !== undefined)("a vault on SeaweedFS", { timeout: TIM
     expect(stderr).toMatch(/^tcfs: the store's credentials are not to be had: .*is its drive mounted\?\n$/u);
     await writeFile(join(line.mountPoint, "b"), "kept, too");
     await rename(join(line.directory, "away.kdbx"), join(line.directory, "own.kdbx"));
-    await line.expect("OK", ["wait", line.mountPoint, "--timeout", "100"]);
+    await line.expect("OK", ["wait", line.mountPoint, "--timeout", "600"]);
     await line.umount();
   });
 });

@@ -4,8 +4,6 @@ import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { CommandLine } from "./fixtures.ts";
 
-const TIMEOUT_MS = 300_000;
-
 interface Row {
   readonly id: string;
   readonly name: string;
@@ -17,7 +15,7 @@ async function devicesOf(line: CommandLine, ...words: string[]): Promise<Row[]> 
   return JSON.parse((await line.expect("OK", ["device", "list", "--json", ...words])).stdout) as Row[];
 }
 
-describe("devices", { timeout: TIMEOUT_MS }, () => {
+describe("devices", () => {
   test("are the one that made the vault and those that attached; a revoked one uploads nothing, and what it had stored stays", async () => {
     await using line = await CommandLine.make();
     const store = join(line.directory, "store");
@@ -29,8 +27,8 @@ describe("devices", { timeout: TIMEOUT_MS }, () => {
     await line.expect("OK", ["store", "set", url, ...line.unlock]);
     await line.mount();
     await writeFile(join(line.mountPoint, "a"), "of the first");
-    await line.expect("OK", ["wait", line.mountPoint, "--timeout", "60"]);
-    const wait = ["wait", line.mountPoint, "--timeout", "60"];
+    await line.expect("OK", ["wait", line.mountPoint, "--timeout", "600"]);
+    const wait = ["wait", line.mountPoint, "--timeout", "600"];
 
     await using second = await CommandLine.make({ isBare: true });
     const unlock = ["--vault", second.vault, "--passphrase-file", line.passphraseFile];
@@ -39,7 +37,7 @@ describe("devices", { timeout: TIMEOUT_MS }, () => {
     expect(known.map(({ isThis }) => isThis)).toEqual([false, true]);
     await second.expect("OK", ["mount", second.mountPoint, ...unlock, "--pid-file", second.pidFile]);
     await writeFile(join(second.mountPoint, "b"), "of the second");
-    await second.expect("OK", ["wait", second.mountPoint, "--timeout", "60"]);
+    await second.expect("OK", ["wait", second.mountPoint, "--timeout", "600"]);
 
     // The first has not looked since: it revokes what it does not know yet, by what the store says.
     const revoked = await line.expect("OK", ["device", "revoke", known[1]?.id ?? "", ...line.unlock]);
@@ -47,7 +45,7 @@ describe("devices", { timeout: TIMEOUT_MS }, () => {
     expect((await devicesOf(line, ...line.unlock))[1]?.revokedAt).toMatch(/^20/u);
     await line.expect("USAGE", ["device", "revoke", known[1]?.id ?? "", ...line.unlock]);
     await writeFile(join(second.mountPoint, "c"), "too late");
-    const refused = await second.expect("DEVICE_REVOKED", ["wait", second.mountPoint, "--timeout", "60"]);
+    const refused = await second.expect("DEVICE_REVOKED", ["wait", second.mountPoint, "--timeout", "600"]);
     expect(refused.stderr).toMatch(/this device, .*, was revoked at 20.*nothing is uploaded any more/u);
     expect(await readFile(join(second.mountPoint, "c"), "utf8")).toBe("too late");
     await second.umount();
@@ -70,7 +68,7 @@ describe("devices", { timeout: TIMEOUT_MS }, () => {
     await line.expect("OK", ["store", "set", url, ...line.unlock]);
     await line.mount();
     await writeFile(join(line.mountPoint, "a"), "a");
-    await line.expect("OK", ["wait", line.mountPoint, "--timeout", "60"]);
+    await line.expect("OK", ["wait", line.mountPoint, "--timeout", "600"]);
     await line.umount();
     const attach = ["attach", url, "--vault", join(line.directory, "copy"), "--passphrase-file", line.passphraseFile];
     const list = await readFile(join(store, "devices"));
@@ -82,7 +80,7 @@ describe("devices", { timeout: TIMEOUT_MS }, () => {
     const unlock = ["--vault", stranger, "--passphrase-file", line.passphraseFile];
     await line.expect("OK", ["mount", line.mountPoint, ...unlock, "--pid-file", line.pidFile]);
     await writeFile(join(line.mountPoint, "b"), "b");
-    const settled = await line.expect("REMOTE_DIVERGED", ["wait", line.mountPoint, "--timeout", "60"]);
+    const settled = await line.expect("REMOTE_DIVERGED", ["wait", line.mountPoint, "--timeout", "600"]);
     expect(settled.stderr).toMatch(/show different keys of/u);
     await line.umount();
     await line.expect("OK", attach);

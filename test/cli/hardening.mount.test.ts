@@ -11,7 +11,6 @@ import { SecretKey } from "../../src/crypto/secret-key.ts";
 import { attempt, eventually, run } from "../support/run.ts";
 import { COMMAND, CommandLine, mountLine } from "./fixtures.ts";
 
-const TIMEOUT_MS = 300_000;
 const missing = ["strace", "script"].filter(
   (command) => spawnSync(command, ["--version"], { stdio: "ignore" }).error !== undefined,
 );
@@ -55,7 +54,7 @@ function waiting({ vault }: CommandLine): number {
   return Number(readdirSync("/proc").find((entry) => readIfThere(`/proc/${entry}/cmdline`).startsWith(words)));
 }
 
-describe.skipIf(missing.length > 0)("secrets", { timeout: TIMEOUT_MS }, () => {
+describe.skipIf(missing.length > 0)("secrets", () => {
   test("are in no argument and no environment of any process of a run", async () => {
     await using line = await CommandLine.make({ isBare: true });
     const secrets = {

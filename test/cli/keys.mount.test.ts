@@ -22,7 +22,7 @@ async function idOf(line: CommandLine, kind: string): Promise<string> {
   return (await list(line)).find((slot) => slot.kind === kind)?.id ?? "none";
 }
 
-describe("key slots", { timeout: 300_000 }, () => {
+describe("key slots", () => {
   test("are added, tried, listed and removed while the vault is mounted, and open it afterwards", async () => {
     await using line = await CommandLine.make();
     const keyFile = join(line.directory, "stick.key");

@@ -193,12 +193,9 @@ describe("mount and umount", () => {
     await leaveDirty(line, "a");
     const holder = spawn("tail", ["-f", join(line.mountPoint, "a")], { stdio: "ignore", cwd: "/" });
     try {
-      await eventually(
-        "tail runs",
-        5000,
-        async () => (await readFile(`/proc/${holder.pid}/comm`, "utf8")) === "tail\n",
-      );
-      await sleep(200);
+      // Links of descriptors are read without asking the mount.
+      const opened = async (): Promise<string> => run("find", [`/proc/${holder.pid}/fd`, "-printf", "%l\n"]);
+      await eventually("tail has it open", 60_000, async () => (await opened()).includes(join(line.mountPoint, "a")));
       const { stderr } = await line.expect("BUSY", ["umount", line.mountPoint]);
       expect(stderr).toContain(`tail (pid ${holder.pid}, open file)`);
     } finally {

@@ -18,7 +18,7 @@ const rotateWords = (line: CommandLine, ...words: readonly string[]): string[] =
   ...words,
 ];
 
-describe("a rotation of the vault's key", { timeout: 300_000 }, () => {
+describe("a rotation of the vault's key", () => {
   test("says what is dropped before it begins, and nothing begins without a yes", async () => {
     await using line = await CommandLine.make();
     const keyFile = join(line.directory, "stick.key");
@@ -128,7 +128,7 @@ async function expectContents(
   }
 }
 
-describe("after a rotation", { timeout: 300_000 }, () => {
+describe("after a rotation", () => {
   test("a saved header opens nothing, here or in the store; the store attaches, and has nothing under the old key", async () => {
     await using line = await CommandLine.make();
     const store = join(line.directory, "store");

@@ -17,9 +17,8 @@ import { COMMAND, CommandLine } from "./fixtures.ts";
 
 const PIN = "file:2468";
 const PASSPHRASE = "swordfish";
-const TIMEOUT_MS = 300_000;
 
-describe.skipIf(swtpmIsMissing !== undefined)("a vault with a TPM", { timeout: TIMEOUT_MS }, () => {
+describe.skipIf(swtpmIsMissing !== undefined)("a vault with a TPM", () => {
   test("is mounted without a question until the machine's state changes, and again after resealing", async () => {
     await using line = await CommandLine.make({ isBare: true });
     await using tpm = await SoftwareTpm.make();

@@ -20,8 +20,8 @@ describe("versions and trash in a mount", () => {
   beforeAll(async () => {
     mount = cleanup.use(await mountTcfs());
     await succeed(["versions", "--policy", "min-age=0s", "-m", mount.mountPoint]);
-  }, 120_000);
-  afterAll(() => cleanup[Symbol.asyncDispose](), 120_000);
+  });
+  afterAll(() => cleanup[Symbol.asyncDispose]());
 
   const at = (...names: string[]): string => join(mount.mountPoint, ...names);
   const versionsOf = async (path: string): Promise<Version[]> =>

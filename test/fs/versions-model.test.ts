@@ -187,4 +187,4 @@ test("after any history every path has the versions that a plain model has, byte
     expect(vault.failures).toEqual([]);
   });
   await fc.assert(histories, { numRuns: 10, endOnFailure: false });
-}, 240_000);
+});

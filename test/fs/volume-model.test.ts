@@ -301,7 +301,7 @@ describe("Volume", () => {
     expect(await run.digestOfVault()).toBe(run.model.digest());
   });
 
-  it("agrees with the model over random histories, reopened and crashed", { timeout: 120_000 }, async () => {
+  it("agrees with the model over random histories, reopened and crashed", async () => {
     await fc.assert(
       fc.asyncProperty(fc.array(operation, { minLength: 1, maxLength: 60 }), async (history) => {
         await using vault = await TestVault.create();
@@ -327,7 +327,7 @@ describe("Volume", () => {
     expect(await run.digestOfVault()).toBe(run.model.digest());
   });
 
-  it("agrees with the model where the disk has no room now and then", { timeout: 120_000 }, async () => {
+  it("agrees with the model where the disk has no room now and then", async () => {
     await fc.assert(
       fc.asyncProperty(fc.array(operationOnFullDisk, { minLength: 1, maxLength: 40 }), async (history) => {
         await using vault = await TestVault.create({ canFail: true });

@@ -1,5 +1,5 @@
 /** The transport on a real mount, served by a filesystem in memory in a child process. */
-import { fork } from "node:child_process";
+import { fork, spawn } from "node:child_process";
 import type { ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { constants, lstatSync, readFileSync, statSync } from "node:fs";
@@ -213,10 +213,12 @@ describe("a mount", () => {
 
   it("interrupts a sync whose caller is killed, and serves others meanwhile", async () => {
     await writeFile(at("slow"), "x");
-    const waiting = attempt("timeout", ["1", "sync", at("slow")]);
+    const waiting = spawn("sync", [at("slow")], { stdio: "ignore" });
+    const ended = once(waiting, "exit");
     await eventually("the sync arrives", 5000, async () => (await report()).pendingCount === 1);
     await writeFile(at("other"), "served");
-    await waiting;
+    waiting.kill();
+    await ended;
     const { counts, pendingCount } = await report();
     expect([counts["interrupt"], pendingCount]).toEqual([1, 0]);
   });

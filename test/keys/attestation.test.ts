@@ -16,7 +16,6 @@ import { systemRandom } from "../../src/platform/random.ts";
 import { SoftwareTpm, swtpmIsMissing } from "../support/swtpm.ts";
 
 const PCR_7 = { pcrBank: "sha256", pcrs: [7] } as const;
-const TIMEOUT_MS = 180_000;
 const toolPath = process.env["PATH"] ?? "";
 const at = (tpm: SoftwareTpm): TpmOptions => ({ tcti: tpm.tcti, toolPath });
 
@@ -38,7 +37,7 @@ async function ask(tpm: SoftwareTpm, key: NewAttestationKey, selection: typeof P
 const flipped = (bytes: Uint8Array, position: number): Uint8Array =>
   bytes.map((byte, index) => (index === position ? byte ^ 1 : byte));
 
-describe.skipIf(swtpmIsMissing !== undefined)("a TPM that vouches for a device", { timeout: TIMEOUT_MS }, () => {
+describe.skipIf(swtpmIsMissing !== undefined)("a TPM that vouches for a device", () => {
   test("has its maker's certificate, which another maker's authorities do not make good", async () => {
     const { tpm: made, authorities } = await SoftwareTpm.makeCertified();
     await using tpm = made;

@@ -8,7 +8,6 @@ import { systemRandom } from "../../src/platform/random.ts";
 import { firstEpoch, noise } from "../crypto/fixtures.ts";
 import { SoftwareTpm, swtpmIsMissing } from "../support/swtpm.ts";
 
-const TIMEOUT_MS = 180_000;
 const VAULT_ID = new Uint8Array(16).fill(0);
 const [COUNTER, RECORDS] = ["0x1800000", "0x1800001"];
 const NOW = { nowMs: 1_795_000_000_000, isForced: false };
@@ -51,7 +50,7 @@ async function judge(
   }
 }
 
-describe.skipIf(swtpmIsMissing !== undefined)("a TPM's memory of a vault", { timeout: TIMEOUT_MS }, () => {
+describe.skipIf(swtpmIsMissing !== undefined)("a TPM's memory of a vault", () => {
   test("is made at first, holds over crashes between its steps and restarts, and says what is older", async () => {
     await using tpm = await SoftwareTpm.make();
     const place = placeAt(tpm);

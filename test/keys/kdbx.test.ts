@@ -16,7 +16,6 @@ import { temporaryDirectory } from "../support/temporary-directory.ts";
 import { utf8 } from "./fixtures.ts";
 
 const MASTER = "mäster key";
-const TIMEOUT_MS = 120_000;
 const keepassxcIsMissing = spawnSync("keepassxc-cli", ["--version"], { stdio: "ignore" }).error !== undefined;
 if (keepassxcIsMissing)
   console.warn("tests with KeePassXC's own databases are skipped: keepassxc-cli is not installed");
@@ -88,7 +87,7 @@ describe("a reference to an entry", () => {
   });
 });
 
-describe("a database", { timeout: TIMEOUT_MS }, () => {
+describe("a database", () => {
   const { KdfId, CipherId } = kdbxweb.Consts;
   const kinds: [string, (database: Kdbx) => void][] = [
     ["KDBX 4, Argon2d", (database) => database.setKdf(KdfId.Argon2d)],
@@ -173,7 +172,7 @@ describe("a database", { timeout: TIMEOUT_MS }, () => {
   });
 });
 
-describe.skipIf(keepassxcIsMissing)("a database that KeePassXC made", { timeout: TIMEOUT_MS }, () => {
+describe.skipIf(keepassxcIsMissing)("a database that KeePassXC made", () => {
   test("gives an entry's password, with a password and with a key file besides; and KeePassXC reads ours", async () => {
     await using directory = await temporaryDirectory("kdbx");
     const file = join(directory.path, "own.kdbx");

@@ -9,7 +9,6 @@ import { parseSecretServiceReference, readSecretServiceItem } from "../../src/ke
 import { eventually } from "../support/run.ts";
 import { SecretSession, missingSecretService } from "../support/secret-session.ts";
 
-const TIMEOUT_MS = 120_000;
 /** With `Servers/Store`, and two entries `twin`; shown to the Secret Service from its root on. */
 async function startKeePassXc(session: SecretSession, password: string | undefined): Promise<() => Promise<void>> {
   const database = kdbxweb.Kdbx.create(new kdbxweb.Credentials(kdbxweb.ProtectedValue.fromString("master")), "test");
@@ -42,7 +41,7 @@ async function startKeePassXc(session: SecretSession, password: string | undefin
   return end;
 }
 
-const read = (session: SecretSession, title: string, timeoutMs = 5000, mayPrompt = false): Promise<EntryFields> =>
+const read = (session: SecretSession, title: string, timeoutMs = 60_000, mayPrompt = false): Promise<EntryFields> =>
   readSecretServiceItem(title, { sessionBus: session.bus, mayPrompt, timeoutMs });
 
 const plain = (fields: EntryFields) =>
@@ -57,7 +56,7 @@ async function failure(reading: Promise<unknown>): Promise<string> {
   }
 }
 
-describe("the Secret Service", { timeout: TIMEOUT_MS }, () => {
+describe("the Secret Service", () => {
   test("is named by a title", () => {
     expect(parseSecretServiceReference("secret-service:a/b c")).toBe("a/b c");
     expect(parseSecretServiceReference("/a")).toBeUndefined();
@@ -76,7 +75,7 @@ describe("the Secret Service", { timeout: TIMEOUT_MS }, () => {
   });
 });
 
-describe.skipIf(missingSecretService.length > 0)("a running password manager", { timeout: TIMEOUT_MS }, () => {
+describe.skipIf(missingSecretService.length > 0)("a running password manager", () => {
   test("KeePassXC gives an entry's fields, tells its entries apart, and is gone when it is", async () => {
     await using session = await SecretSession.start();
     expect(await failure(read(session, "Store"))).toMatch(/^TCFS_NO_SECRETS no password manager serves/u);
@@ -105,7 +104,7 @@ describe.skipIf(missingSecretService.length > 0)("a running password manager", {
     const startedAt = performance.now();
     const waited = await failure(read(session, "Store", 1500, true));
     expect(waited).toMatch(/^TCFS_NO_SECRETS the password manager does not answer: is it locked/u);
-    expect(performance.now() - startedAt).toBeLessThan(20_000);
+    expect(performance.now() - startedAt).toBeLessThan(50_000); // a minute if nothing is said
   });
 
   test("GNOME Keyring gives an item by its label", async () => {

@@ -15,7 +15,6 @@ import { keyringOptions, makeVault, utf8 } from "./fixtures.ts";
 
 const PCR_7 = { pcrBank: "sha256", pcrs: [7] } as const;
 /** Some 150 short processes in all; a busy machine takes its time over them. */
-const TIMEOUT_MS = 180_000;
 const toolPath = process.env["PATH"] ?? "";
 const at = (tpm: SoftwareTpm): TpmOptions => ({ tcti: tpm.tcti, toolPath });
 
@@ -31,7 +30,7 @@ async function failure(attempt: Promise<unknown>): Promise<string> {
 const flipped = (bytes: Uint8Array, position: number): Uint8Array =>
   bytes.map((byte, index) => (index === position ? byte ^ 1 : byte));
 
-describe.skipIf(swtpmIsMissing !== undefined)("a secret in a TPM", { timeout: TIMEOUT_MS }, () => {
+describe.skipIf(swtpmIsMissing !== undefined)("a secret in a TPM", () => {
   test("comes back while the PCRs are as they were, also after the power was off, and opens its key slot", async () => {
     await using tpm = await SoftwareTpm.make();
     const vault = await makeVault();
@@ -116,7 +115,7 @@ describe.skipIf(swtpmIsMissing !== undefined)("a secret in a TPM", { timeout: TI
   });
 });
 
-describe.skipIf(swtpmIsMissing !== undefined)("a secret in a TPM with a PIN", { timeout: TIMEOUT_MS }, () => {
+describe.skipIf(swtpmIsMissing !== undefined)("a secret in a TPM with a PIN", () => {
   test("comes for the PIN alone; wrong ones are counted until the TPM locks, which it says", async () => {
     await using tpm = await SoftwareTpm.make();
     const request = { selection: PCR_7, pin: utf8("2468") };
@@ -168,7 +167,7 @@ describe.skipIf(swtpmIsMissing !== undefined)("a secret in a TPM with a PIN", { 
   });
 });
 
-describe("a TPM that is not there", { timeout: TIMEOUT_MS }, () => {
+describe("a TPM that is not there", () => {
   const request = { selection: PCR_7, pin: undefined };
 
   test("is said to be missing", async () => {

@@ -42,8 +42,8 @@ describe("what tcfs leaves behind holds nothing readable", () => {
     mount = cleanup.use(await mountTcfs());
     words = (await readFile(mount.recoveryFile, "utf8")).trim().split(/\s+/);
     await writeCanaries(mount.mountPoint);
-  }, 120_000);
-  afterAll(() => cleanup[Symbol.asyncDispose](), 120_000);
+  });
+  afterAll(() => cleanup[Symbol.asyncDispose]());
 
   test("the canaries stand in the mount, where the search does find them", async () => {
     const { directoryName, fileName, text } = CANARIES;

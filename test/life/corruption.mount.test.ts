@@ -10,7 +10,6 @@ import { mountTcfs, type TcfsMount } from "../support/tcfs-mount.ts";
 import { temporaryDirectory } from "../support/temporary-directory.ts";
 import { filesBelow, flipBit, readKnownFiles, writeKnownFiles, type Findings, type KnownFiles } from "./known-files.ts";
 
-const CASE_MS = 300_000;
 const FLIPS_PER_FILE = 5;
 
 interface Outcome {
@@ -20,7 +19,7 @@ interface Outcome {
   readonly log: string;
 }
 
-describe("a damaged vault", { timeout: CASE_MS }, () => {
+describe("a damaged vault", () => {
   const cleanup = new Cleanup();
   let pristine = "";
   let work = "";
@@ -38,8 +37,8 @@ describe("a damaged vault", { timeout: CASE_MS }, () => {
     });
     await mount.unmount();
     await cp(work, pristine, { recursive: true });
-  }, CASE_MS);
-  afterAll(() => cleanup[Symbol.asyncDispose](), CASE_MS);
+  });
+  afterAll(() => cleanup[Symbol.asyncDispose]());
 
   /** Mount a fresh copy of the vault after `damage` and read everything. */
   async function readAfter(damage: (vault: string) => Promise<void>): Promise<Outcome> {

@@ -13,7 +13,7 @@ const MIB = 2 ** 20;
 const DISK_MIB = 192;
 const ROOM_MS = 120_000;
 
-describe("versions on a full disk", { timeout: 300_000 }, () => {
+describe("versions on a full disk", () => {
   const cleanup = new Cleanup();
   let mount: TcfsMount;
   const files = new SyncedFiles(() => mount.mountPoint);
@@ -25,8 +25,8 @@ describe("versions on a full disk", { timeout: 300_000 }, () => {
     mount = cleanup.use(await mountTcfs({ vaultDirectory: join(disk.mountPoint, "vault") }));
     const policy = await mount.tcfs(["versions", "--policy", "min-age=0s", "-m", mount.mountPoint]);
     expect(policy.stderr).toBe("");
-  }, 120_000);
-  afterAll(() => cleanup[Symbol.asyncDispose](), 120_000);
+  });
+  afterAll(() => cleanup[Symbol.asyncDispose]());
 
   /** Written sooner or later: whoever is refused first has versions given up. */
   async function write(name: string): Promise<void> {

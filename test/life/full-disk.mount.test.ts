@@ -12,7 +12,7 @@ const MIB = 2 ** 20;
 const DISK_MIB = 128;
 const ROOM_MS = 60_000;
 
-describe("a vault on a full disk", { timeout: 300_000 }, () => {
+describe("a vault on a full disk", () => {
   const cleanup = new Cleanup();
   let disk: LoopExt4;
   let mount: TcfsMount;
@@ -23,8 +23,8 @@ describe("a vault on a full disk", { timeout: 300_000 }, () => {
   beforeAll(async () => {
     disk = cleanup.use(await loopExt4(DISK_MIB));
     mount = cleanup.use(await mountTcfs({ vaultDirectory: join(disk.mountPoint, "vault") }));
-  }, 120_000);
-  afterAll(() => cleanup[Symbol.asyncDispose](), 120_000);
+  });
+  afterAll(() => cleanup[Symbol.asyncDispose]());
 
   const fillUp = (prefix: string): Promise<string | undefined> => files.fillUp(prefix, DISK_MIB, 2 * MIB);
 

@@ -34,7 +34,7 @@ touch -d '1965-03-04 05:06:07.123456789' src/file1.txt; touch -d '2099-01-02 03:
 chown 1234:2345 src/file3.txt; chown -h 77:88 dangling
 `;
 
-describe("a life in the mount", { timeout: LONG_MS }, () => {
+describe("a life in the mount", () => {
   const cleanup = new Cleanup();
   let mount: TcfsMount;
   let outside = "";
@@ -47,8 +47,8 @@ describe("a life in the mount", { timeout: LONG_MS }, () => {
     await mkdir(source);
     await shell(MAKE_SOURCE, { cwd: source });
     mount = cleanup.use(await mountTcfs({ mountParameters: ["--allow-other"] }));
-  }, LONG_MS);
-  afterAll(() => cleanup[Symbol.asyncDispose](), LONG_MS);
+  });
+  afterAll(() => cleanup[Symbol.asyncDispose]());
 
   test("cp -a, diff -r and rsync -c find the copy the same in every respect", async () => {
     await run("cp", ["-a", source, inside("copied")]);
@@ -110,7 +110,7 @@ describe("a life in the mount", { timeout: LONG_MS }, () => {
     }
     await run("cp", ["-a", original, inside("package")]);
     await symlink(join(PROJECT, "node_modules"), join(original, "node_modules"));
-    const install = ["ci", "--ignore-scripts", "--prefer-offline", "--no-audit", "--no-fund"];
+    const install = ["ci", "--ignore-scripts", "--prefer-offline", "--fetch-retries=5", "--no-audit", "--no-fund"];
     await run("npm", install, { cwd: inside("package"), timeoutMs: LONG_MS });
     const compiler = "node_modules/typescript/bin/tsc";
     for (const cwd of [original, inside("package")]) {

@@ -152,7 +152,7 @@ function begin({ rooms }: Vault): void {
   keys.wipe();
 }
 
-describe("records at the end of a key epoch", { timeout: 120_000 }, () => {
+describe("records at the end of a key epoch", () => {
   test("are all under the new key afterwards, unchanged, and nothing of the past is left in journal and tables", async () => {
     const vault = await open(first);
     const random = new Random(1);

@@ -23,15 +23,12 @@ import { specialFileCases } from "./cases/special-files.ts";
 import { timeCases } from "./cases/times.ts";
 import { xattrCases } from "./cases/xattrs.ts";
 
-const OPEN_TIMEOUT_MS = 120_000;
-const CASE_TIMEOUT_MS = 60_000;
-
 /** Ask everything of the target. Differences that are right are in its traits. */
 export function testPosix(name: string, openTarget: () => Promise<Target>): void {
-  describe(name, { timeout: CASE_TIMEOUT_MS }, () => {
+  describe(name, () => {
     const bench = new Bench();
-    beforeAll(() => bench.open(openTarget), OPEN_TIMEOUT_MS);
-    afterAll(() => bench.close(), OPEN_TIMEOUT_MS);
+    beforeAll(() => bench.open(openTarget));
+    afterAll(() => bench.close());
     beforeEach(() => bench.nextCase());
 
     describe("paths", () => {

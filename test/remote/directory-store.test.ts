@@ -60,8 +60,8 @@ describe("directory", () => {
     await utimes(lock, anHourAgo, anHourAgo);
     const second = await store.putIfMatch("locked", Buffer.from("2"), version);
     await writeFile(lock, "held");
-    setTimeout(() => void rm(lock), 300);
     const startedAt = performance.now();
+    setTimeout(() => void rm(lock), 300);
     await store.putIfMatch("locked", Buffer.from("3"), second);
     expect(performance.now() - startedAt).toBeGreaterThan(200);
   });

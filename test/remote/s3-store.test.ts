@@ -13,7 +13,7 @@ describe.skipIf(NO_SEAWEED !== undefined)("SeaweedFS", () => {
   beforeAll(async () => {
     server = await startWithBucket();
     store = storeOf(server);
-  }, 120_000);
+  });
   afterAll(async () => {
     await store.close();
     await server.stop();
@@ -52,7 +52,7 @@ describe.skipIf(NO_SEAWEED !== undefined)("SeaweedFS", () => {
     // Its parts find each other one by one; until then it answers 500.
     const kept = await vi.waitFor(() => store.get("kept", { maxBytes: 9 }), { timeout: 90_000, interval: 250 });
     expect(Buffer.from(kept?.content ?? []).toString()).toBe("before");
-  }, 120_000);
+  });
 });
 
 /** An HTTP server that answers each request as the next of its listeners does, the last one for ever. */

@@ -9,7 +9,7 @@ import type { CacheFigures, PinFigures } from "../../src/fs/local-copies.ts";
 import { CommandLine } from "../cli/fixtures.ts";
 import { NO_SEAWEED, type Seaweed, startWithBucket } from "../remote/seaweed.ts";
 
-const TIMEOUT_MS = 300_000;
+const TIMEOUT_MS = 900_000;
 const LIMIT_BYTES = 64 * 1024 * 1024;
 const FILE_BYTES = 12 * 1024 * 1024;
 
@@ -67,7 +67,7 @@ async function expectLimitHeld({ line }: Vault): Promise<void> {
     files.set(path, hashOf(content));
     expect(await diskBytes(line.vault)).toBeLessThanOrEqual(LIMIT_BYTES);
   }
-  await line.expect("OK", ["wait", line.mountPoint, "--timeout", "100"]);
+  await line.expect("OK", ["wait", line.mountPoint, "--timeout", "600"]);
   for (const [path, hash] of files) {
     expect(await coldHash(path)).toBe(hash);
     expect(await diskBytes(line.vault)).toBeLessThanOrEqual(LIMIT_BYTES);
@@ -81,7 +81,7 @@ async function expectStatesAndPins({ line }: Vault): Promise<void> {
   await writeFile(join(music, "song"), content);
   await writeFile(join(line.mountPoint, "other"), randomBytes(3_000_000));
   expect(await stateOf(join(music, "song"))).toBe("unsent");
-  await line.expect("OK", ["wait", line.mountPoint, "--timeout", "100"]);
+  await line.expect("OK", ["wait", line.mountPoint, "--timeout", "600"]);
   expect(await stateOf(join(music, "song"))).toBe("stored");
   await line.expect("OK", ["pin", music]);
   await expect
@@ -134,7 +134,7 @@ test(
     const content = randomBytes(FILE_BYTES);
     const path = join(line.mountPoint, "file");
     await writeFile(path, content);
-    await line.expect("OK", ["wait", line.mountPoint, "--timeout", "100"]);
+    await line.expect("OK", ["wait", line.mountPoint, "--timeout", "600"]);
     await line.expect("OK", ["umount", line.mountPoint]);
     await line.expect("OK", ["store", "set", `file://${join(line.directory, "second")}`, ...line.unlock]);
     await rm(first, { recursive: true });
@@ -143,7 +143,7 @@ test(
     await line.expect("OK", ["cache", "--clear", "-m", line.mountPoint]);
     expect(await coldHash(path)).toBe(hashOf(content));
     await line.expect("OK", ["upload", "resume", "--vault", line.vault]);
-    await line.expect("OK", ["wait", line.mountPoint, "--timeout", "100"]);
+    await line.expect("OK", ["wait", line.mountPoint, "--timeout", "600"]);
     await line.expect("OK", ["cache", "--clear", "-m", line.mountPoint]);
     expect(await coldHash(path)).toBe(hashOf(content));
   },
@@ -167,9 +167,9 @@ async function expectLifeOffline({ line, env }: Vault, server: Seaweed): Promise
   const at = (name: string): string => join(line.mountPoint, name);
   const [kept, gone] = [randomBytes(4_000_000), randomBytes(40_000_000)];
   await writeFile(at("gone"), gone);
-  await line.expect("OK", ["wait", line.mountPoint, "--timeout", "100"]);
+  await line.expect("OK", ["wait", line.mountPoint, "--timeout", "600"]);
   await writeFile(at("kept"), kept);
-  await line.expect("OK", ["wait", line.mountPoint, "--timeout", "100"]);
+  await line.expect("OK", ["wait", line.mountPoint, "--timeout", "600"]);
   await line.expect("OK", ["pin", at("kept")]);
   await expect
     .poll(async () => {
@@ -200,7 +200,7 @@ async function expectLifeOffline({ line, env }: Vault, server: Seaweed): Promise
   expect(much.length).toBe(bytes);
   // Back: it heals by itself.
   await server.restart();
-  await line.expect("OK", ["wait", line.mountPoint, "--timeout", "100"]);
+  await line.expect("OK", ["wait", line.mountPoint, "--timeout", "600"]);
   await writeFile(at("after"), randomBytes(FILE_BYTES));
   expect(await coldHash(at("gone"))).toBe(hashOf(gone));
   expect(await coldHash(at("much"))).toBe(hashOf(much));
@@ -209,7 +209,7 @@ async function expectLifeOffline({ line, env }: Vault, server: Seaweed): Promise
   await line.expect("OK", ["umount", line.mountPoint, "--wait"]);
 }
 
-describe.skipIf(NO_SEAWEED !== undefined)("SeaweedFS as the store", { timeout: TIMEOUT_MS }, () => {
+describe.skipIf(NO_SEAWEED !== undefined)("SeaweedFS as the store", () => {
   test("gone, what is here is read and written until the cache is full; back, it heals by itself", async () => {
     const server = await startWithBucket();
     try {

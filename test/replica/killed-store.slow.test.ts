@@ -94,7 +94,7 @@ async function round(
   console.log(`round: ${victims} killed after ${String(delayMs)} ms`);
   for (let file = 0; file < FILES_PER_ROUND; file++) await history.write(line.mountPoint);
   const { written } = history;
-  const waiting = tcfs(["wait", line.mountPoint, "--timeout", "15"]);
+  const waiting = tcfs(["wait", line.mountPoint, "--timeout", "4"]);
   await sleep(delayMs);
   const pid = line.pid();
   if (victims !== "server") process.kill(pid, "SIGKILL");
@@ -126,7 +126,7 @@ describe.skipIf(NO_SEAWEED !== undefined)("SeaweedFS and the daemon, killed", ()
         await round({ line, server, env }, history, random);
         await expectBack(line, url, env, history);
       }
-      await line.expect("OK", ["wait", line.mountPoint, "--timeout", "120"]);
+      await line.expect("OK", ["wait", line.mountPoint, "--timeout", "600"]);
       history.acknowledged = await history.check(line.mountPoint);
       await line.umount();
       await rm(line.vault, { recursive: true });

@@ -206,7 +206,7 @@ let temporary: TemporaryDirectory;
 beforeAll(async () => {
   temporary = await temporaryDirectory("soak");
 });
-afterAll(() => temporary[Symbol.asyncDispose](), 120_000);
+afterAll(() => temporary[Symbol.asyncDispose]());
 
 /** What the vault is known to have been: states by commit, contents by chunk. */
 interface Known {
@@ -265,7 +265,7 @@ async function expectAttachable(store: ObjectStore, known: Known, name: string):
 
 const SEEDS = process.env["TCFS_SOAK_SEEDS"]?.split(",").map(Number) ?? [20_261_122, 7];
 
-test.for(SEEDS)("comes back from the store alone, seed %i", { timeout: 120_000 }, async (seed) => {
+test.for(SEEDS)("comes back from the store alone, seed %i", async (seed) => {
   const random = seeded(seed);
   const directory = join(temporary.path, `vault-${String(seed)}`);
   await disk.makeDirectory(join(directory, "packs"));

@@ -18,7 +18,10 @@ export interface RunResult {
   readonly stderr: string;
 }
 
-const DEFAULT_TIMEOUT_MS = 60_000;
+/** For what would never end: a machine that others use too may take ten times as long as a quiet one. */
+const DEFAULT_TIMEOUT_MS = 600_000;
+/** Nothing is given up earlier than after so long: less would judge the machine. */
+const LEAST_PATIENCE_MS = 180_000;
 const SHOWN_OUTPUT_CHARACTERS = 4_000;
 
 /** Run a program to its end and give back how it ended, whatever that was. @throws Error if it takes too long. */
@@ -82,15 +85,20 @@ export function sleep(milliseconds: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, milliseconds));
 }
 
-/** Ask again until `isTrue` says yes. @throws Error naming `what` when it never does. */
+/**
+ * Ask again until `isTrue` says yes.
+ * @param timeoutMs - After which to give up; at least {@link LEAST_PATIENCE_MS}.
+ * @throws Error naming `what` when it never does.
+ */
 export async function eventually(
   what: string,
   timeoutMs: number,
   isTrue: () => boolean | Promise<boolean>,
 ): Promise<void> {
-  const deadline = performance.now() + timeoutMs;
+  const patienceMs = Math.max(timeoutMs, LEAST_PATIENCE_MS);
+  const deadline = performance.now() + patienceMs;
   while (!(await isTrue())) {
-    if (performance.now() > deadline) throw new Error(`not within ${timeoutMs} ms: ${what}`);
+    if (performance.now() > deadline) throw new Error(`not within ${patienceMs} ms: ${what}`);
     await sleep(20);
   }
 }

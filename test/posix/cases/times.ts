@@ -184,7 +184,7 @@ export function timeCases(bench: Bench): void {
     await bench.root.utimens("f", time(1), time(1));
     await bench.root.utimens("f", "now", "now");
     const seconds = Number((await bench.root.stat("f")).modifyTime.seconds);
-    expect(Math.abs(seconds - Date.now() / 1000)).toBeLessThan(10);
+    expect(Math.abs(seconds - Date.now() / 1000)).toBeLessThan(600);
   });
 
   test("nanoseconds out of range are refused", async () => {
