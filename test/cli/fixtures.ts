@@ -12,10 +12,12 @@ import type { RunOptions, RunResult } from "../support/run.ts";
 import { isAlive, tcfs } from "../support/tcfs-mount.ts";
 import { temporaryDirectory } from "../support/temporary-directory.ts";
 import type { TemporaryDirectory } from "../support/temporary-directory.ts";
+import { copyVault } from "../support/vault-template.ts";
 
 export const COMMAND = fileURLToPath(new URL("../../dist/cli/main.js", import.meta.url));
 
-const DAEMON_END_TIMEOUT_MS = 20_000;
+const PASSPHRASE = "swordfish";
+const DAEMON_END_TIMEOUT_MS = 180_000;
 
 export class CommandLine implements AsyncDisposable {
   readonly directory: string;
@@ -41,8 +43,9 @@ export class CommandLine implements AsyncDisposable {
     const line = new CommandLine(await temporaryDirectory("cli"));
     await mkdir(line.mountPoint);
     line.#places.push(line.mountPoint);
-    line.secretFile("passphrase", "swordfish\n");
-    if (!isBare) await line.expect("OK", ["init", ...line.unlock, "--recovery-file", join(line.directory, "words")]);
+    line.secretFile("passphrase", `${PASSPHRASE}\n`);
+    const places = { vault: line.vault, words: join(line.directory, "words") };
+    if (!isBare) await copyVault(places, PASSPHRASE, (words) => line.expect("OK", ["init", ...words]));
     return line;
   }
 

@@ -7,10 +7,11 @@ import { Cleanup } from "./cleanup.ts";
 import { unmountAnyway } from "./loop-ext4.ts";
 import { attempt, eventually, run, type RunOptions, type RunResult } from "./run.ts";
 import { temporaryDirectory } from "./temporary-directory.ts";
+import { copyVault } from "./vault-template.ts";
 
 const COMMAND = fileURLToPath(new URL("../../dist/cli/main.js", import.meta.url));
 /** Far beyond what a command takes, on a machine that many share too. */
-const COMMAND_TIMEOUT_MS = 300_000;
+const COMMAND_TIMEOUT_MS = 600_000;
 
 export const TEST_PASSPHRASE = "canary-passphrase correct horse battery";
 
@@ -48,7 +49,7 @@ export function tcfs(parameters: readonly string[], options: RunOptions = {}): P
   return attempt(process.execPath, [COMMAND, ...parameters], { timeoutMs: COMMAND_TIMEOUT_MS, ...options });
 }
 
-/** Init a vault (unless there is one) and mount it. On failure and on disposal nothing is left behind. */
+/** Make a vault (unless there is one) and mount it. On failure and on disposal nothing is left behind. */
 export async function mountTcfs(options: TcfsOptions = {}): Promise<TcfsMount> {
   const mount = new MountedVault(options);
   try {
@@ -91,7 +92,8 @@ class MountedVault implements TcfsMount {
     await writeFile(passphraseFile, `${TEST_PASSPHRASE}\n`, { mode: 0o600 });
     this.#vaultParameters.push("--vault", this.vaultDirectory, "--passphrase-file", passphraseFile);
     if (existsSync(join(this.vaultDirectory, "vault.json"))) return;
-    await this.#succeed(["init", ...this.#vaultParameters, "--recovery-file", this.recoveryFile]);
+    const places = { vault: this.vaultDirectory, words: this.recoveryFile };
+    await copyVault(places, TEST_PASSPHRASE, (words) => this.#succeed(["init", ...words]));
   }
 
   async mount(): Promise<void> {
