@@ -122,9 +122,7 @@ export class OpenVault implements AsyncDisposable {
         await replica?.follow({ engine, metadata, ownPacks: chunks.ownPacks, ...uploadReports(logger) });
       }
       // The database is locked: nobody else writes the vault between this and what it announces.
-      const named = isReadOnly ? header : nameFeatures(header, options.key);
-      const copyFailure = named === header ? undefined : await rewriteHeader(directory, header, named);
-      if (copyFailure !== undefined) logger.warn(copyFailure.message, { code: copyFailure.code });
+      const named = isReadOnly ? header : await announceFeatures(options);
       const volume = await Volume.open({
         metadata: rooms.metadata,
         chunks: rooms.chunks,
@@ -420,6 +418,14 @@ async function openEach(options: OpenVaultOptions, closers: Closer[]): Promise<R
   } finally {
     keys.wipe();
   }
+}
+
+/** @returns The header, which names every feature that may be in the vault from now on. */
+async function announceFeatures({ directory, header, key, logger }: OpenVaultOptions): Promise<VaultHeader> {
+  const named = nameFeatures(header, key);
+  const copyFailure = named === header ? undefined : await rewriteHeader(directory, header, named);
+  if (copyFailure !== undefined) logger.warn(copyFailure.message, { code: copyFailure.code });
+  return named;
 }
 
 /** A key epoch follows another of the same vault. */
