@@ -24,6 +24,8 @@ const WORK_NAME = ".tcfs-work";
 const LOCK_NAME = "lock";
 /** Compare and replace takes milliseconds: a lock as old as this was left by a crash. */
 const STALE_LOCK_MS = 30_000;
+/** What is replaced by comparison is small: roots and lists of devices. */
+const MAX_REPLACED_BYTES = 16 * 1024 * 1024;
 const LOCK_TRIES = 400;
 const LOCK_PAUSE_MS = 25;
 
@@ -91,8 +93,8 @@ export class DirectoryStore implements ObjectStore {
   putIfMatch(name: string, content: Uint8Array, version: ObjectVersion, signal?: AbortSignal): Promise<ObjectVersion> {
     return this.#telling(name, signal, () =>
       this.#locked(async (isStillHeld) => {
-        const present = await this.get(name, { maxBytes: Number.MAX_SAFE_INTEGER, signal });
-        if (present?.version !== version) return settleConflict(name, content, present);
+        const present = await this.get(name, { maxBytes: MAX_REPLACED_BYTES, signal });
+        if (present?.version !== version) return settleConflict(name, content, (options) => this.get(name, options));
         return this.#place(name, content, async (from, to) => {
           if (!(await isStillHeld())) throw new TcfsError("TCFS_REMOTE_CONFLICT", "the store's lock was taken away");
           await rename(from, to);
@@ -175,9 +177,9 @@ export class DirectoryStore implements ObjectStore {
   }
 
   async #settleConflict(name: string, content: Uint8Array): Promise<ObjectVersion> {
-    const present = await this.get(name, { maxBytes: Number.MAX_SAFE_INTEGER });
-    if (present !== undefined) await flushDirectory(dirname(this.#path(name))); // whoever placed it may not have yet
-    return settleConflict(name, content, present);
+    const version = await settleConflict(name, content, (options) => this.get(name, options));
+    await flushDirectory(dirname(this.#path(name))); // whoever placed it may not have yet
+    return version;
   }
 
   /** One at a time among all processes and machines. @param use - Asks, before it acts, whether the lock is still its. */

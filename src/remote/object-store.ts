@@ -2,7 +2,7 @@
  * Objects by name, as the store has them: a directory, or S3. What is stored is sealed already; this room never sees a
  * key of the vault. Nothing may be derived from a listing, and nothing is believed but what was asked for by name.
  */
-import { TcfsError } from "../errors.ts";
+import { TcfsError, isTcfsError } from "../errors.ts";
 
 /** Which content an object has, as the store tells contents apart; only good for {@link ObjectStore.putIfMatch}. */
 export type ObjectVersion = string & { readonly __brand: "ObjectVersion" };
@@ -68,10 +68,20 @@ export function requireLength(name: string, lengthBytes: number, maxBytes: numbe
 }
 
 /**
- * What a put that met something else comes to: done, if that is the same content.
- * @throws TcfsError `TCFS_REMOTE_CONFLICT`
+ * What a put that met something else comes to: done, if that is the same content. A longer one is not read: whoever runs
+ * the store may answer with anything.
+ * @param read - Gets what is there.
+ * @throws TcfsError `TCFS_REMOTE_CONFLICT`, what `read` throws
  */
-export function settleConflict(name: string, content: Uint8Array, present: StoredObject | undefined): ObjectVersion {
+export async function settleConflict(
+  name: string,
+  content: Uint8Array,
+  read: (options: GetOptions) => Promise<StoredObject | undefined>,
+): Promise<ObjectVersion> {
+  const present = await read({ maxBytes: content.length }).catch((error: unknown) => {
+    if (isTcfsError(error, "TCFS_CORRUPT")) return undefined;
+    throw error;
+  });
   if (present !== undefined && Buffer.compare(present.content, content) === 0) return present.version;
   throw new TcfsError("TCFS_REMOTE_CONFLICT", `object ${name} is not as it was expected to be`);
 }

@@ -156,8 +156,7 @@ export class S3Store implements ObjectStore {
     } catch (error) {
       // Also after the SDK's own second try of a put whose first answer was lost.
       if (!isTcfsError(error, "TCFS_REMOTE_CONFLICT")) throw error;
-      const present = await this.get(name, { maxBytes: Number.MAX_SAFE_INTEGER, signal });
-      return settleConflict(name, content, present);
+      return settleConflict(name, content, (options) => this.get(name, { ...options, signal }));
     }
   }
 

@@ -2,9 +2,9 @@
 import type { RemotePacks } from "../chunkstore/pack-shelf.ts";
 import { TcfsError, isTcfsError } from "../errors.ts";
 import type { PackId } from "../ids.ts";
-import type { ObjectStore } from "../remote/object-store.ts";
+import { type ObjectStore, requireLength } from "../remote/object-store.ts";
 import { setTimeout as sleep } from "node:timers/promises";
-import { packObject } from "./object-names.ts";
+import { MAX_PACK_OBJECT_BYTES, packObject } from "./object-names.ts";
 import { type PackRooms, usableLength } from "./remote-epoch.ts";
 
 /** Requests under way; each holds its range in memory. */
@@ -30,8 +30,13 @@ export class PackFetcher implements RemotePacks {
     this.#waitMs = waitMs;
   }
 
-  lengthOf(pack: PackId): Promise<number | undefined> {
-    return this.#ask(this.#waitMs, (store, signal) => usableLength(store, pack, this.#rooms, signal));
+  /** @throws TcfsError `TCFS_CORRUPT` for one that is longer than any pack: what a store says makes no memory be taken. */
+  async lengthOf(pack: PackId): Promise<number | undefined> {
+    const lengthBytes = await this.#ask(this.#waitMs, (store, signal) =>
+      usableLength(store, pack, this.#rooms, signal),
+    );
+    if (lengthBytes !== undefined) requireLength(packObject(pack), lengthBytes, MAX_PACK_OBJECT_BYTES);
+    return lengthBytes;
   }
 
   readRange(pack: PackId, offset: number, lengthBytes: number): Promise<Uint8Array | undefined> {

@@ -48,6 +48,16 @@ test("packs that the store lost count as unsent again", async () => {
   expectSameBytes(await cached.vault.get(cached.chunks), CONTENT);
 });
 
+test("a length that no pack has makes nobody take memory for it", async () => {
+  await using cached = await makeUploaded();
+  await cached.shelf().clear();
+  const head = cached.store.head.bind(cached.store);
+  cached.store.head = () => Promise.resolve(2 ** 50);
+  await expect(cached.vault.get(cached.chunks)).rejects.toMatchObject({ code: "TCFS_CORRUPT" });
+  cached.store.head = head;
+  expectSameBytes(await cached.vault.get(cached.chunks), CONTENT);
+});
+
 test("a store that does not answer: to clear is refused, room is made all the same", async () => {
   await using cached = await makeUploaded();
   const silence = { isThere: true };
