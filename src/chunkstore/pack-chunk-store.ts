@@ -349,6 +349,11 @@ export class PackChunkStore implements ChunkStore, AsyncDisposable {
     return record?.kind === "packed" ? record.pack : undefined;
   }
 
+  /** They do not verify where they are. */
+  noteDamaged(ids: readonly ChunkId[]): void {
+    for (const id of ids) this.#damaged.add(chunkIdKey(id));
+  }
+
   retain(id: ChunkId): void {
     const key = chunkIdKey(id);
     this.#touched.touch(id, key);

@@ -17,12 +17,11 @@ import {
   PACK_HEADER_BYTES,
   type PackIndexEntry,
   decodePackFooter,
-  decodePackHeader,
   decodePackIndex,
   formatPackId,
   sumBytes,
-  wrapsOf,
 } from "./pack-format.ts";
+import { openPackCipher } from "./pack-cipher.ts";
 import type { PackShelf } from "./pack-shelf.ts";
 
 /** 32 TiB of packs. */
@@ -192,19 +191,12 @@ export class PackReaders {
   }
 
   async #openPack(name: string, pack: PackId): Promise<void> {
-    const { engine, vaultId, packKeys } = this.#options;
     let file: DiskFile | undefined;
     try {
       file = await this.#openFile(pack);
       const header = new Uint8Array(PACK_HEADER_BYTES);
       const filled = await file.readInto(header, 0);
-      const decoded = decodePackHeader(header.subarray(0, filled));
-      if (!isEqual(decoded.pack, pack) || !isEqual(decoded.vaultId, vaultId)) {
-        throw new TcfsError("TCFS_CORRUPT", "its header names another");
-      }
-      const packKey = packKeys.unwrap(pack, wrapsOf(decoded));
-      const cipher = engine.packCipher(pack, packKey, decoded.keyEpoch);
-      packKey.fill(0);
+      const cipher = openPackCipher(header.subarray(0, filled), pack, this.#options);
       const reader = new PackReader(name, this.#numberOf(name), file, cipher, this.#pace);
       this.#open.set(name, reader);
       this.#evict(reader);
@@ -303,8 +295,4 @@ function codeOfReader(code: TcfsErrorCode): TcfsErrorCode {
     default:
       return "TCFS_IO";
   }
-}
-
-function isEqual(left: Uint8Array, right: Uint8Array): boolean {
-  return Buffer.compare(left, right) === 0;
 }

@@ -5,6 +5,7 @@ import type { SealingEngine } from "../crypto/engine.ts";
 import { BoundedPackShelf, type ShelfUploads } from "../cache/bounded-pack-shelf.ts";
 import { defaultCacheBytes, readCacheSettings } from "../cache/cache-settings.ts";
 import { type OwnPacks, PackDirectory } from "../chunkstore/pack-directory.ts";
+import { type PackDamage, findPackDamage } from "../chunkstore/pack-verifier.ts";
 import { TcfsError, unlessCorrupt } from "../errors.ts";
 import type { PackId } from "../ids.ts";
 import type { RecordChange } from "../format/journal-codec.ts";
@@ -22,7 +23,7 @@ import type { CredentialRenewal } from "../remote/renewing-store.ts";
 import type { S3Credentials } from "../remote/s3-store.ts";
 import { RequestTrace, watchedStore } from "../remote/watched-store.ts";
 import { PackFetcher } from "../replica/pack-fetcher.ts";
-import { PackUploader } from "../replica/pack-uploader.ts";
+import { PackUploader, type PackUploaderOptions } from "../replica/pack-uploader.ts";
 import { type ReplicaState, readState, verifyState } from "../replica/replica-state.ts";
 import { type ReplicaStatus, Replicator } from "../replica/replicator.ts";
 import { StoreRenewal } from "../replica/store-renewal.ts";
@@ -56,6 +57,8 @@ export interface FollowOptions {
   readonly onNewDevices: (devices: readonly Device[]) => void;
   /** The store does not have a pack that it took. */
   readonly onMissing: () => void;
+  /** A pack was sent as it lies on the disk: damaged. */
+  readonly onDamage: (pack: PackId, damage: PackDamage) => void;
 }
 
 export class Replica {
@@ -108,14 +111,17 @@ export class Replica {
   }
 
   /** Keep the store following the vault from now on; before anything changes in it. */
-  async follow({ engine, metadata, ownPacks, onOutcome, onNewDevices, onMissing }: FollowOptions): Promise<void> {
+  async follow(options: FollowOptions): Promise<void> {
+    const { engine, metadata, ownPacks, onOutcome, onNewDevices, onMissing, onDamage } = options;
     const { disk, directory, vaultId, epochs, firstDeviceId } = this.#options;
+    const rooms = { engine, packKeys: epochs.packKeys, vaultId };
     const { shelf } = this;
     const devices = await openDeviceBook({ disk, directory, sealer: epochs.sealer }, firstDeviceId);
     const stored = await StoredPacks.open(disk, directory);
     this.#stored = stored;
     const local = new PackDirectory(disk, join(directory, "packs"), ownPacks);
-    const uploader = new PackUploader({ local, stored, clock: systemClock, packKeys: epochs.packKeys, vaultId });
+    const findDamage: PackUploaderOptions["findDamage"] = (pack, content) => findPackDamage(pack, content, rooms);
+    const uploader = new PackUploader({ ...rooms, local, stored, clock: systemClock, findDamage, onDamage });
     const openStore = (): Promise<ObjectStore> => this.#opener.open();
     const recordOf = (pack: PackId): PackRecord | undefined => unlessCorrupt(() => metadata.getPack(pack));
     const isNamed = (pack: PackId): boolean => recordOf(pack) !== undefined;
@@ -126,9 +132,8 @@ export class Replica {
       this.#replicator?.noteLost(record);
     };
     const confirmer = new StoredConfirmer({
+      ...rooms,
       openStore,
-      packKeys: epochs.packKeys,
-      vaultId,
       sealer: epochs.sealer,
       devices: () => devices.list,
       stored,
@@ -162,9 +167,7 @@ export class Replica {
       uploader,
       isPackNamed: ({ pack }) => isNamed(pack),
       onRooted: () => void confirmer.confirm(),
-      engine,
-      packKeys: epochs.packKeys,
-      vaultId,
+      ...rooms,
       random: systemRandom,
     });
     this.#replicator = replicator;

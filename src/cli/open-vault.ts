@@ -119,7 +119,7 @@ export class OpenVault implements AsyncDisposable {
       const { replica, engine, metadata, chunks } = rooms;
       const anchor = options.freshness && (await keepFresh(options, options.freshness, rooms, closers));
       if (options.isReplicated === true && !isReadOnly) {
-        await replica?.follow({ engine, metadata, ownPacks: chunks.ownPacks, ...uploadReports(logger) });
+        await replica?.follow({ engine, metadata, ownPacks: chunks.ownPacks, ...uploadReports(logger, chunks) });
       }
       // The database is locked: nobody else writes the vault between this and what it announces.
       const named = isReadOnly ? header : await announceFeatures(options);
@@ -311,8 +311,20 @@ function copiesOptions(
 }
 
 /** What is told in the log of uploads. */
-function uploadReports(logger: Logger): Pick<FollowOptions, "onOutcome" | "onNewDevices" | "onMissing"> {
+function uploadReports(
+  logger: Logger,
+  chunks: PackChunkStore,
+): Pick<FollowOptions, "onOutcome" | "onNewDevices" | "onMissing" | "onDamage"> {
   return {
+    onDamage: (pack, damage) => {
+      const { ofPack: error, chunks: damaged } = damage;
+      logger.error("a pack is damaged on this disk, and goes to the store as it is: tcfs check tells which files", {
+        pack: formatPackId(pack),
+        damagedChunks: damaged.length,
+        error,
+      });
+      chunks.noteDamaged(damaged);
+    },
     onOutcome: outcomeReporter(logger, { failed: "an upload failed", healed: "uploads succeed again" }),
     onNewDevices: (devices) => {
       for (const device of devices) {

@@ -1,8 +1,10 @@
 /** Brings packs to the store: oldest first, several at once, each once; what an earlier session brought is found again. */
 import { type PackDirectory } from "../chunkstore/pack-directory.ts";
+import type { PackDamage } from "../chunkstore/pack-verifier.ts";
 import { formatPackId } from "../chunkstore/pack-format.ts";
 import { TcfsError, isTcfsError } from "../errors.ts";
 import type { PackRecord } from "../format/records.ts";
+import type { PackId } from "../ids.ts";
 import type { Clock } from "../platform/clock.ts";
 import type { ObjectStore } from "../remote/object-store.ts";
 import { Backlog } from "./backlog.ts";
@@ -19,6 +21,10 @@ export interface PackUploaderOptions extends PackRooms {
   readonly local: PackDirectory;
   readonly stored: StoredPacks;
   readonly clock: Clock;
+  /** What is wrong with a pack that is about to be sent. */
+  readonly findDamage: (pack: PackId, content: Uint8Array) => Promise<PackDamage | undefined>;
+  /** A pack is sent though it is damaged, for the rest of it is all there is. */
+  readonly onDamage: (pack: PackId, damage: PackDamage) => void;
 }
 
 /** A store that loses a pack over and over is not brought it more often in one session. */
@@ -32,6 +38,8 @@ export class PackUploader {
   readonly #stored: StoredPacks;
   readonly #clock: Clock;
   readonly #rooms: PackRooms;
+  readonly #findDamage: PackUploaderOptions["findDamage"];
+  readonly #onDamage: PackUploaderOptions["onDamage"];
   readonly backlog: Backlog;
   /** Taken by the store, and not there any more; by name. */
   readonly #lost = new Map<string, PackRecord>();
@@ -39,7 +47,9 @@ export class PackUploader {
   /** Whether several packs may go up at once. */
   mayHurry: () => boolean = () => true;
 
-  constructor({ local, stored, clock, packKeys, vaultId }: PackUploaderOptions) {
+  constructor({ local, stored, clock, packKeys, vaultId, findDamage, onDamage }: PackUploaderOptions) {
+    this.#findDamage = findDamage;
+    this.#onDamage = onDamage;
     this.#local = local;
     this.#stored = stored;
     this.#clock = clock;
@@ -107,19 +117,37 @@ export class PackUploader {
     if (either.aborted) throw new TcfsError("TCFS_CANCELLED", "the upload was given up");
   }
 
-  async #bring(store: ObjectStore, { pack, lengthBytes }: PackRecord, signal: AbortSignal): Promise<void> {
-    const name = packObject(pack);
+  async #bring(store: ObjectStore, record: PackRecord, signal: AbortSignal): Promise<void> {
+    const { pack } = record;
     const content = await this.#local.read(pack);
     let sentBytes = 0;
-    if (content === undefined || content.length < lengthBytes) {
-      await this.#requireThere(store, { pack, lengthBytes }, signal);
-    } else if (this.#local.isOwn(pack) || (await usableLength(store, pack, this.#rooms, signal)) !== content.length) {
-      await this.#put(store, name, content, signal);
-      sentBytes = content.length;
+    if (content === undefined || content.length < record.lengthBytes) await this.#requireThere(store, record, signal);
+    else if (this.#local.isOwn(pack) || (await usableLength(store, pack, this.#rooms, signal)) !== content.length) {
+      sentBytes = await this.#send(store, record, content, signal);
     }
     this.#lost.delete(formatPackId(pack));
     await this.#stored.add(pack);
     this.backlog.sent(pack, sentBytes, this.#clock.monotonicMs());
+  }
+
+  /**
+   * What memory or a cable spoiled is whole when it is read again; what the disk spoiled is sent as it is, and told of, but
+   * over nothing that the store has.
+   * @returns Bytes sent.
+   */
+  async #send(store: ObjectStore, record: PackRecord, content: Uint8Array, signal: AbortSignal): Promise<number> {
+    const { pack, lengthBytes } = record;
+    let whole = content;
+    if ((await this.#findDamage(pack, content)) !== undefined) {
+      whole = (await this.#local.read(pack)) ?? content;
+      const damage = await this.#findDamage(pack, whole);
+      if (damage !== undefined) {
+        this.#onDamage(pack, damage);
+        if (((await usableLength(store, pack, this.#rooms, signal)) ?? 0) >= lengthBytes) return 0;
+      }
+    }
+    await this.#put(store, packObject(pack), whole, signal);
+    return whole.length;
   }
 
   /** Another content under a name that nobody else chooses is an upload that was cut short, or damage. */

@@ -2,7 +2,8 @@
 import type { SealingEngine } from "../crypto/engine.ts";
 import type { PackKeyWrapper } from "../crypto/pack-key.ts";
 import { MemoryPack } from "../chunkstore/memory-pack.ts";
-import { PACK_HEADER_BYTES, decodePackHeader, sumBytes, wrapsOf } from "../chunkstore/pack-format.ts";
+import { openPackCipher } from "../chunkstore/pack-cipher.ts";
+import { PACK_HEADER_BYTES, sumBytes } from "../chunkstore/pack-format.ts";
 import { corrupt, toHex } from "../bytes.ts";
 import { type RecordChange, changesBytes, decodeChanges, encodeChanges } from "../format/journal-codec.ts";
 import { chunkIdKey } from "../format/record-keys.ts";
@@ -166,18 +167,10 @@ export class StreamReader {
   }
 
   async #openPack(pack: PackId): Promise<ReturnType<SealingEngine["packCipher"]>> {
-    const { engine, packKeys, vaultId } = this.#rooms;
     const range = { offset: 0, lengthBytes: PACK_HEADER_BYTES };
     const bytes = await this.#store.getRange(packObject(pack), range, this.#signal);
     if (bytes === undefined) throw missing(pack);
-    const header = decodePackHeader(bytes);
-    if (toHex(header.pack) !== toHex(pack) || toHex(header.vaultId) !== toHex(vaultId)) {
-      throw corrupt(`pack ${toHex(pack)} of the store`, "its header names another");
-    }
-    const packKey = packKeys.unwrap(pack, wrapsOf(header));
-    const cipher = engine.packCipher(pack, packKey, header.keyEpoch);
-    packKey.fill(0);
-    return cipher;
+    return openPackCipher(bytes, pack, this.#rooms);
   }
 }
 

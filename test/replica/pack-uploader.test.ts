@@ -4,6 +4,7 @@ import { dirname, join } from "node:path";
 import { expect, test } from "vitest";
 import { packPath } from "../../src/chunkstore/open-packs.ts";
 import { PackDirectory } from "../../src/chunkstore/pack-directory.ts";
+import type { PackDamage } from "../../src/chunkstore/pack-verifier.ts";
 import { encodePackHeader } from "../../src/chunkstore/pack-format.ts";
 import { EpochKeys } from "../../src/crypto/epoch-keys.ts";
 import { PackKeyWrapper } from "../../src/crypto/pack-key.ts";
@@ -31,6 +32,15 @@ function packUnder(keyEpoch: number): Uint8Array {
   return new Uint8Array(Buffer.concat([header, noise("its frames", LENGTH_BYTES - header.length)]));
 }
 
+/** Last byte of what counts as damaged here. */
+const SPOILED = 0xee;
+
+function spoiled(content: Uint8Array): Uint8Array {
+  const copy = content.slice();
+  copy[copy.length - 1] = SPOILED;
+  return copy;
+}
+
 async function makePlace() {
   const place = await temporaryDirectory("upload");
   const store = await DirectoryStore.open(join(place.path, "store"), { create: true });
@@ -38,10 +48,22 @@ async function makePlace() {
   const own = { isOwn: () => false, isOpen: () => false, retire: () => Promise.resolve() };
   const packs = join(place.path, "packs");
   const local = new PackDirectory(disk, packs, own);
-  const uploader = new PackUploader({ local, stored, clock: systemClock, packKeys: keysOf(2), vaultId: VAULT_ID });
+  const damages: PackDamage[] = [];
+  const uploader = new PackUploader({
+    local,
+    stored,
+    clock: systemClock,
+    packKeys: keysOf(2),
+    vaultId: VAULT_ID,
+    findDamage: (_, content) =>
+      Promise.resolve(content.at(-1) === SPOILED ? { ofPack: "spoiled", chunks: [] } : undefined),
+    onDamage: (_, damage) => damages.push(damage),
+  });
   const record = { pack: PACK, lengthBytes: LENGTH_BYTES, contentBytes: 1000, isFinished: true };
   return {
     store,
+    damages,
+    local,
     writeLocal: async (content: Uint8Array) => {
       await mkdir(dirname(packPath(packs, PACK)), { recursive: true });
       await writeFile(packPath(packs, PACK), content);
@@ -70,4 +92,29 @@ test("takes a pack for lost that only the store has, under a key which was given
   await expect(place.upload()).rejects.toThrow(PackGone);
   await place.store.put(packObject(PACK), packUnder(2));
   await place.upload();
+});
+
+test("sends what is whole when it is read again", async () => {
+  await using place = await makePlace();
+  const content = packUnder(2);
+  await place.writeLocal(content);
+  const read = place.local.read.bind(place.local);
+  let reads = 0;
+  place.local.read = async (pack) => (reads++ === 0 ? spoiled(content) : read(pack));
+  await place.upload();
+  expect(await place.stored()).toEqual(content);
+  expect(place.damages).toEqual([]);
+});
+
+test("tells of what is damaged on the disk, and sends it over nothing", async () => {
+  await using place = await makePlace();
+  const content = spoiled(packUnder(2));
+  await place.writeLocal(content);
+  await place.upload();
+  expect(await place.stored()).toEqual(content);
+  expect(place.damages.length).toBe(1);
+  const longer = new Uint8Array(Buffer.concat([packUnder(2), noise("its end", 100)]));
+  await place.store.put(packObject(PACK), longer);
+  await place.upload();
+  expect(await place.stored()).toEqual(longer);
 });

@@ -10,6 +10,7 @@ import { BoundedPackShelf } from "../../src/cache/bounded-pack-shelf.ts";
 import { LruFrameCache } from "../../src/cache/lru-frame-cache.ts";
 import { PackChunkStore } from "../../src/chunkstore/pack-chunk-store.ts";
 import { PackDirectory } from "../../src/chunkstore/pack-directory.ts";
+import { findPackDamage } from "../../src/chunkstore/pack-verifier.ts";
 import type { PackShelf } from "../../src/chunkstore/pack-shelf.ts";
 import { type ChunkingParameters, type SealingEngine } from "../../src/crypto/engine.ts";
 import { ObjectSealer } from "../../src/crypto/object-seal.ts";
@@ -171,7 +172,14 @@ class Session {
       sealer,
       clock: hurriedClock,
       local,
-      uploader: new PackUploader({ ...rooms(engine), local, stored, clock: hurriedClock }),
+      uploader: new PackUploader({
+        ...rooms(engine),
+        local,
+        stored,
+        clock: hurriedClock,
+        findDamage: (pack, content) => findPackDamage(pack, content, rooms(engine)),
+        onDamage: () => expect.unreachable("nothing is damaged"),
+      }),
       packs: () => metadata.packs(),
       settings: { isPaused: false, limitBytesPerSecond: null, maxAgeSeconds: 60 },
       pace: new Pace(hurriedClock),
