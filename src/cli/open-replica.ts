@@ -59,6 +59,8 @@ export interface FollowOptions {
   readonly onMissing: () => void;
   /** A pack was sent as it lies on the disk: damaged. */
   readonly onDamage: (pack: PackId, damage: PackDamage) => void;
+  /** A pack that the store lost is not here either. */
+  readonly onGone: (pack: PackId) => void;
 }
 
 export class Replica {
@@ -112,7 +114,7 @@ export class Replica {
 
   /** Keep the store following the vault from now on; before anything changes in it. */
   async follow(options: FollowOptions): Promise<void> {
-    const { engine, metadata, ownPacks, onOutcome, onNewDevices, onMissing, onDamage } = options;
+    const { engine, metadata, ownPacks, onOutcome, onNewDevices, onMissing, onDamage, onGone } = options;
     const { disk, directory, vaultId, epochs, firstDeviceId } = this.#options;
     const rooms = { engine, packKeys: epochs.packKeys, vaultId };
     const { shelf } = this;
@@ -121,7 +123,7 @@ export class Replica {
     this.#stored = stored;
     const local = new PackDirectory(disk, join(directory, "packs"), ownPacks);
     const findDamage: PackUploaderOptions["findDamage"] = (pack, content) => findPackDamage(pack, content, rooms);
-    const uploader = new PackUploader({ ...rooms, local, stored, clock: systemClock, findDamage, onDamage });
+    const uploader = new PackUploader({ ...rooms, local, stored, clock: systemClock, findDamage, onDamage, onGone });
     const openStore = (): Promise<ObjectStore> => this.#opener.open();
     const recordOf = (pack: PackId): PackRecord | undefined => unlessCorrupt(() => metadata.getPack(pack));
     const isNamed = (pack: PackId): boolean => recordOf(pack) !== undefined;

@@ -314,7 +314,7 @@ function copiesOptions(
 function uploadReports(
   logger: Logger,
   chunks: PackChunkStore,
-): Pick<FollowOptions, "onOutcome" | "onNewDevices" | "onMissing" | "onDamage"> {
+): Pick<FollowOptions, "onOutcome" | "onNewDevices" | "onMissing" | "onDamage" | "onGone"> {
   return {
     onDamage: (pack, damage) => {
       const { ofPack: error, chunks: damaged } = damage;
@@ -324,6 +324,10 @@ function uploadReports(
         error,
       });
       chunks.noteDamaged(damaged);
+    },
+    onGone: (pack) => {
+      const sentence = "a pack that the store has lost is not on this disk either: tcfs check tells which files";
+      logger.error(sentence, { pack: formatPackId(pack) });
     },
     onOutcome: outcomeReporter(logger, { failed: "an upload failed", healed: "uploads succeed again" }),
     onNewDevices: (devices) => {

@@ -25,6 +25,8 @@ export interface PackUploaderOptions extends PackRooms {
   readonly findDamage: (pack: PackId, content: Uint8Array) => Promise<PackDamage | undefined>;
   /** A pack is sent though it is damaged, for the rest of it is all there is. */
   readonly onDamage: (pack: PackId, damage: PackDamage) => void;
+  /** A pack that the store lost is not here either. */
+  readonly onGone: (pack: PackId) => void;
 }
 
 /** A store that loses a pack over and over is not brought it more often in one session. */
@@ -40,6 +42,7 @@ export class PackUploader {
   readonly #rooms: PackRooms;
   readonly #findDamage: PackUploaderOptions["findDamage"];
   readonly #onDamage: PackUploaderOptions["onDamage"];
+  readonly #onGone: PackUploaderOptions["onGone"];
   readonly backlog: Backlog;
   /** Taken by the store, and not there any more; by name. */
   readonly #lost = new Map<string, PackRecord>();
@@ -47,9 +50,10 @@ export class PackUploader {
   /** Whether several packs may go up at once. */
   mayHurry: () => boolean = () => true;
 
-  constructor({ local, stored, clock, packKeys, vaultId, findDamage, onDamage }: PackUploaderOptions) {
+  constructor({ local, stored, clock, packKeys, vaultId, findDamage, onDamage, onGone }: PackUploaderOptions) {
     this.#findDamage = findDamage;
     this.#onDamage = onDamage;
+    this.#onGone = onGone;
     this.#local = local;
     this.#stored = stored;
     this.#clock = clock;
@@ -77,6 +81,14 @@ export class PackUploader {
   takeLost(isNamed: (pack: PackRecord) => boolean): PackRecord[] {
     for (const [name, record] of this.#lost) if (!isNamed(record)) this.#lost.delete(name);
     return [...this.#lost.values()];
+  }
+
+  /** It is not here either: nothing is to be expected of asking for it at each step. */
+  async giveUpLost(pack: PackId): Promise<void> {
+    this.#lost.delete(formatPackId(pack));
+    await this.#stored.add(pack);
+    this.backlog.sent(pack, 0, this.#clock.monotonicMs());
+    this.#onGone(pack);
   }
 
   /** @returns Those that the store is not known to have. */

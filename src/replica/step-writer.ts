@@ -17,6 +17,7 @@ import {
 } from "../format/replica-codec.ts";
 import type { ChunkIdKey } from "../ids.ts";
 import type { DeviceIdentity } from "../keys/devices/device-book.ts";
+import { isTcfsError } from "../errors.ts";
 import type { Clock } from "../platform/clock.ts";
 import type { ObjectStore, ObjectVersion } from "../remote/object-store.ts";
 import { ROOT_NAME, manifestObject, sha256 } from "./object-names.ts";
@@ -78,11 +79,21 @@ export class StepWriter {
     this.#known = new Map();
   }
 
-  /** Packs that the store has lost, as far as the vault still names them. @throws as {@link write}. */
+  /**
+   * Packs that the store has lost, as far as the vault still names them. One that is not here either holds up nothing:
+   * what is new is worth an upload all the same.
+   * @throws TcfsError what the store throws
+   */
   async bringLost(store: ObjectStore, signal: AbortSignal): Promise<void> {
     const { uploader, isPackNamed } = this.#options;
-    const lost = uploader.takeLost(isPackNamed);
-    if (lost.length > 0) await this.#bringPacks(store, lost, signal);
+    for (const record of uploader.takeLost(isPackNamed)) {
+      try {
+        await this.#bringPacks(store, [record], signal);
+      } catch (error) {
+        if (!(error instanceof PackGone) && !isTcfsError(error, "TCFS_CORRUPT")) throw error;
+        await uploader.giveUpLost(record.pack);
+      }
+    }
   }
 
   /** Bring everything but the root. @throws TcfsError what the store throws, `TCFS_CORRUPT`; {@link PackGone}. */

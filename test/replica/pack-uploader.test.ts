@@ -58,6 +58,7 @@ async function makePlace() {
     findDamage: (_, content) =>
       Promise.resolve(content.at(-1) === SPOILED ? { ofPack: "spoiled", chunks: [] } : undefined),
     onDamage: (_, damage) => damages.push(damage),
+    onGone: () => expect.unreachable("nothing was lost"),
   });
   const record = { pack: PACK, lengthBytes: LENGTH_BYTES, contentBytes: 1000, isFinished: true };
   return {

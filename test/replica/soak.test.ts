@@ -10,6 +10,8 @@ import { BoundedPackShelf } from "../../src/cache/bounded-pack-shelf.ts";
 import { LruFrameCache } from "../../src/cache/lru-frame-cache.ts";
 import { PackChunkStore } from "../../src/chunkstore/pack-chunk-store.ts";
 import { PackDirectory } from "../../src/chunkstore/pack-directory.ts";
+import { packPath } from "../../src/chunkstore/open-packs.ts";
+import { formatPackId } from "../../src/chunkstore/pack-format.ts";
 import { findPackDamage } from "../../src/chunkstore/pack-verifier.ts";
 import type { PackShelf } from "../../src/chunkstore/pack-shelf.ts";
 import { type ChunkingParameters, type SealingEngine } from "../../src/crypto/engine.ts";
@@ -179,6 +181,7 @@ class Session {
         clock: hurriedClock,
         findDamage: (pack, content) => findPackDamage(pack, content, rooms(engine)),
         onDamage: () => expect.unreachable("nothing is damaged"),
+        onGone: (pack) => known.gone.push(formatPackId(pack)),
       }),
       packs: () => metadata.packs(),
       settings: { isPaused: false, limitBytesPerSecond: null, maxAgeSeconds: 60 },
@@ -221,6 +224,8 @@ interface Known {
   readonly states: Map<number, string>;
   readonly contents: Map<string, Uint8Array>;
   acknowledged: number;
+  /** Packs that neither the store nor the disk has. */
+  readonly gone: string[];
 }
 
 async function change(session: Session, random: () => number, known: Known): Promise<void> {
@@ -279,7 +284,7 @@ test.for(SEEDS)("comes back from the store alone, seed %i", async (seed) => {
   await disk.makeDirectory(join(directory, "packs"));
   const clean = await DirectoryStore.open(join(temporary.path, `store-${String(seed)}`), { create: true });
   await writeState(disk, directory, NEW_STATE, sealer);
-  const known: Known = { states: new Map(), contents: new Map(), acknowledged: 0 };
+  const known: Known = { states: new Map(), contents: new Map(), acknowledged: 0, gone: [] };
   for (let round = 0; round < ROUNDS; round++) {
     const chances = { failing: 0.03, throttled: 0.03, lost: 0.05, cut: 0.03, full: 0.02 };
     const store = new FaultyStore(clean, { seed: seed + round, chances, liesInListings: true });
@@ -321,7 +326,7 @@ test("a pack that the store lost is brought again, and no other", async () => {
   await disk.makeDirectory(join(directory, "packs"));
   const clean = await DirectoryStore.open(join(temporary.path, "lost-store"), { create: true });
   await writeState(disk, directory, NEW_STATE, sealer);
-  const known: Known = { states: new Map(), contents: new Map(), acknowledged: 0 };
+  const known: Known = { states: new Map(), contents: new Map(), acknowledged: 0, gone: [] };
   const store = new FaultyStore(clean, { seed: 1, chances: {} });
   const session = await Session.open(directory, store, known);
   const signal = new AbortController().signal;
@@ -341,8 +346,20 @@ test("a pack that the store lost is brought again, and no other", async () => {
   await session.replicator.wait(session.metadata.volume.commit, signal);
   session.replicator.noteLost(record!);
   expect(session.replicator.status().backlogPacks).toBe(0);
-  await session.close();
   await expectAttachable(clean, known, "lost-copy");
+
+  await clean.delete(packObject(record!.pack));
+  await disk.remove(packPath(join(directory, "packs"), record!.pack));
+  await session.close();
+  const again = await Session.open(directory, clean, known);
+  again.replicator.noteLost(record!);
+  for (const seed of [4, 5]) {
+    await change(again, seeded(seed), known);
+    await again.replicator.wait(again.metadata.volume.commit, signal); // what is new goes up all the same
+  }
+  expect(known.gone).toEqual([formatPackId(record!.pack)]);
+  expect(again.replicator.status()).toMatchObject({ backlogPacks: 0, lastError: null });
+  await again.close();
 });
 
 /** Clock skew and expired credentials are DENIED, a deleted bucket MISSING, 409 and 412 CONFLICT, time-outs and 500 UNAVAILABLE. */
@@ -361,7 +378,7 @@ test.for(PASSING)("%s is told of, and uploads go on by themselves after it", asy
   await disk.makeDirectory(join(directory, "packs"));
   const clean = await DirectoryStore.open(join(temporary.path, `passing-store-${code}`), { create: true });
   await writeState(disk, directory, NEW_STATE, sealer);
-  const known: Known = { states: new Map(), contents: new Map(), acknowledged: 0 };
+  const known: Known = { states: new Map(), contents: new Map(), acknowledged: 0, gone: [] };
   const store = new FaultyStore(clean, { seed: 1, chances: {} });
   const session = await Session.open(directory, store, known);
   const fault = { isThere: true };
