@@ -1,6 +1,7 @@
 /** Writing `vault.json` of a vault that may be mounted: one process at a time, by a lock on the vault directory. */
+import { toHex } from "../bytes.ts";
 import type { TcfsError } from "../errors.ts";
-import { refreshHeaderCopy, replaceHeader } from "../keys/header-file.ts";
+import { readHeader, refreshHeaderCopy, replaceHeader } from "../keys/header-file.ts";
 import type { VaultHeader } from "../keys/header.ts";
 import { lockPath } from "../platform/file-lock.ts";
 import { NodeDisk } from "../platform/node-disk.ts";
@@ -25,6 +26,16 @@ export async function rewriteHeader(
 /** Make `vault.json.bak` equal to the header. */
 export async function renewHeaderCopy(directory: string): Promise<void> {
   await refreshHeaderCopy(new NodeDisk(), directory, () => lockHeader(directory));
+}
+
+/**
+ * Whether what opens the last slot of `header` may be needed: that is the new one of a header that was to be written.
+ * @returns True as well where it cannot be told: a secret that nothing needs does less harm than one that is missed.
+ */
+export async function mayHaveLastSlot(directory: string, header: VaultHeader): Promise<boolean> {
+  const found = await readHeader(new NodeDisk(), directory).catch(() => undefined);
+  const last = header.slots.at(-1);
+  return found === undefined || last === undefined || found.slots.some(({ id }) => toHex(id) === toHex(last.id));
 }
 
 function lockHeader(directory: string): Promise<AsyncDisposable> {

@@ -1,5 +1,5 @@
 /** `tcfs key rotate`, as its user sees it: on a mounted vault and one that is not, interrupted, with a store, and what old keys open then. */
-import { readFile, rm, writeFile } from "node:fs/promises";
+import { readFile, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { filesBelow, readKnownFiles, writeKnownFiles } from "../life/known-files.ts";
@@ -28,6 +28,17 @@ describe("a rotation of the vault's key", () => {
       /and no longer with:\n.*\(recovery words\): new words.*\n.*\(key file\): --key-file/u,
     );
     expect(refused.stderr).toContain("--yes");
+    expect((await line.header())["keyEpoch"]).toBe(1);
+
+    // New words are told before it begins, and taken back where it does not begin.
+    const [journal, away] = [join(line.vault, "journal/0"), join(line.directory, "journal-0")];
+    await rename(journal, away);
+    const words = join(line.directory, "never");
+    const failed = await line.expect("CORRUPT", rotateWords(line));
+    expect(failed.stdout).toMatch(/These 24 words [\s\S]*\nNothing was changed: the new words open nothing\.\n$/u);
+    await line.expect("CORRUPT", rotateWords(line, "--new-recovery-file", words));
+    await expect(readFile(words)).rejects.toThrow(/ENOENT/u);
+    await rename(away, journal);
     expect((await line.header())["keyEpoch"]).toBe(1);
 
     const { stdout } = await line.expect("OK", rotateWords(line, "--key-file", keyFile));
@@ -155,7 +166,10 @@ describe("after a rotation", () => {
 
     await writeFile(join(line.vault, "vault.json"), saved);
     await rm(join(line.vault, "store.json"));
-    await line.expect("CORRUPT", ["mount", line.mountPoint, ...line.unlock]);
+    const mount = ["mount", line.mountPoint, ...line.unlock];
+    expect((await line.expect("BAD_HEADER", mount)).stderr).toContain("put vault.json.bak in its place");
+    await writeFile(join(line.vault, "vault.json.bak"), saved);
+    expect((await line.expect("CORRUPT", mount)).stderr).toContain("from before a rotation of the key");
     await writeFile(join(store, "header"), saved);
     const elsewhere = ["--vault", join(line.directory, "elsewhere"), "--passphrase-file", line.passphraseFile];
     await line.expect("REMOTE_DIVERGED", ["attach", `file://${store}`, ...elsewhere]);

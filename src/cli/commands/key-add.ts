@@ -1,23 +1,19 @@
 /** `tcfs key add`: one more way to open the vault, beside those there are. */
 import { resolve } from "node:path";
 import { rm } from "node:fs/promises";
-import { toHex } from "../../bytes.ts";
 import { TcfsError } from "../../errors.ts";
 import type { SecretKey } from "../../crypto/secret-key.ts";
 import type { VaultHeader } from "../../keys/header.ts";
-import { readHeader } from "../../keys/header-file.ts";
 import { joinBytes } from "../../keys/hybrid.ts";
 import { calibrateKdfCost } from "../../keys/kdf.ts";
 import { HYBRID_SEED_BYTES, formatKeyFile } from "../../keys/key-file.ts";
 import { addHybrid, addPassphrase, addSlot } from "../../keys/keyring.ts";
 import { formatRecoveryWords } from "../../keys/recovery-words.ts";
 import { writeSecretFile } from "../../keys/secret-file.ts";
-import type { KeySlot } from "../../keys/slot-format.ts";
 import { systemClock } from "../../platform/clock.ts";
-import { NodeDisk } from "../../platform/node-disk.ts";
 import { systemRandom } from "../../platform/random.ts";
 import { describeSlot } from "../describe-slot.ts";
-import { rewriteHeader } from "../rewrite-header.ts";
+import { mayHaveLastSlot, rewriteHeader } from "../rewrite-header.ts";
 import { newPassphrase } from "../secrets.ts";
 import type { Settings } from "../settings.ts";
 import { secretSource, unlockVault, vaultDirectory } from "../vault-access.ts";
@@ -61,7 +57,7 @@ export async function runKeyAdd(parameters: KeyAddArguments, settings: Settings)
     try {
       tell(await rewriteHeader(directory, header, after));
     } catch (error) {
-      if (file !== undefined && !(await mayBeIn(directory, after.slots.at(-1)))) await rm(file, { force: true });
+      if (file !== undefined && !(await mayHaveLastSlot(directory, after))) await rm(file, { force: true });
       throw error;
     }
     const slot = after.slots.at(-1);
@@ -69,12 +65,6 @@ export async function runKeyAdd(parameters: KeyAddArguments, settings: Settings)
   } finally {
     key.wipe();
   }
-}
-
-/** @returns True as well where that cannot be told: a file that nothing needs does less harm than one that is missed. */
-async function mayBeIn(directory: string, slot: KeySlot | undefined): Promise<boolean> {
-  const header = await readHeader(new NodeDisk(), directory).catch(() => undefined);
-  return header === undefined || header.slots.some(({ id }) => slot === undefined || toHex(id) === toHex(slot.id));
 }
 
 function chooseKind(parameters: KeyAddArguments, settings: Settings): Add {

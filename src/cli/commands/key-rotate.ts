@@ -18,6 +18,7 @@ import { systemRandom } from "../../platform/random.ts";
 import { askDaemon } from "../control-client.ts";
 import type { OpenVault } from "../open-vault.ts";
 import { Progress } from "../restore-out/progress.ts";
+import { mayHaveLastSlot } from "../rewrite-header.ts";
 import { type RotationReport, type RotationStatus, formatReport, formatRotation } from "../rotation-status.ts";
 import { type SlotPlan, formatPlan, planSlots, wipePlan } from "../rotation-slots.ts";
 import type { SecretSource } from "../secrets.ts";
@@ -94,7 +95,7 @@ async function begin(
       );
       await finish(directory, vault);
     } catch (error) {
-      if (!(await mayHaveBegun(directory, header))) await takeWordsBack(plan, wordsFile);
+      if (!(await mayHaveLastSlot(directory, next.header))) await takeWordsBack(plan, wordsFile);
       throw error;
     } finally {
       next.key.wipe();
@@ -172,12 +173,6 @@ function requireSameRenewal({ reencrypt }: RotateArguments, renewal: RotationSta
   if (reencrypt !== true || renewal === "data") return;
   const message = "a rotation without --reencrypt is under way: let it end (tcfs key rotate), then begin another";
   throw new TcfsError("TCFS_BUSY", message);
-}
-
-/** @returns True as well where that cannot be told: words that open nothing do less harm than words that are missed. */
-async function mayHaveBegun(directory: string, before: VaultHeader): Promise<boolean> {
-  const header = await readHeader(new NodeDisk(), directory).catch(() => undefined);
-  return header === undefined || header.keyEpoch > before.keyEpoch;
 }
 
 async function takeWordsBack({ words }: SlotPlan, file: string | undefined): Promise<void> {
