@@ -45,6 +45,11 @@ export function checkKdfCost(cost: KdfCost): void {
   }
 }
 
+/** @returns The one that takes more to guess at. */
+export function costlier(one: KdfCost, other: KdfCost): KdfCost {
+  return one.memoryKiB * one.passes >= other.memoryKiB * other.passes ? one : other;
+}
+
 /**
  * Derive a KEK from a passphrase.
  * @param passphrase - As {@link normalizePassphrase} gave it. Lent until settled.

@@ -11,7 +11,7 @@ import type { RandomSource } from "../platform/random.ts";
 import { KEY_EPOCHS_FEATURE, READ_ONLY_COMPATIBLE_FEATURES, macInput } from "./header.ts";
 import type { VaultHeader } from "./header.ts";
 import { encapsulate, hybridMaterial } from "./hybrid.ts";
-import type { KdfCost } from "./kdf.ts";
+import { type KdfCost, costlier } from "./kdf.ts";
 import { type Renewal, nextKeyring } from "./key-epochs.ts";
 import { HYBRID_SEED_BYTES } from "./key-file.ts";
 import { formatRecoveryWords } from "./recovery-words.ts";
@@ -220,7 +220,9 @@ export async function changePassphrase(
     const message = `the vault has ${passphrases.length} passphrases, and ${SLOT_KIND_NAMES[slot.kind]} do not say which to replace`;
     throw new TcfsError("TCFS_USAGE", `${message}: use tcfs key add and tcfs key remove`);
   }
-  return withPassphrase(passphrase, options.kdf, (fresh) =>
+  // A busy or smaller machine must not make the passphrase cheaper to guess than it was.
+  const kdf = replaced?.kind === "passphrase" ? costlier(replaced.kdf, options.kdf) : options.kdf;
+  return withPassphrase(passphrase, kdf, (fresh) =>
     replaced === undefined
       ? addSlot(header, key, fresh, options)
       : replaceSlot(header, key, replaced.id, fresh, options),

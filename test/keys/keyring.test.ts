@@ -9,6 +9,7 @@ import { formatHeader } from "../../src/keys/header.ts";
 import type { VaultHeader } from "../../src/keys/header.ts";
 import type { KeySlot } from "../../src/keys/slot-format.ts";
 import { FLOOR_KDF_COST, KDF_BOUNDS, checkKdfCost, deriveKek, derivePortably } from "../../src/keys/kdf.ts";
+import type { KdfCost } from "../../src/keys/kdf.ts";
 import { changePassphrase, createHeader, nameFeatures, unlockHeader, verifyHeader } from "../../src/keys/keyring.ts";
 import type { NewVault } from "../../src/keys/keyring.ts";
 import { formatRecoveryWords, parseRecoveryWords } from "../../src/keys/recovery-words.ts";
@@ -151,6 +152,20 @@ describe("a new passphrase", () => {
     expect(hexOf(await withPassphrase(after, "new"))).toBe(hexOf(vault.key));
     expect(hexOf(await withWords(after, vault.recoveryWords))).toBe(hexOf(vault.key));
     await expectRefusal(withPassphrase(after, PASSPHRASE), "TCFS_WRONG_KEY", /wrong/u);
+  });
+
+  test("is never cheaper to guess at than the one whose place it takes, however slow the machine is just then", async () => {
+    const costly = { ...FLOOR_KDF_COST, memoryKiB: 2 * FLOOR_KDF_COST.memoryKiB };
+    const change = (before: VaultHeader, kdf: KdfCost) =>
+      changePassphrase(before, openedBy({ ...vault, header: before }, "passphrase"), utf8("new"), {
+        ...keyringOptions("cost"),
+        kdf,
+      });
+    const dearer = await change(vault.header, costly);
+    const costs = async (header: Promise<VaultHeader> | VaultHeader): Promise<unknown[]> =>
+      (await header).slots.flatMap((slot) => (slot.kind === "passphrase" ? [slot.kdf] : []));
+    expect(await costs(dearer)).toEqual([costly]);
+    expect(await costs(change(dearer, FLOOR_KDF_COST))).toEqual([costly]);
   });
 
   test("may not be empty", async () => {

@@ -1,5 +1,5 @@
 /** TPM slots on a real TPM 2.0, in software: what opens them, what does not, and what is said then. */
-import { readdirSync } from "node:fs";
+import { existsSync, readdirSync } from "node:fs";
 import { describe, expect, test } from "vitest";
 import { toHex } from "../../src/bytes.ts";
 import { isTcfsError } from "../../src/errors.ts";
@@ -9,6 +9,7 @@ import { isTpmSlot } from "../../src/keys/slot-format.ts";
 import type { TpmSlot, TpmSlotKind } from "../../src/keys/slot-format.ts";
 import { checkTpmSlot, resealInTpm, sealInTpm, unsealFromTpm } from "../../src/keys/tpm/tpm-secret.ts";
 import type { TpmOptions } from "../../src/keys/tpm/tpm-tools.ts";
+import { lockPath } from "../../src/platform/file-lock.ts";
 import { systemRandom } from "../../src/platform/random.ts";
 import { SoftwareTpm, swtpmIsMissing } from "../support/swtpm.ts";
 import { keyringOptions, makeVault, utf8 } from "./fixtures.ts";
@@ -52,7 +53,7 @@ describe.skipIf(swtpmIsMissing !== undefined)("a secret in a TPM", () => {
     expect(tpm.traffic()).toContain(toHex(kind.tpm.private));
     expect(tpm.traffic()).not.toContain(toHex(material));
     expect(await tpm.leftInside()).toBe("");
-    expect(scratchDirectories()).toEqual([]);
+    expect(await scratchDirectories()).toEqual([]);
   });
 
   test("stays shut when a PCR has changed, and says which; resealing opens it again", async () => {
@@ -191,13 +192,14 @@ describe("a TPM that is not there", () => {
 });
 
 /** What this user's talks with TPMs have left in memory. */
-function scratchDirectories(): string[] {
-  const uid = process.geteuid?.() ?? 0;
-  return ["/run/user/" + String(uid), "/dev/shm", "/run"].flatMap((parent) => {
-    try {
-      return readdirSync(`${parent}/tcfs-tpm-${uid}`).filter((name) => name.startsWith("scratch-"));
-    } catch {
-      return [];
-    }
-  });
+/** What nobody has in use: other tests may be talking to their TPMs. */
+async function scratchDirectories(): Promise<string[]> {
+  const uid = String(process.geteuid?.() ?? 0);
+  const bases = [`/run/user/${uid}`, "/dev/shm", "/run"].map((parent) => `${parent}/tcfs-tpm-${uid}`);
+  const left: string[] = [];
+  for (const base of bases.filter((path) => existsSync(path))) {
+    await using _lock = await lockPath(`${base}/lock`, "uses a TPM", 60);
+    left.push(...readdirSync(base).filter((name) => name.startsWith("scratch-")));
+  }
+  return left;
 }
