@@ -50,7 +50,7 @@ function restoreBuilder<T>(command: Argv<T>) {
     })
     .option("path", {
       ...MANY,
-      describe: "only this file or directory, from the vault's root or in its mount; may be given again",
+      describe: "only this file or directory, in the mount or else from the vault's root; may be given again",
     })
     .option("to", {
       type: "string",

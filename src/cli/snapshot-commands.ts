@@ -41,11 +41,11 @@ export function addSnapshotCommands(
       async (parameters) => (await import("./commands/snapshots.ts")).runSnapshots(parameters, settings),
     )
     .command(
-      "forget <names..>",
+      "forget [names..]",
       "give up snapshots",
       (command) =>
         common(command)
-          .positional("names", { type: "string", array: true, demandOption: true, describe: "their names" })
+          .positional("names", { type: "string", array: true, describe: "their names" })
           .option("dry-run", { type: "boolean", describe: "only say what would be given up" }),
       async (parameters) => (await import("./commands/forget.ts")).runForget(parameters, settings),
     )

@@ -7,8 +7,11 @@ import type { RestoreReport, SnapshotFigures, SnapshotTime } from "../fs/snapsho
 import type { SnapshotDataAnswer, SnapshotListAnswer, SnapshotPathAnswer } from "../fs/snapshots/snapshot-reader.ts";
 
 const name = z.string();
-/** A snapshot, or a time. */
-const source = z.union([z.strictObject({ name }), z.strictObject({ at: z.iso.datetime() })]);
+/** A snapshot, or this one of that name and no other; or a time. */
+const source = z.union([
+  z.strictObject({ name, epoch: z.int().min(1).optional() }),
+  z.strictObject({ at: z.iso.datetime() }),
+]);
 const inode = z.int().min(1);
 /** A number that may be beyond 2^53. */
 const decimal = z.string().regex(/^\d{1,19}$/u);

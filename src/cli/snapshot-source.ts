@@ -24,7 +24,7 @@ export interface DataPiece {
 }
 
 export class SnapshotSource {
-  readonly #source: PastSource;
+  #source: PastSource;
   readonly #ask: Ask;
 
   constructor(source: PastSource, ask: Ask) {
@@ -32,9 +32,14 @@ export class SnapshotSource {
     this.#ask = ask;
   }
 
-  /** @throws TcfsError `TCFS_NO_SNAPSHOT`, `TCFS_NO_ENTRY`, each with near names. */
-  find(path: string): Promise<SnapshotPathAnswer> {
-    return this.#ask({ operation: "readPath", source: this.#source, path });
+  /**
+   * From the first one on it is this very snapshot, whatever gets its name later.
+   * @throws TcfsError `TCFS_NO_SNAPSHOT`, `TCFS_NO_ENTRY`, each with near names.
+   */
+  async find(path: string): Promise<SnapshotPathAnswer> {
+    const answer = await this.#ask({ operation: "readPath", source: this.#source, path });
+    if ("name" in this.#source) this.#source = { ...this.#source, epoch: answer.epoch };
+    return answer;
   }
 
   async *list(ino: number): AsyncGenerator<SnapshotEntry> {

@@ -6,14 +6,18 @@ import type { Settings } from "./settings.ts";
 /** @param secrets - Adds the flags that say which vault and what opens it. */
 export function addVersionCommands(commands: Argv, settings: Settings, secrets: AddSecrets): Argv {
   const common = (command: Argv) => vaultFlags(command, secrets).option("json", JSON_FLAG);
-  const to = { type: "string", requiresArg: true, describe: "bring it back as PATH in the vault instead" } as const;
+  const to = {
+    type: "string",
+    requiresArg: true,
+    describe: "bring it back as PATH instead, in the mount or else from the vault's root",
+  } as const;
   return commands
     .command(
       "versions [path]",
       "list what a file held before it was changed, replaced or deleted",
       (command) =>
         common(command)
-          .positional("path", { type: "string", describe: "the file, in a mount or in the vault" })
+          .positional("path", { type: "string", describe: "the file, in the mount or else from the vault's root" })
           .option("restore", {
             type: "string",
             requiresArg: true,
@@ -24,7 +28,7 @@ export function addVersionCommands(commands: Argv, settings: Settings, secrets: 
             type: "string",
             describe: "show what is kept and for how long, or change it: all=1h,hourly=1d,daily=1y,max=1000,…",
           })
-          .example("$0 versions notes.txt", "in a mount, or with --vault a path in the vault")
+          .example("$0 versions notes.txt", "in the mount; from elsewhere it begins at the vault's root")
           .example("$0 versions notes.txt --restore 2026-11-22T07:30", "the beginning of a time is enough")
           .example("$0 versions --policy trash=90d,min-age=1m", "deleted files stay for 90 days"),
       async (parameters) => (await import("./commands/versions.ts")).runVersions(parameters, settings),

@@ -1,4 +1,8 @@
-/** A disk around another one that fails when told to, and notes in which order it was asked for what. */
+/**
+ * A disk around another one that fails when told to, notes in which order it was asked for what, and knows what of the
+ * files that it made is on the device.
+ */
+import { dirname } from "node:path";
 import { TcfsError, type TcfsErrorCode } from "../../src/errors.ts";
 import type { Disk, DiskFile, DiskSpace, DurableFile } from "../../src/platform/disk.ts";
 
@@ -14,11 +18,31 @@ export type DiskAction =
   | "remove"
   | "rename";
 
+const ACTIONS: readonly DiskAction[] = [
+  "create",
+  "open",
+  "openDurable",
+  "read",
+  "write",
+  "writeDurable",
+  "sync",
+  "syncDirectory",
+  "remove",
+  "rename",
+];
+
+/** A file that was made, as far as it is on the device. */
+interface MadeFile {
+  flushedBytes: number;
+  isNamed: boolean;
+}
+
 export class FaultyDisk implements Disk {
   readonly #disk: Disk;
   readonly events: DiskAction[] = [];
   /** How often each action still fails, and how. */
   readonly #faults = new Map<DiskAction, { code: TcfsErrorCode; count: number }>();
+  readonly #made = new Map<string, MadeFile>();
   /** What {@link space} says instead of the truth. */
   availableBytes: number | undefined;
   /** How much of its bytes a durable write that fails leaves behind: 0…1. */
@@ -36,6 +60,15 @@ export class FaultyDisk implements Disk {
 
   heal(): void {
     this.#faults.clear();
+  }
+
+  /**
+   * From now on nothing works any more.
+   * @returns How long each file is that was made here, once there is power again; undefined: it is not there.
+   */
+  cutPower(): ReadonlyMap<string, number | undefined> {
+    for (const action of ACTIONS) this.fail(action, "TCFS_IO", Infinity);
+    return new Map([...this.#made].map(([path, made]) => [path, made.isNamed ? made.flushedBytes : undefined]));
   }
 
   async note(action: DiskAction): Promise<void> {
@@ -59,7 +92,10 @@ export class FaultyDisk implements Disk {
 
   async create(path: string): Promise<DiskFile> {
     await this.note("create");
-    return new FaultyFile(this, await this.#disk.create(path));
+    const file = await this.#disk.create(path);
+    const made = { flushedBytes: 0, isNamed: false };
+    this.#made.set(path, made);
+    return new FaultyFile(this, file, made);
   }
 
   async open(path: string): Promise<DiskFile> {
@@ -95,6 +131,7 @@ export class FaultyDisk implements Disk {
 
   async remove(path: string): Promise<void> {
     await this.note("remove");
+    this.#made.delete(path);
     await this.#disk.remove(path);
   }
 
@@ -106,6 +143,7 @@ export class FaultyDisk implements Disk {
   async syncDirectory(path: string): Promise<void> {
     await this.note("syncDirectory");
     await this.#disk.syncDirectory(path);
+    for (const [name, made] of this.#made) if (dirname(name) === path) made.isNamed = true;
   }
 
   async space(path: string): Promise<DiskSpace> {
@@ -119,10 +157,13 @@ class FaultyFile implements DiskFile {
   readonly fd = undefined;
   readonly #disk: FaultyDisk;
   readonly #file: DiskFile;
+  readonly #made: MadeFile | undefined;
+  #endBytes = 0;
 
-  constructor(disk: FaultyDisk, file: DiskFile) {
+  constructor(disk: FaultyDisk, file: DiskFile, made?: MadeFile) {
     this.#disk = disk;
     this.#file = file;
+    this.#made = made;
   }
 
   async readInto(into: Uint8Array, offset: number): Promise<number> {
@@ -139,12 +180,16 @@ class FaultyFile implements DiskFile {
       if (first !== undefined) await this.#file.write([first.subarray(0, first.length / 2)], offset);
       throw error;
     }
+    const lengthBytes = pieces.reduce((sum, piece) => sum + piece.length, 0);
     await this.#file.write(pieces, offset);
+    this.#endBytes = Math.max(this.#endBytes, offset + lengthBytes);
   }
 
   async sync(): Promise<void> {
     await this.#disk.note("sync");
+    const flushedBytes = this.#endBytes;
     await this.#file.sync();
+    if (this.#made !== undefined) this.#made.flushedBytes = flushedBytes;
   }
 
   length(): Promise<number> {

@@ -141,6 +141,39 @@ test("a path that is not there, or is in the way, is told with what may have bee
   await line.umount();
 });
 
+test("a path is where it is in the mount, from the current directory in there, and else from the vault's root", async () => {
+  await using line = await CommandLine.make();
+  await line.mount();
+  const { mountPoint } = line;
+  const docs = join(mountPoint, "docs");
+  await mkdir(docs);
+  await writeFile(join(docs, "letter"), "dear");
+  await symlink("docs", join(mountPoint, "link"));
+  await line.expect("OK", ["snapshot", "monday"], { cwd: docs });
+  const forms: readonly (readonly [string, string[], string])[] = [
+    [join(docs, "letter"), [], "/"],
+    [join(mountPoint, "link/letter"), [], "/"],
+    ["letter", [], docs],
+    ["/docs/letter", ["-m", mountPoint], docs],
+  ];
+  for (const [index, [path, words, cwd]] of forms.entries()) {
+    await writeFile(join(docs, "letter"), `changed ${index}`);
+    await line.expect("OK", ["restore", "monday", "--path", path, ...words], { cwd });
+    expect(await readFile(join(docs, "letter"), "utf8"), path).toBe("dear");
+  }
+  const { stdout } = await line.expect("OK", ["versions", "letter", "--json"], { cwd: docs });
+  expect(JSON.parse(stdout)).not.toEqual([]);
+  const already = await line.expect("OK", ["restore", "monday", "--path", "letter"], { cwd: docs });
+  expect(already.stdout).toMatch(/nothing was done; tcfs undo would take back an earlier one, to “before-restore-/u);
+  await line.expect("USAGE", ["restore", "monday", "--path", "../../docs"], { cwd: docs });
+  const forget = await line.expect("USAGE", ["forget"], { cwd: docs });
+  expect(forget.stderr).toBe("tcfs: say which snapshots: tcfs snapshots lists their names\n");
+  const elsewhere = await line.placeToMount("elsewhere");
+  const busy = await line.expect("VAULT_IN_USE", ["mount", elsewhere, ...line.unlock, "--snapshot", "monday"]);
+  expect(busy.stderr).toContain(`: the snapshot is ${join(mountPoint, ".snapshots/monday")} there`);
+  await line.umount();
+});
+
 test("a daemon killed in the middle of a restore leaves the tree as it was or as it was to be", async () => {
   await using line = await CommandLine.make();
   const { mountPoint } = line;

@@ -1,6 +1,10 @@
 /** Snapshots of a real volume in this process: no kernel, everything else is real. */
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { describe, expect, test, vi } from "vitest";
 import { copyLoan } from "../../src/borrowed-bytes.ts";
+import type { SnapshotRequest } from "../../src/cli/snapshot-protocol.ts";
+import { answerSnapshotRequest } from "../../src/cli/snapshot-requests.ts";
+import { SnapshotSource } from "../../src/cli/snapshot-source.ts";
 import { TcfsError } from "../../src/errors.ts";
 import { inodeKey } from "../../src/format/record-keys.ts";
 import { ROOT_INODE, type InodeNumber, type Name } from "../../src/ids.ts";
@@ -390,4 +394,51 @@ describe("a restore", () => {
     expect(["then!", "now !nd longer"]).toContain(after);
     expect(await shell.read(".snapshots/s/f")).toBe("then");
   });
+});
+
+test("a restore that a power cut interrupted waits for room on a full disk, and is then finished", async () => {
+  await using vault = await TestVault.create({ canFail: true, stepRecords: 4 });
+  const shell = new Shell(vault);
+  const names = Array.from({ length: 30 }, (_, index) => `file ${index}`);
+  for (const path of names) await shell.write(path, "then");
+  await vault.volume.snapshots.take("then", "");
+  for (const path of names) await shell.write(path, "later");
+  await vault.volume.syncAll();
+  const writes = (): number => vault.disk.events.filter((event) => event === "writeDurable").length;
+  const before = writes();
+  const restoring = vault.volume.snapshots.restore("then").catch(() => undefined);
+  while (writes() < before + 3) await nextTurn(); // the snapshot of the state before, and the first of many batches
+  const isFull = vault.losePower((disk) => disk.fail("writeDurable", "TCFS_STORE_FULL", Infinity));
+  await expect(isFull).rejects.toMatchObject({ code: "TCFS_STORE_FULL", message: /free some there and mount again/u });
+  await restoring;
+  vault.disk.heal();
+  await vault.reopen();
+  for (const path of names) expect(await shell.read(path)).toBe("then");
+});
+
+test("a reader of a snapshot does not go on with another that got its name meanwhile", async () => {
+  await using vault = await TestVault.create();
+  const { snapshots } = vault.volume;
+  await snapshots.take("name", "");
+  const ask = (request: SnapshotRequest): Promise<never> => answerSnapshotRequest(snapshots, request) as Promise<never>;
+  const source = new SnapshotSource({ name: "name" }, ask);
+  await source.find("");
+  await snapshots.forget(["name"], false);
+  await snapshots.take("name", "");
+  await expect(source.list(ROOT_INODE).next()).rejects.toMatchObject({ code: "TCFS_NO_SNAPSHOT" });
+});
+
+test("versions of a file that a restore took away come back with it, though they were cleaned in between", async () => {
+  await using vault = await TestVault.create();
+  const { snapshots, versions } = vault.volume;
+  await snapshots.take("then", "");
+  const shell = new Shell(vault);
+  for (const text of ["one", "two", "three"]) {
+    await shell.write("made later", text);
+    await vault.volume.operations.flush((await shell.at("made later")).ino);
+  }
+  await snapshots.restore("then");
+  await versions.setPolicy(versions.policy); // cleans
+  await snapshots.undo();
+  expect((await versions.list("made later")).map(({ bytes }) => bytes)).toEqual([3, 3]);
 });

@@ -1,4 +1,5 @@
 /** `tcfs forget`: give up snapshots. */
+import { TcfsError } from "../../errors.ts";
 import type { Settings } from "../settings.ts";
 import { askVault } from "../snapshot-requests.ts";
 import type { SnapshotArguments } from "../snapshot-requests.ts";
@@ -6,14 +7,16 @@ import { formatBytes } from "../status.ts";
 import { printable } from "../printable.ts";
 
 export interface ForgetArguments extends SnapshotArguments {
-  readonly names: readonly string[];
+  readonly names?: readonly string[] | undefined;
   readonly dryRun?: boolean | undefined;
 }
 
 /** @throws TcfsError `TCFS_NO_SNAPSHOT` for a name that is not there; then none is forgotten. */
 export async function runForget(parameters: ForgetArguments, settings: Settings): Promise<void> {
+  const { names = [] } = parameters;
+  if (names.length === 0) throw new TcfsError("TCFS_USAGE", "say which snapshots: tcfs snapshots lists their names");
   const isDryRun = parameters.dryRun === true;
-  const request = { operation: "forgetSnapshots", names: parameters.names.map(String), isDryRun } as const;
+  const request = { operation: "forgetSnapshots", names: names.map(String), isDryRun } as const;
   for (const { name, exclusiveBytesEstimate } of await askVault(request, parameters, settings)) {
     const [does, holds] = isDryRun ? ["would forget", "holds"] : ["forgot", "held"];
     process.stdout.write(

@@ -1,6 +1,6 @@
 /** `tcfs mount`: unlock the vault, start its daemon, return when the mount answers (or stay, in the foreground). */
 import type { ChildProcess } from "node:child_process";
-import { resolve } from "node:path";
+import { join, resolve } from "node:path";
 import { TcfsError } from "../../errors.ts";
 import { hasHeader } from "../../keys/header-file.ts";
 import { NodeDisk } from "../../platform/node-disk.ts";
@@ -50,7 +50,7 @@ export async function runMount(parameters: MountArguments, settings: Settings): 
   const mountPoint = await canonicalMountPoint(parameters.mountpoint);
   const healed = await prepareMountPoint(mountPoint, vault, options.nonEmpty);
   if (healed) process.stderr.write(`tcfs: took away the stale mount of a daemon that is gone\n`);
-  await refuseVaultInUse(vault);
+  await refuseVaultInUse(vault, options.snapshot);
   const { uploadLimit } = parameters;
   const { key, ...unlocked } = await unlockOrCreate(vault, options, settings);
   let daemon: ChildProcess;
@@ -96,14 +96,16 @@ function mountOptions(parameters: MountArguments): MountOptions {
 }
 
 /** @throws TcfsError `TCFS_VAULT_IN_USE` if another daemon serves it; one that is only just ending is waited for. */
-async function refuseVaultInUse(vault: string): Promise<void> {
+async function refuseVaultInUse(vault: string, snapshot: string | undefined): Promise<void> {
   const isMounted = (mountPoint: string): boolean => findMount(mountPoint) !== undefined;
   const isFree = await waitFor(CLOSING_TIMEOUT_MS, () => {
     const daemon = listDaemons().find((candidate) => candidate.vault === vault);
     if (daemon === undefined) return true;
     if (!isMounted(daemon.mountPoint)) return false;
     const { pid, mountPoint } = daemon;
-    throw new TcfsError("TCFS_VAULT_IN_USE", `the vault ${vault} is in use: mounted at ${mountPoint} by pid ${pid}`);
+    const advice = snapshot === undefined ? "" : `: the snapshot is ${join(mountPoint, ".snapshots", snapshot)} there`;
+    const why = `the vault ${vault} is in use: mounted at ${mountPoint} by pid ${pid}${advice}`;
+    throw new TcfsError("TCFS_VAULT_IN_USE", why);
   });
   if (!isFree) throw new TcfsError("TCFS_VAULT_IN_USE", `the vault ${vault} is in use: its daemon is still flushing`);
 }

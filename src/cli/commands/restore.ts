@@ -4,11 +4,11 @@ import type { PastSource } from "../../fs/snapshots/past-trees.ts";
 import type { PathRestoreReport } from "../../fs/snapshots/path-restore.ts";
 import type { RestoreReport } from "../../fs/snapshots/snapshot-manager.ts";
 import { EXIT_CODE } from "../exit-codes.ts";
+import { findPaths } from "../find-path.ts";
 import { printable } from "../printable.ts";
 import type { Settings } from "../settings.ts";
 import { askVault } from "../snapshot-requests.ts";
 import type { SnapshotArguments } from "../snapshot-requests.ts";
-import { pathsWithin } from "../tree-arguments.ts";
 import { formatChange } from "./diff.ts";
 
 export interface RestoreArguments extends SnapshotArguments {
@@ -28,13 +28,14 @@ export interface RestoreArguments extends SnapshotArguments {
 }
 
 /** @returns The exit code. */
-export async function runRestore(parameters: RestoreArguments, settings: Settings): Promise<number> {
+export async function runRestore(asked: RestoreArguments, settings: Settings): Promise<number> {
+  refuseContradictions(asked);
+  const { vault, paths } = await findPaths(asked.path ?? [], asked, settings);
+  const parameters = { ...asked, vault, mountpoint: undefined };
   const { to, list, glob: globs = [], json = false } = parameters;
   const isDryRun = parameters.dryRun === true;
-  refuseContradictions(parameters);
   const isWhole = list !== true && to === undefined && parameters.path === undefined;
   const source = await sourceOf(parameters, settings, isWhole);
-  const paths = await pathsWithin(parameters.path ?? [], parameters, settings);
   if (list === true) {
     const { runRestoreList } = await import("./restore-list.ts");
     await runRestoreList({ ...parameters, source, paths, globs, json }, settings);
@@ -102,12 +103,15 @@ function formatWhole({ restored, safety, changedRecords }: RestoreReport): strin
 
 /** A dry run as `tcfs diff` tells it, from what is to what would be. */
 function formatPaths(report: PathRestoreReport, isOfTime: boolean): string {
-  const { restored, paths, safety, addedCount, removedCount, changedCount, changes } = report;
+  const { restored, paths, safety, earlierSafety, addedCount, removedCount, changedCount, changes } = report;
   if (changes !== undefined && changes.length > 0) return changes.map((change) => `${formatChange(change)}\n`).join("");
   const places = paths.map((path) => `“${printable(path)}”`).join(", ");
   const verb = paths.length === 1 ? "is" : "are";
   const state = `${places} ${verb} as ${isOfTime ? `at ${restored}` : `in “${printable(restored)}”`}`;
-  if (safety === undefined) return `${state} already: nothing was done\n`;
+  if (safety === undefined) {
+    const undo = `tcfs undo would take back an earlier one, to “${printable(earlierSafety ?? "")}”`;
+    return `${state} already: nothing was done${earlierSafety === undefined ? "" : `; ${undo}`}\n`;
+  }
   return (
     `${state}: ${changedCount} changed, ${addedCount} added, ${removedCount} removed\n` +
     `the state before is the snapshot “${printable(safety)}”; tcfs undo brings these paths back as they were\n`

@@ -3,6 +3,7 @@ import { TcfsError } from "../../errors.ts";
 import type { TrashFigures, TrashRestored } from "../../fs/versions/trash.ts";
 import { parseDuration } from "../durations.ts";
 import { findPath, pathIn } from "../find-path.ts";
+import { findVault } from "../find-vault.ts";
 import type { MountedVaultArguments } from "../find-vault.ts";
 import { printable } from "../printable.ts";
 import type { Settings } from "../settings.ts";
@@ -37,7 +38,7 @@ export async function runTrash(parameters: TrashArguments, settings: Settings): 
     print(restored, formatRestored(restored));
     return;
   }
-  const { vault } = await findPath(".", parameters, settings);
+  const vault = await findVault(parameters, settings);
   if (empty) {
     const olderThanSeconds = olderThan === undefined ? 0 : parseDuration(olderThan);
     const gone = await askVersions(vault, { operation: "emptyTrash", olderThanSeconds }, parameters, settings);

@@ -2,6 +2,7 @@
 import { TcfsError } from "../../errors.ts";
 import type { VersionFigures } from "../../fs/versions/version-manager.ts";
 import { findPath, pathIn } from "../find-path.ts";
+import { findVault } from "../find-vault.ts";
 import type { MountedVaultArguments } from "../find-vault.ts";
 import { formatPolicy, parsePolicy } from "../version-policy.ts";
 import { printable } from "../printable.ts";
@@ -42,7 +43,7 @@ export async function runVersions(parameters: VersionsArguments, settings: Setti
 async function runPolicy(text: string, parameters: VersionsArguments, settings: Settings): Promise<void> {
   if (parameters.path !== undefined) throw new TcfsError("TCFS_USAGE", "the policy is the whole vault's: give no path");
   const changes = parsePolicy(text);
-  const { vault } = await findPath(".", parameters, settings);
+  const vault = await findVault(parameters, settings);
   const policy = await askVersions(vault, { operation: "versionPolicy", changes }, parameters, settings);
   print(parameters, policy, () => `${formatPolicy(policy)}\n`);
 }

@@ -11,8 +11,8 @@ import type { SnapshotForest } from "./snapshot-forest.ts";
 import { SnapshotReader } from "./snapshot-reader.ts";
 import { type TreePath, followTreePath, noSuchPath, showTreePath } from "./tree-path.ts";
 
-/** A snapshot by its name, or the vault at a time, in ISO 8601. */
-export type PastSource = { readonly name: string } | { readonly at: string };
+/** A snapshot by its name, which with an epoch is no other of that name; or the vault at a time, in ISO 8601. */
+export type PastSource = { readonly name: string; readonly epoch?: number | undefined } | { readonly at: string };
 
 /** Commands that read at the same time. */
 const MAX_READERS = 8;

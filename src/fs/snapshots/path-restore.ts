@@ -17,6 +17,8 @@ export interface PathRestoreReport {
   readonly paths: readonly string[];
   /** The snapshot of the state before; none is taken where nothing differs. */
   readonly safety?: string;
+  /** Where nothing was done: the snapshot that an undo would go back to, of an earlier restore. */
+  readonly earlierSafety?: string;
   readonly addedCount: number;
   readonly removedCount: number;
   readonly changedCount: number;
@@ -71,6 +73,11 @@ export function shownComment(comment: string): string {
   if (!comment.startsWith(COMMENT_START)) return comment;
   const { from, paths } = JSON.parse(comment.slice(COMMENT_START.length)) as { from: string; paths: readonly string[] };
   return `the state before ${paths.map(quote).join(", ")} became as in ${quote(from)}`;
+}
+
+/** @returns The state before the last restore (or undo) that changed anything: what an undo goes back to. */
+export function undoPointOf(store: Pick<SnapshotStore, "list">): SnapshotRecord | undefined {
+  return store.list().findLast(({ isSafety }) => isSafety);
 }
 
 /** @returns The paths that a safety snapshot was taken for; undefined: everything. */

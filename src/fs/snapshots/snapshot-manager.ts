@@ -5,17 +5,18 @@
 import { TcfsError, isTcfsError } from "../../errors.ts";
 import type { PolicyUnit } from "../../format/policy-codec.ts";
 import type { SnapshotRecord } from "../../format/snapshot-codec.ts";
-import { ROOT_INODE, type InodeNumber, type Name } from "../../ids.ts";
+import { ROOT_INODE, type InodeNumber } from "../../ids.ts";
 import type { ChangedRecord, SnapshotStore, WantedSnapshot } from "../../metadata/snapshot-store.ts";
 import type { Defragmenter } from "../defragmenter.ts";
 import type { VolumeParts } from "../volume-parts.ts";
 import { AutomaticSnapshots } from "./automatic-snapshots.ts";
+import { ChangedCaches } from "./changed-caches.ts";
 import { diffTrees, type TreeChange } from "./diff.ts";
 import type { KernelCaches } from "./kernel-caches.ts";
 import { NO_KERNEL } from "./kernel-caches.ts";
 import { isoTime } from "./iso-time.ts";
-import { noSuchSnapshot } from "./near-names.ts";
-import { SNAPSHOTS_DIRECTORY, SNAPSHOTS_NAME, entryName, numberOutside } from "./numbers.ts";
+import { noSuchSnapshot, quote } from "./near-names.ts";
+import { SNAPSHOTS_DIRECTORY, entryName, numberOutside } from "./numbers.ts";
 import { PastTrees, type PastSource } from "./past-trees.ts";
 import {
   type PathRestoreReport,
@@ -24,19 +25,18 @@ import {
   pathsOfComment,
   planPaths,
   shownComment,
+  undoPointOf,
 } from "./path-restore.ts";
 import type { RoutedOperations } from "./routed-operations.ts";
 import type { SnapshotForest } from "./snapshot-forest.ts";
 import { SnapshotReader } from "./snapshot-reader.ts";
-import { type AppliedChanges, applyTrees } from "./tree-apply.ts";
+import { applyTrees } from "./tree-apply.ts";
 import { type TreePath, outermost, parseTreePath, requirePath } from "./tree-path.ts";
 import type { TreePlan } from "./tree-plan.ts";
 import { planTrees } from "./tree-planner.ts";
 
 /** What a restored record may take on the disk, with what it supersedes. */
 const RESTORED_RECORD_BYTES = 1024;
-/** The kernel is told of so many things at a time. */
-const NOTICES_IN_FLIGHT = 64;
 
 export interface SnapshotManagerOptions {
   readonly parts: VolumeParts;
@@ -131,6 +131,10 @@ export class SnapshotManager {
   reader(source: PastSource): SnapshotReader {
     if ("at" in source) return this.#past.reader(source.at);
     const snapshot = this.find(source.name);
+    if (source.epoch !== undefined && source.epoch !== snapshot.epoch) {
+      const why = `the snapshot ${quote(source.name)} was forgotten, and another one of that name was taken`;
+      throw new TcfsError("TCFS_NO_SNAPSHOT", why);
+    }
     const [tree, view] = [this.#options.forest.tree(snapshot), this.#store.view(snapshot)];
     const find = (path: TreePath): Promise<void> => requirePath(view, path, snapshot.name);
     return new SnapshotReader({ tree, view, epoch: snapshot.epoch, find });
@@ -300,7 +304,7 @@ export class SnapshotManager {
   undo(): Promise<RestoreReport | PathRestoreReport> {
     this.#requireWritable();
     return this.inTurn<RestoreReport | PathRestoreReport>(() => {
-      const safety = this.#store.list().findLast((snapshot) => snapshot.isSafety);
+      const safety = undoPointOf(this.#store);
       if (safety === undefined) throw new TcfsError("TCFS_NO_SNAPSHOT", "there is no restore to undo");
       const paths = pathsOfComment(safety.comment);
       if (paths === undefined) return this.#restore(safety, "undo");
@@ -313,14 +317,16 @@ export class SnapshotManager {
     { doing, isDryRun }: { readonly doing: "restore" | "undo"; readonly isDryRun: boolean },
   ): Promise<PathRestoreReport> {
     const { parts, operations, defragmenter } = this.#options;
-    const changes = new Changes();
+    const changes = new ChangedCaches();
     const report = operations.whileHeld(async () => {
       defragmenter.isPaused = true;
       try {
         if (!parts.isReadOnly) await parts.committer.commit();
         const plan = await makePlan();
-        if (isDryRun || plan.inodes.length + plan.detached.length + plan.attached.length === 0) {
-          return describePlan(label, plan, isDryRun);
+        if (isDryRun) return describePlan(label, plan, true);
+        if (plan.inodes.length + plan.detached.length + plan.attached.length === 0) {
+          const earlierSafety = doing === "restore" ? undoPointOf(this.#store)?.name : undefined;
+          return { ...describePlan(label, plan, false), ...(earlierSafety === undefined ? {} : { earlierSafety }) };
         }
         const comment = commentOfPaths(label, plan.trees);
         this.#requireRoom(plan.inodes.length + plan.detached.length + plan.attached.length);
@@ -336,7 +342,7 @@ export class SnapshotManager {
     return report.finally(() => changes.tell(this.kernel));
   }
 
-  #apply(plan: TreePlan, changes: Changes): void {
+  #apply(plan: TreePlan, changes: ChangedCaches): void {
     const { committer } = this.#options.parts;
     try {
       changes.noteAll(applyTrees(plan, this.#options.parts));
@@ -351,7 +357,7 @@ export class SnapshotManager {
   async #restore(target: SnapshotRecord, doing: "restore" | "undo"): Promise<RestoreReport> {
     const { parts, operations, defragmenter } = this.#options;
     const safety = this.#freeName(`before-${doing}`);
-    const changes = new Changes();
+    const changes = new ChangedCaches();
     await operations.whileHeld(async () => {
       defragmenter.isPaused = true;
       try {
@@ -368,7 +374,7 @@ export class SnapshotManager {
     return { restored: target.name, safety, changedRecords: changes.count };
   }
 
-  async #rollBack(target: SnapshotRecord, changes: Changes): Promise<void> {
+  async #rollBack(target: SnapshotRecord, changes: ChangedCaches): Promise<void> {
     const { committer, metadata } = this.#options.parts;
     try {
       await this.#store.rollBack(
@@ -405,7 +411,14 @@ export class SnapshotManager {
     const target = this.#store.list().find(({ epoch }) => epoch === interrupted.target);
     if (target === undefined) throw new TcfsError("TCFS_CORRUPT", "the snapshot of an interrupted restore is missing");
     this.#requireWritable();
-    await this.#rollBack(target, new Changes());
+    try {
+      await this.#rollBack(target, new ChangedCaches());
+    } catch (error) {
+      if (!(error instanceof TcfsError) || !isTcfsError(error.cause, "TCFS_STORE_FULL")) throw error;
+      const advice = "free some there and mount again; nothing is lost, and until then the vault cannot be opened";
+      const what = `a restore of ${quote(target.name)} was interrupted, and the vault's disk has no room to finish it`;
+      throw new TcfsError("TCFS_STORE_FULL", `${what}: ${advice}`, { cause: error });
+    }
   }
 
   #requireRoom(recordCount: number): void {
@@ -442,42 +455,6 @@ export class SnapshotManager {
     this.#stop.abort();
     await this.#last;
     await this.#clearing;
-  }
-}
-
-/** Of what a rollback changed, what the kernel may have cached. */
-class Changes {
-  readonly #inodes = new Set<InodeNumber>();
-  readonly #entries: { readonly directory: InodeNumber; readonly name: Name }[] = [];
-  count = 0;
-
-  note(record: ChangedRecord): void {
-    this.count++;
-    if (record.kind !== "dentry") {
-      this.#inodes.add(record.ino);
-      return;
-    }
-    const { directory } = record;
-    const name = (record.before ?? record.after)?.name;
-    this.#inodes.add(directory);
-    if (name !== undefined) this.#entries.push({ directory, name });
-  }
-
-  noteAll({ inodes, entries }: AppliedChanges): void {
-    for (const ino of inodes) this.#inodes.add(ino);
-    for (const entry of entries) this.#entries.push(entry);
-  }
-
-  async tell(kernel: KernelCaches): Promise<void> {
-    await inGroups(this.#entries, ({ directory, name }) => kernel.forgetEntry(directory, name));
-    await inGroups([...this.#inodes], (ino) => kernel.forgetInode(ino));
-    await kernel.forgetEntry(ROOT_INODE, SNAPSHOTS_NAME);
-  }
-}
-
-async function inGroups<T>(items: readonly T[], action: (item: T) => Promise<void>): Promise<void> {
-  for (let start = 0; start < items.length; start += NOTICES_IN_FLIGHT) {
-    await Promise.all(items.slice(start, start + NOTICES_IN_FLIGHT).map(action));
   }
 }
 

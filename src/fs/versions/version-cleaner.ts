@@ -2,9 +2,11 @@
  * Gives up versions and deleted files as they grow old, become too many, or the disk runs full; in bounded batches, in
  * the background. What a crash interrupts is gone on with in the next session.
  */
+import { isTcfsError } from "../../errors.ts";
 import type { VersionRecord } from "../../format/version-codec.ts";
 import type { InodeNumber } from "../../ids.ts";
 import type { Clock, Timer } from "../../platform/clock.ts";
+import { undoPointOf } from "../snapshots/path-restore.ts";
 import type { VolumeParts } from "../volume-parts.ts";
 import { thinOut } from "./thinning.ts";
 
@@ -164,8 +166,22 @@ export class VersionCleaner {
       this.#stop.signal.throwIfAborted();
     }
     finishGroup();
-    for (const ino of gone) if (!named.has(ino)) doomed.push(...(await this.#versions.ofFile(ino)));
+    for (const ino of gone) {
+      if (!named.has(ino) && !this.#mayComeBack(ino)) doomed.push(...(await this.#versions.ofFile(ino)));
+    }
     return { trash, doomed };
+  }
+
+  /** Whether an undo of the last restore would bring an inode back, as far as can be read. */
+  #mayComeBack(ino: InodeNumber): boolean {
+    const { snapshots } = this.#options.parts.metadata;
+    const undoPoint = undoPointOf(snapshots);
+    try {
+      return undoPoint !== undefined && snapshots.view(undoPoint).getInode(ino) !== undefined;
+    } catch (error) {
+      if (isTcfsError(error)) return true;
+      throw error;
+    }
   }
 
   /** One whose pages are still to be cleared away keeps its record until then. */
