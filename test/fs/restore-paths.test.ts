@@ -3,8 +3,8 @@ import { createHash } from "node:crypto";
 import { describe, expect, test } from "vitest";
 import { copyLoan } from "../../src/borrowed-bytes.ts";
 import { ROOT_INODE, type InodeNumber, type Name } from "../../src/ids.ts";
-import type { MetadataStore } from "../../src/metadata/metadata-store.ts";
 import type { FileSystemOperations } from "../../src/fs/operations.ts";
+import { checkCounts } from "./fixtures/counts.ts";
 import { Random } from "./fixtures/random.ts";
 import { TestVault } from "./fixtures/test-vault.ts";
 
@@ -85,34 +85,6 @@ function outside(tree: Tree, path: string): unknown[] {
 
 function byPath([left]: [string, unknown], [right]: [string, unknown]): number {
   return left < right ? -1 : 1;
-}
-
-/** Every count that the metadata keeps, counted again. */
-async function checkCounts(metadata: MetadataStore): Promise<void> {
-  const links = new Map<InodeNumber, number>([[ROOT_INODE, 2]]);
-  const inodes = new Set<InodeNumber>([ROOT_INODE]);
-  const pending: InodeNumber[] = [ROOT_INODE];
-  let allocatedBytes = 0;
-  for (let next = pending.pop(); next !== undefined; next = pending.pop()) {
-    const entries = await metadata.listDirectory(next);
-    expect(metadata.getInode(next)?.entryCount).toBe(entries.length);
-    for (const { ino, type } of entries) {
-      const inode = metadata.getInode(ino);
-      if (inode === undefined) throw new Error(`inode ${ino} has a name and no record`);
-      if (!inodes.has(ino)) allocatedBytes += inode.allocatedBytes;
-      inodes.add(ino);
-      if (type !== DIRECTORY_BITS >> 12) links.set(ino, (links.get(ino) ?? 0) + 1);
-      else {
-        expect(inode.parent).toBe(next);
-        links.set(ino, (links.get(ino) ?? 0) + 2);
-        links.set(next, (links.get(next) ?? 0) + 1);
-        pending.push(ino);
-      }
-    }
-  }
-  for (const [ino, count] of links) expect({ ino, count: metadata.getInode(ino)?.linkCount }).toEqual({ ino, count });
-  expect(await metadata.listOrphans()).toEqual([]);
-  expect(metadata.volume).toMatchObject({ inodeCount: inodes.size, allocatedBytes });
 }
 
 /** Random changes to a small tree, so that names, inodes and places meet again and again. */
