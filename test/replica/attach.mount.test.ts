@@ -119,7 +119,8 @@ describe("a directory as the store", () => {
     await using line = await CommandLine.make();
     const store = join(line.directory, "store");
     await line.expect("OK", ["store", "set", `file://${store}`, ...line.unlock]);
-    await using other = await CommandLine.make();
+    await using other = await CommandLine.make({ isBare: true });
+    await other.expect("OK", ["init", ...other.unlock]);
     await other.expect("VAULT_EXISTS", ["store", "set", `file://${store}`, ...other.unlock]);
     await line.expect("OK", line.mountWords);
     await line.expect("OK", ["wait", line.mountPoint, "--timeout", "600"]);

@@ -93,8 +93,12 @@ async function expectStatesAndPins({ line }: Vault): Promise<void> {
   expect(await stateOf(join(music, "song"))).toBe("stored");
   await line.expect("OK", ["unpin", music]);
   await line.expect("USAGE", ["unpin", music]);
-  await line.expect("OK", ["cache", "--clear", "-m", line.mountPoint]);
-  expect(await stateOf(join(music, "song"))).toBe("remote");
+  await expect
+    .poll(async () => {
+      await line.expect("OK", ["cache", "--clear", "-m", line.mountPoint]);
+      return stateOf(join(music, "song"));
+    })
+    .toBe("remote");
   await line.expect("OK", ["warm", join(music, "song")]);
   expect(await stateOf(join(music, "song"))).toBe("stored");
   expect(await coldHash(join(music, "song"))).toBe(hashOf(content));
