@@ -31,7 +31,7 @@ const CACHE_TIMEOUT_SECONDS = 24 * 60 * 60;
 /** How long a signal waits for programs to let go of a busy mount before their files answer ENOTCONN. */
 const BUSY_GRACE_MS = 3000;
 /** The kernel's first request comes with the mount; this long it may take on a machine that is short of everything. */
-const NEGOTIATION_TIMEOUT_MS = 10_000;
+const NEGOTIATION_TIMEOUT_MS = 60_000;
 
 export interface ServeOptions extends LaunchRequest {
   /** Borrowed until the vault is open. */

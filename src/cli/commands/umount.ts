@@ -16,7 +16,7 @@ export interface UmountArguments {
 }
 
 /** After its answer the daemon has nothing left to do but end. */
-const END_TIMEOUT_MS = 30_000;
+const END_TIMEOUT_MS = 120_000;
 
 /** A program that just ended, or one that looks at every mount, keeps it busy for a moment without being seen. */
 const UNSEEN_ATTEMPTS = 10;
