@@ -11,8 +11,8 @@ import type { S3Credentials } from "../remote/s3-store.ts";
 import { formatStoreUrl, parseStoreUrl } from "../remote/store-url.ts";
 import { HEADER_NAME, MAX_HEADER_OBJECT_BYTES, ROOT_NAME } from "../replica/object-names.ts";
 import { rotatedElsewhere } from "../replica/remote-epoch.ts";
-import { readRoot } from "../replica/remote-root.ts";
-import { newLink, readState, verifyState, writeState } from "../replica/replica-state.ts";
+import { type RemoteRoot, readRoot } from "../replica/remote-root.ts";
+import { type ReplicaState, newLink, readState, verifyState, writeState } from "../replica/replica-state.ts";
 import { probeStore } from "../replica/store-probe.ts";
 import { StoredPacks } from "../replica/stored-packs.ts";
 import { writeCredentialConfig } from "./credential-config.ts";
@@ -86,7 +86,7 @@ export async function setStore(store: ObjectStore, { directory, header, key, url
     const known = state && verifyState(state, sealer);
     await requireSameVault(store, header);
     const root = await readRoot(store, sealer);
-    if (known?.url === text && (root === undefined) === (known.last === null)) return;
+    if (known?.url === text && isKnown(known, root)) return;
     if (root !== undefined) {
       const message = `${store.place} holds this vault already, from another directory: tcfs attach opens it in a new one`;
       throw new TcfsError("TCFS_REMOTE_DIVERGED", message);
@@ -97,9 +97,15 @@ export async function setStore(store: ObjectStore, { directory, header, key, url
     await StoredPacks.forget(disk, directory);
     const { identity } = await openDeviceBook({ disk, directory, sealer }, header.deviceId);
     const deviceId = toHex(identity.id);
-    const next = { url: text, deviceId, last: null, pending: null, keptBelow: 0, link: newLink(systemRandom) };
+    const next = { url: text, deviceId, last: null, pending: [], keptBelow: 0, link: newLink(systemRandom) };
     await writeState(disk, directory, next, sealer);
   });
+}
+
+/** Whether a directory that has this store needs nothing: what became of a root that is not its own, uploads tell. */
+function isKnown({ last, pending }: ReplicaState, root: RemoteRoot | undefined): boolean {
+  if (root === undefined) return last === null;
+  return last !== null || pending.some(({ rootHash }) => rootHash === root.hash);
 }
 
 /** @throws TcfsError `TCFS_VAULT_EXISTS` for another vault's, `TCFS_REMOTE_DIVERGED` if the vault's key was rotated from another directory. */

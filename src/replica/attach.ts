@@ -82,7 +82,7 @@ export async function attachRecords(options: AttachOptions): Promise<AttachRepor
   const deviceId = toHex(identity.id);
   const last = { ...noteOf(root, hash), streamBytes: streamBytes(steps.slice(1)) };
   const link = newLink(options.random);
-  await writeState(disk, directory, { url: options.url, deviceId, last, pending: null, keptBelow: 0, link }, sealer);
+  await writeState(disk, directory, { url: options.url, deviceId, last, pending: [], keptBelow: 0, link }, sealer);
   return { volume, root, packCount: packs.size };
 }
 

@@ -10,6 +10,8 @@ import type { RandomSource } from "../platform/random.ts";
 const STATE_NAME = "store.json";
 const MAX_STATE_BYTES = 16 * 1024;
 const LINK_BYTES = 16;
+/** More roots are not written over one whose fate is unknown without an answer; then the oldest is forgotten. */
+const MAX_PENDING = 8;
 
 const hex = (lengthBytes: number) => z.string().regex(new RegExp(`^[0-9a-f]{${lengthBytes * 2}}$`, "u"));
 const count = z.int().min(0);
@@ -31,7 +33,7 @@ const stateSchema = z.strictObject({
   url: z.string().max(1024),
   deviceId: hex(16),
   last: noteSchema.nullable(),
-  pending: noteSchema.nullable(),
+  pending: z.array(noteSchema).max(MAX_PENDING),
   keptBelow: count,
   link: hex(LINK_BYTES),
   mac: hex(32),
@@ -46,8 +48,11 @@ export interface ReplicaState {
   readonly deviceId: string;
   /** The root that the store is known to have had last; null before the first. */
   readonly last: RootNote | null;
-  /** One whose answer did not come yet. */
-  readonly pending: RootNote | null;
+  /**
+   * Those whose answers did not come, since `last`; the newest last. A request that was given up may be carried out later
+   * than the next one is made.
+   */
+  readonly pending: readonly RootNote[];
   /** Steps below this number may be another device's alone: they are never deleted from here. */
   readonly keptBelow: number;
   /**
@@ -59,6 +64,11 @@ export interface ReplicaState {
 
 export function newLink(random: RandomSource): string {
   return toHex(random.bytes(LINK_BYTES));
+}
+
+/** @returns The state with one more root that is about to be written. */
+export function withPending(state: ReplicaState, note: RootNote): ReplicaState {
+  return { ...state, pending: [...state.pending.slice(1 - MAX_PENDING), note] };
 }
 
 /**
@@ -98,13 +108,12 @@ export async function writeState(
 }
 
 function bodyOf({ url, deviceId, last, pending, keptBelow, link }: ReplicaState): object {
-  const notes = { last: noteOf(last), pending: noteOf(pending) };
+  const notes = { last: last && noteOf(last), pending: pending.map(noteOf) };
   return { format: "tcfs store", formatVersion: 1, url, deviceId, ...notes, keptBelow, link };
 }
 
 /** In the order that FORMAT.md gives. */
-function noteOf(note: RootNote | null): RootNote | null {
-  if (note === null) return null;
+function noteOf(note: RootNote): RootNote {
   const { number, rootHash, headHash, checkpoint, streamBytes, commit, headerRevision, time } = note;
   return { number, rootHash, headHash, checkpoint, streamBytes, commit, headerRevision, time };
 }

@@ -22,7 +22,7 @@ import { HEADER_NAME, stepOfName } from "./object-names.ts";
 import { PackGone } from "./pack-uploader.ts";
 import { pushDevices } from "./remote-devices.ts";
 import { readManifest, readRoot } from "./remote-root.ts";
-import { type ReplicaState, type RootNote, writeState } from "./replica-state.ts";
+import { type ReplicaState, type RootNote, withPending, writeState } from "./replica-state.ts";
 import { isRefusal } from "./signed-objects.ts";
 import { describeForeign } from "./standing.ts";
 import { StepWriter, type StepWriterOptions, type WrittenStep, inBatches } from "./step-writer.ts";
@@ -404,7 +404,7 @@ export class Replicator {
 
   /** Note the root before it is written, so that it is known again if its answer is lost. */
   async #publish(store: ObjectStore, step: WrittenStep, signal: AbortSignal): Promise<void> {
-    await this.#keep({ ...this.#state, pending: step.note });
+    await this.#keep(withPending(this.#state, step.note));
     try {
       this.#version = await this.#steps.publish(store, step, this.#version, signal);
     } catch (error) {
@@ -413,7 +413,7 @@ export class Replicator {
       if (this.#state.last?.rootHash !== step.note.rootHash) throw error;
     }
     this.#captured = undefined;
-    await this.#keep({ ...this.#state, last: step.note, pending: null }); // so that an older root is known for one
+    await this.#keep({ ...this.#state, last: step.note, pending: [] }); // so that an older root is known for one
     this.#options.onRooted?.();
   }
 
@@ -424,9 +424,10 @@ export class Replicator {
   async #settleRoot(store: ObjectStore, signal: AbortSignal): Promise<void> {
     const { last, pending, deviceId } = this.#state;
     const found = await readRoot(store, this.#options.sealer, { signal, known: this.#options.devices.list });
-    if (found !== undefined && found.hash === pending?.rootHash) {
-      await this.#keep({ ...this.#state, last: pending, pending: null });
-      this.#log.storeHas(pending.commit);
+    const late = pending.findLast(({ rootHash }) => rootHash === found?.hash);
+    if (late !== undefined) {
+      await this.#keep({ ...this.#state, last: late, pending: [] });
+      this.#log.storeHas(late.commit);
     } else if (found?.hash !== last?.rootHash) {
       throw diverged(describeForeign(found?.root, last, deviceId));
     }

@@ -94,7 +94,7 @@ export async function readStanding(
   }
   const root = found?.root;
   const rootHash = found?.hash;
-  const note = [last, pending].find((one) => one !== null && one.rootHash === rootHash);
+  const note = [last, ...pending].find((one) => one !== null && one.rootHash === rootHash);
   if (note !== undefined || (found === undefined && last === null)) {
     const isBehind = commit < (note?.commit ?? 0);
     return { ...list, relation: isBehind ? "behind" : "known", root, rootHash, theirSteps: 0 };
@@ -182,7 +182,7 @@ export async function acceptStanding(
   { disk, directory, sealer, identity }: AcceptPlace,
 ): Promise<string | undefined> {
   const isTrusted = relation !== "unreadable" && relation !== "refused";
-  const number = Math.max(root?.number ?? 0, state.last?.number ?? 0, state.pending?.number ?? 0);
+  const number = Math.max(root?.number ?? 0, state.last?.number ?? 0, ...state.pending.map((note) => note.number));
   const kept = rootHash === undefined ? undefined : keptRootObject(number, rootHash);
   if (kept !== undefined) {
     const object = await store.get(ROOT_NAME, { maxBytes: MAX_ROOT_BYTES });
@@ -199,7 +199,7 @@ export async function acceptStanding(
   const isHead = isTrusted && root !== undefined && rootHash !== undefined;
   const last = isHead ? { ...noteOf(root, rootHash), number, commit: 0 } : null;
   const link = newLink(identity.random);
-  const next = { url: state.url, deviceId: toHex(book.identity.id), last, pending: null, keptBelow: number + 1, link };
+  const next = { url: state.url, deviceId: toHex(book.identity.id), last, pending: [], keptBelow: number + 1, link };
   await StoredPacks.forget(disk, directory);
   await writeState(disk, directory, next, sealer);
   return kept;

@@ -30,7 +30,7 @@ import { DirectoryStore } from "../../src/remote/directory-store.ts";
 import type { ObjectStore } from "../../src/remote/object-store.ts";
 import { Pace } from "../../src/remote/paced-store.ts";
 import { attachRecords } from "../../src/replica/attach.ts";
-import { packObject } from "../../src/replica/object-names.ts";
+import { ROOT_NAME, packObject } from "../../src/replica/object-names.ts";
 import { PackFetcher } from "../../src/replica/pack-fetcher.ts";
 import { PackUploader } from "../../src/replica/pack-uploader.ts";
 import { readState, verifyState, writeState } from "../../src/replica/replica-state.ts";
@@ -43,7 +43,7 @@ import { eventually } from "../support/run.ts";
 import { type TemporaryDirectory, temporaryDirectory } from "../support/temporary-directory.ts";
 
 const ZEROS = "0".repeat(32);
-const NEW_STATE = { url: "file:///x", deviceId: ZEROS, last: null, pending: null, keptBelow: 0, link: ZEROS };
+const NEW_STATE = { url: "file:///x", deviceId: ZEROS, last: null, pending: [], keptBelow: 0, link: ZEROS };
 const CHUNKING: ChunkingParameters = { minBytes: 4096, averageBytes: 16_384, maxBytes: 65_536 };
 const STORE_SUBKEY = noise("store subkey", 32);
 const ROUNDS = 4;
@@ -360,6 +360,40 @@ test("a pack that the store lost is brought again, and no other", async () => {
   expect(known.gone).toEqual([formatPackId(record!.pack)]);
   expect(again.replicator.status()).toMatchObject({ backlogPacks: 0, lastError: null });
   await again.close();
+});
+
+test("a root that the store wrote after it was given up is known for ours", async () => {
+  const directory = join(temporary.path, "late");
+  await disk.makeDirectory(join(directory, "packs"));
+  const clean = await DirectoryStore.open(join(temporary.path, "late-store"), { create: true });
+  await writeState(disk, directory, NEW_STATE, sealer);
+  const known: Known = { states: new Map(), contents: new Map(), acknowledged: 0, gone: [] };
+  const store = new FaultyStore(clean, { seed: 1, chances: {} });
+  const session = await Session.open(directory, store, known);
+  const signal = new AbortController().signal;
+  await change(session, seeded(1), known);
+  await session.replicator.wait(session.metadata.volume.commit, signal);
+  const putIfMatch = store.putIfMatch.bind(store);
+  const late: (() => Promise<unknown>)[] = [];
+  let rootCount = 0;
+  store.putIfMatch = async (name, content, version, given) => {
+    if (name === ROOT_NAME) rootCount += 1;
+    if (name === ROOT_NAME && rootCount === 1) {
+      const copy = Uint8Array.from(content);
+      late.push(() => clean.putIfMatch(name, copy, version));
+      throw new TcfsError("TCFS_REMOTE_UNAVAILABLE", "made to fail: given up");
+    }
+    for (const carryOut of late.splice(0)) await carryOut(); // just before the next one comes
+    return putIfMatch(name, content, version, given);
+  };
+  await change(session, seeded(2), known);
+  const { commit } = session.metadata.volume;
+  await session.replicator.wait(commit, signal);
+  expect(rootCount).toBe(3);
+  expect(session.replicator.status()).toMatchObject({ lastError: null, lastRoot: { commit } });
+  known.acknowledged = commit;
+  await session.close();
+  await expectAttachable(clean, known, "late-copy");
 });
 
 /** Clock skew and expired credentials are DENIED, a deleted bucket MISSING, 409 and 412 CONFLICT, time-outs and 500 UNAVAILABLE. */

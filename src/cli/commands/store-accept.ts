@@ -104,7 +104,7 @@ function tell(
   lastCommit: { readonly number: number; readonly time: string },
 ): string[] {
   const { root, relation, theirSteps } = standing;
-  const known = pending ?? last;
+  const known = pending.at(-1) ?? last;
   const rows = [
     ["store", store.place],
     ["it has", root === undefined ? "no root that can be read" : describeStep(noteOf(root, ""), toHex(root.deviceId))],

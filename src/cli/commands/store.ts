@@ -72,7 +72,7 @@ export async function runStoreShow(parameters: StoreShowArguments, settings: Set
   const directory = await vaultDirectory(parameters, settings);
   const state = await readState(new NodeDisk(), directory);
   const { url = null, deviceId = null } = state ?? {};
-  const last = state?.pending ?? state?.last ?? null;
+  const last = state?.pending.at(-1) ?? state?.last ?? null;
   if (parameters.json === true) {
     const root = last && { number: last.number, commit: last.commit, time: last.time };
     process.stdout.write(`${JSON.stringify({ store: url, deviceId, lastRoot: root }, null, 2)}\n`);
