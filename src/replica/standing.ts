@@ -52,7 +52,7 @@ export interface Known {
 }
 
 /** @returns What a root that is not ours is. */
-export function relationOf(root: Root, last: RootNote | null, deviceId: string): "older" | "copied" | "foreign" {
+function relationOf(root: Root, last: RootNote | null, deviceId: string): "older" | "copied" | "foreign" {
   if (last !== null && root.number < last.number) return "older";
   return toHex(root.deviceId) === deviceId ? "copied" : "foreign";
 }
