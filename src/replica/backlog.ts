@@ -19,6 +19,7 @@ export class Backlog {
   /** Smoothed over packs; null before the first one. */
   bytesPerSecond: number | null = null;
   #sinceMs = 0;
+  #sentAtFailure = 0;
 
   constructor(isStored: (pack: PackId) => boolean) {
     this.#isStored = isStored;
@@ -44,6 +45,16 @@ export class Backlog {
     if (this.#unsent.has(name) || this.#isStored(pack)) return;
     this.#unsent.set(name, lengthBytes);
     this.bytes += lengthBytes;
+  }
+
+  /** An upload failed just now. */
+  failed(): void {
+    this.#sentAtFailure = this.sentBytes;
+  }
+
+  /** Whether a pack was sent since the last failure. */
+  get goesOn(): boolean {
+    return this.sentBytes > this.#sentAtFailure;
   }
 
   /** Packs are brought from now on. */

@@ -236,7 +236,7 @@ export class Replicator {
       limitBytesPerSecond,
       maxAgeSeconds,
       lastRoot: last && { number: last.number, time: last.time, commit: last.commit },
-      lastError: (this.#stopped ?? this.#lastError)?.message ?? null,
+      lastError: (this.#stopped ?? (backlog.goesOn ? undefined : this.#lastError))?.message ?? null,
     };
   }
 
@@ -256,7 +256,7 @@ export class Replicator {
   #activity(isIdle: boolean): ReplicaStatus["activity"] {
     if (this.#stopped !== undefined) return "stopped";
     if (this.#settings.isPaused) return "paused";
-    if (this.#lastError !== undefined) return "failing";
+    if (this.#lastError !== undefined && !this.#options.uploader.backlog.goesOn) return "failing";
     if (this.#running !== undefined) return "uploading";
     return isIdle ? "idle" : "waiting";
   }
@@ -333,6 +333,7 @@ export class Replicator {
     if (error instanceof PackGone) return; // the vault has moved on: the next step is of its newer state
     const told = error instanceof TcfsError ? error : new TcfsError("TCFS_IO", "an upload failed", { cause: error });
     const jitter = 0.75 + Math.random() / 2;
+    this.#options.uploader.backlog.failed();
     this.#retryMs = Math.min(LAST_RETRY_MS, Math.max(FIRST_RETRY_MS, this.#retryMs * 2)) * jitter;
     this.#options.onOutcome(error);
     if (isRefusal(told)) {

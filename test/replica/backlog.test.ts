@@ -1,0 +1,17 @@
+import { expect, test } from "vitest";
+import type { PackId } from "../../src/ids.ts";
+import { Backlog } from "../../src/replica/backlog.ts";
+
+test("goes on after a failure once a pack was sent, and not for one that was there already", () => {
+  const backlog = new Backlog(() => false);
+  const pack = (number: number) => ({ pack: new Uint8Array(16).fill(number) as PackId, lengthBytes: 10 });
+  for (const number of [1, 2, 3]) backlog.add(pack(number));
+  expect(backlog.goesOn).toBe(false);
+  backlog.sent(pack(1).pack, 10, 1);
+  backlog.failed();
+  expect(backlog.goesOn).toBe(false);
+  backlog.sent(pack(2).pack, 0, 2);
+  expect(backlog.goesOn).toBe(false);
+  backlog.sent(pack(3).pack, 10, 3);
+  expect(backlog).toMatchObject({ goesOn: true, packCount: 0, bytes: 0 });
+});
