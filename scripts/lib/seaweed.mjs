@@ -73,7 +73,9 @@ export function ensureSeaweed() {
  * @property {number} pid
  * @property {string} directory - Its data, log and configuration.
  * @property {() => Promise<void>} kill - As a power cut: SIGKILL. Its data stays.
- * @property {() => Promise<void>} restart - After a kill: the same data, ports and credentials.
+ * @property {(room?: { volumes?: number }) => Promise<void>} restart - After a kill: the same data, ports and credentials;
+ *   with more room if told.
+ * @property {(secretAccessKey: string) => void} changeSecret - From soon on it lets in nobody without this one.
  * @property {() => Promise<void>} stop - End it and take its data away.
  */
 
@@ -86,15 +88,10 @@ export function ensureSeaweed() {
 export async function startSeaweed({ directory, isDetached = false, volumes = 64, volumeMib = 64 } = {}) {
   const root = directory ?? mkdtempSync(join(tmpdir(), "tcfs-seaweed-"));
   const credentials = { accessKeyId: "tcfs-access-key", secretAccessKey: "tcfs-secret-key-of-this-server" };
-  const identity = {
-    name: "tcfs",
-    credentials: [{ accessKey: credentials.accessKeyId, secretKey: credentials.secretAccessKey }],
-    actions: ["Admin", "Read", "Write", "List", "Tagging"],
-  };
   mkdirSync(join(root, "data"), { recursive: true });
-  writeFileSync(join(root, "s3.json"), JSON.stringify({ identities: [identity] }), { mode: 0o600 });
+  writeIdentity(root, credentials);
   const ports = await freePorts(8);
-  const args = serverArguments(root, ports, { volumes, volumeMib });
+  let args = serverArguments(root, ports, { volumes, volumeMib });
   const endpoint = `http://127.0.0.1:${String(ports[6])}`;
   let child = await launch(root, args, endpoint, isDetached);
   const note = { pid: child.pid, endpoint, ports, credentials };
@@ -107,8 +104,14 @@ export async function startSeaweed({ directory, isDetached = false, volumes = 64
       return child.pid ?? 0;
     },
     kill: () => end(child, "SIGKILL"),
-    restart: async () => {
+    restart: async (room) => {
+      args = serverArguments(root, ports, { volumes, volumeMib, ...room });
       child = await launch(root, args, endpoint, isDetached);
+    },
+    changeSecret: (secretAccessKey) => {
+      credentials.secretAccessKey = secretAccessKey;
+      writeIdentity(root, credentials);
+      child.kill("SIGHUP");
     },
     stop: async () => {
       await end(child, "SIGKILL"); // gracefully it takes ten seconds, for data that goes away
@@ -133,6 +136,16 @@ export function stopSeaweed(directory) {
   if (command.includes(directory)) process.kill(pid, "SIGKILL");
   removeTraces(directory, ports);
   return true;
+}
+
+/**
+ * @param {string} root
+ * @param {{ accessKeyId: string, secretAccessKey: string }} credentials
+ */
+function writeIdentity(root, { accessKeyId: accessKey, secretAccessKey: secretKey }) {
+  const actions = ["Admin", "Read", "Write", "List", "Tagging"];
+  const identity = { name: "tcfs", credentials: [{ accessKey, secretKey }], actions };
+  writeFileSync(join(root, "s3.json"), JSON.stringify({ identities: [identity] }), { mode: 0o600 });
 }
 
 /**

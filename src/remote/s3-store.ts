@@ -299,7 +299,9 @@ function translate(what: string, place: string, error: unknown): TcfsError {
   const full = status !== undefined && status >= 500 && FULL_TEXT.test(message) ? "TCFS_REMOTE_FULL" : undefined;
   const code = full ?? NAME_CODES[name] ?? (status === undefined ? undefined : STATUS_CODES[status]);
   const networkCode = error instanceof Error && "code" in error ? ` ${String(error.code)}` : "";
-  const told = status === undefined ? `${name}${networkCode}` : `${name}, HTTP ${status}`;
+  // All that a full SeaweedFS says.
+  const hint = status === 500 && full === undefined ? " (the server fails: is it full?)" : "";
+  const told = status === undefined ? `${name}${networkCode}` : `${name}, HTTP ${status}${hint}`;
   return new TcfsError(code ?? "TCFS_REMOTE_UNAVAILABLE", `${what} in ${place}: ${told}`);
 }
 

@@ -1,11 +1,5 @@
 /** A real SeaweedFS for tests, where its binary is installed; and its bucket. */
-import {
-  CreateBucketCommand,
-  DeleteBucketCommand,
-  DeleteObjectCommand,
-  S3Client,
-  paginateListObjectsV2,
-} from "@aws-sdk/client-s3";
+import { CreateBucketCommand, DeleteBucketCommand, PutObjectCommand, S3Client } from "@aws-sdk/client-s3";
 import { hasSeaweed, startSeaweed } from "../../scripts/lib/seaweed.mjs";
 import { S3Store } from "../../src/remote/s3-store.ts";
 
@@ -30,13 +24,24 @@ export function createBucket(server: Seaweed, bucket: string): Promise<void> {
   });
 }
 
-/** With all that is in it. */
+/** SeaweedFS deletes it with all that is in it, and makes it anew for whoever writes to it. */
 export function deleteBucket(server: Seaweed, bucket: string): Promise<void> {
   return asOwner(server, async (client) => {
-    for await (const { Contents = [] } of paginateListObjectsV2({ client }, { Bucket: bucket })) {
-      for (const { Key } of Contents) await client.send(new DeleteObjectCommand({ Bucket: bucket, Key }));
-    }
     await client.send(new DeleteBucketCommand({ Bucket: bucket }));
+  });
+}
+
+/** With other objects, of so many bytes each, until none is taken any more. */
+export function fill(server: Seaweed, bucket: string, lengthBytes: number): Promise<void> {
+  return asOwner(server, async (client) => {
+    const Body = Buffer.alloc(lengthBytes, "ballast");
+    for (let number = 0, isTaken = true; isTaken; number++) {
+      const put = new PutObjectCommand({ Bucket: bucket, Key: `ballast/${String(number)}`, Body });
+      isTaken = await client.send(put).then(
+        () => true,
+        () => false,
+      );
+    }
   });
 }
 

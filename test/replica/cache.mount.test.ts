@@ -1,13 +1,14 @@
 /** A vault whose packs are a bounded cache of its store: the limit, cold reads, pins, and life without the network. */
 import { execFile } from "node:child_process";
-import { createHash, randomBytes } from "node:crypto";
-import { mkdir, open, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { randomBytes } from "node:crypto";
+import { mkdir, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { describe, expect, test } from "vitest";
 import type { CacheFigures, PinFigures } from "../../src/fs/local-copies.ts";
 import { CommandLine } from "../cli/fixtures.ts";
 import { NO_SEAWEED, type Seaweed, startWithBucket } from "../remote/seaweed.ts";
+import { coldHash, hashOf, writeUntilFull } from "./contents.ts";
 
 const TIMEOUT_MS = 900_000;
 const LIMIT_BYTES = 64 * 1024 * 1024;
@@ -36,17 +37,6 @@ async function diskBytes(vault: string): Promise<number> {
     }
   }
   return bytes;
-}
-
-function hashOf(content: Uint8Array): string {
-  return createHash("sha256").update(content).digest("hex");
-}
-
-/** Past the kernel's page cache. */
-async function coldHash(path: string): Promise<string> {
-  const script = 'set -o pipefail; dd if="$0" iflag=direct bs=1M status=none | sha256sum';
-  const { stdout } = await run("bash", ["-c", script, path]);
-  return stdout.slice(0, 64);
 }
 
 async function stateOf(path: string): Promise<string> {
@@ -153,20 +143,6 @@ test(
   },
 );
 
-/** Write until there is no room. @returns What was written of it. */
-async function writeUntilFull(path: string): Promise<{ readonly bytes: number; readonly code: string | undefined }> {
-  const file = await open(path, "w");
-  let bytes = 0;
-  try {
-    for (; bytes < 2 * LIMIT_BYTES; bytes += 1024 * 1024) await file.write(randomBytes(1024 * 1024));
-    return { bytes, code: undefined };
-  } catch (error) {
-    return { bytes, code: (error as NodeJS.ErrnoException).code };
-  } finally {
-    await file.close().catch(() => undefined);
-  }
-}
-
 async function expectLifeOffline({ line, env }: Vault, server: Seaweed): Promise<void> {
   const at = (name: string): string => join(line.mountPoint, name);
   const [kept, gone] = [randomBytes(4_000_000), randomBytes(40_000_000)];
@@ -194,7 +170,7 @@ async function expectLifeOffline({ line, env }: Vault, server: Seaweed): Promise
   expect(await absent).toMatch(/Input\/output error/u);
   await writeFile(at("new"), "written offline");
   await line.expect("OK", ["snapshot", "offline", "--vault", line.vault]);
-  const { bytes, code } = await writeUntilFull(at("much"));
+  const { bytes, code } = await writeUntilFull(at("much"), 2 * LIMIT_BYTES);
   expect(code).toBe("ENOSPC");
   expect(bytes).toBeGreaterThan(16 * 1024 * 1024);
   expect(await diskBytes(line.vault)).toBeLessThanOrEqual(LIMIT_BYTES);
