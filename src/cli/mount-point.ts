@@ -1,6 +1,6 @@
 /** Is this a place to mount on? Asked of the mount table first: a dead or hung mount must not be touched. */
 import { spawn } from "node:child_process";
-import { readdir, realpath, stat } from "node:fs/promises";
+import { readdir, realpath, stat, statfs } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { TcfsError, isErrno } from "../errors.ts";
 import { FILESYSTEM_TYPE, findMount, listDaemons } from "./mount-table.ts";
@@ -64,8 +64,9 @@ export async function healStaleMount(mountPoint: string): Promise<boolean> {
   return healed;
 }
 
+/** By statfs, which no cache of the kernel answers: attributes it goes on telling for an hour after the daemon's end. */
 async function isDisconnected(mountPoint: string): Promise<boolean> {
-  return stat(mountPoint).then(
+  return statfs(mountPoint).then(
     () => false,
     (error: unknown) => isErrno(error, "ENOTCONN"),
   );

@@ -1,7 +1,7 @@
 /** Mounting and unmounting: mount(2) as root, fusermount3 for everybody else. */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { readFile, readdir, realpath, stat, writeFile } from "node:fs/promises";
+import { readFile, readdir, realpath, stat, statfs, writeFile } from "node:fs/promises";
 import { constants } from "node:os";
 import { basename, dirname, join, resolve } from "node:path";
 import { TcfsError, isErrno, isTcfsError } from "../errors.ts";
@@ -159,6 +159,7 @@ async function prepareMountPoint(mountPoint: string, options: FuseMountOptions):
 
 async function statusOf(path: string): Promise<"alive" | "dead"> {
   try {
+    await statfs(path); // the kernel may still know a dead mount's attributes
     if ((await stat(path)).isDirectory()) return "alive";
   } catch (error) {
     if (isErrno(error, "ENOTCONN")) return "dead";

@@ -1,5 +1,5 @@
 /** Every line of “bad input” that the command line answers: its own sentence, its own exit code, and nothing lost. */
-import { chmod, mkdir, readFile, rm, writeFile } from "node:fs/promises";
+import { chmod, mkdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { eventually } from "../support/run.ts";
@@ -161,6 +161,7 @@ describe("a stale mount of a killed daemon", () => {
     await using line = await CommandLine.make();
     await line.mount();
     await writeFile(join(line.mountPoint, "kept"), "safe", { flush: true });
+    expect((await stat(line.mountPoint)).isDirectory()).toBe(true); // what the kernel goes on telling of a dead mount
     const pid = line.pid();
     process.kill(pid, "SIGKILL");
     await eventually("the daemon is gone", 10_000, () => !isAlive(pid));
@@ -174,6 +175,7 @@ describe("a stale mount of a killed daemon", () => {
   test("is taken away by umount", async () => {
     await using line = await CommandLine.make();
     await line.mount();
+    expect((await stat(line.mountPoint)).isDirectory()).toBe(true); // what the kernel goes on telling of a dead mount
     const pid = line.pid();
     process.kill(pid, "SIGKILL");
     await eventually("the daemon is gone", 10_000, () => !isAlive(pid));
