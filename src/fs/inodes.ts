@@ -7,7 +7,7 @@ import type { Clock, Timestamp } from "../platform/clock.ts";
 import { endPageOf } from "./contents.ts";
 import type { FileTable } from "./file-table.ts";
 import { isDirectoryMode, isRegularMode } from "./mode.ts";
-import type { Attributes } from "./operations.ts";
+import type { Attributes, Caller } from "./operations.ts";
 
 export interface InodesOptions {
   readonly metadata: MetadataStore;
@@ -136,6 +136,11 @@ export class Inodes {
     this.#files.delete(inode.ino, versions.sharesPages(inode.ino) ? undefined : endPageOf(inode.lengthBytes));
     this.#metadata.deleteInode(inode.ino);
   }
+}
+
+/** Whether a caller is in the inode's group. Of supplementary groups the kernel tells nothing. Root (CAP_FSETID) counts as one of any group. */
+export function isMember({ uid, gid }: Caller, inode: InodeRecord): boolean {
+  return uid === 0 || gid === inode.gid;
 }
 
 /** @throws TcfsError `TCFS_IS_DIRECTORY`, `TCFS_INVALID` unless it is a regular file. */

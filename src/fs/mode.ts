@@ -22,8 +22,8 @@ export function typeOf(mode: number): number {
   return (mode & S_IFMT) >> 12;
 }
 
-/** Without set-user-id, and without set-group-id where it means that (not mandatory locking). */
-export function withoutSetId(mode: number): number {
+/** Without set-user-id and set-group-id; the latter stays where the group may not execute, for changes by its members. */
+export function withoutSetId(mode: number, isByMember: boolean): number {
   const cleared = mode & ~S_ISUID;
-  return (mode & S_IXGRP) === 0 ? cleared : cleared & ~S_ISGID;
+  return (mode & S_IXGRP) === 0 && isByMember ? cleared : cleared & ~S_ISGID;
 }

@@ -10,7 +10,7 @@ import type { Timestamp } from "../platform/clock.ts";
 import { type AccessTimes, isAccessNoted } from "./access-times.ts";
 import { checkRange } from "./contents.ts";
 import { readEntries } from "./directory-reader.ts";
-import { attributesOf, requireRegular, withinReach } from "./inodes.ts";
+import { attributesOf, isMember, requireRegular, withinReach } from "./inodes.ts";
 import { untilInterrupted } from "./interrupt.ts";
 import { MAX_FILE_BYTES, MAX_SHARED_BYTES, MAX_WAITING_RECORDS } from "./limits.ts";
 import { S_IFDIR, S_IFMT, isDirectoryMode, isRegularMode, withoutSetId } from "./mode.ts";
@@ -141,7 +141,7 @@ export class VolumeOperations implements FileSystemOperations {
   setAttributes(ino: InodeNumber, changes: AttributeChanges, caller: Caller): MaybePromise<Attributes> {
     const { inodes, contents, committer } = this.#parts;
     if (changes.lengthBytes === undefined) {
-      return this.#change(0, () => this.#applyChanges(inodes.get(ino), changes));
+      return this.#change(0, () => this.#applyChanges(inodes.get(ino), changes, caller));
     }
     const { lengthBytes } = changes;
     return this.#changeContents(ino, CHANGE_BYTES, () => {
@@ -150,14 +150,15 @@ export class VolumeOperations implements FileSystemOperations {
       if (!isRegularMode(inode.mode)) throw new TcfsError("TCFS_INVALID", "truncate of a special file");
       if (lengthBytes > MAX_FILE_BYTES) throw new TcfsError("TCFS_FILE_TOO_LARGE", "file too large");
       const cut = contents.truncate(inode, lengthBytes, pausesFor(caller, committer));
-      if (cut === undefined) return this.#applyChanges(inode, changes);
-      return cut.then(() => this.#applyChanges(inodes.get(ino), changes));
+      if (cut === undefined) return this.#applyChanges(inode, changes, caller);
+      return cut.then(() => this.#applyChanges(inodes.get(ino), changes, caller));
     });
   }
 
-  #applyChanges(inode: InodeRecord, changes: AttributeChanges): Attributes {
+  #applyChanges(inode: InodeRecord, changes: AttributeChanges, caller: Caller): Attributes {
     const { inodes, xattrs, clock } = this.#parts;
     const now = clock.now();
+    const isByMember = isMember(caller, inode);
     if (changes.uid !== undefined) inode.uid = changes.uid;
     if (changes.gid !== undefined) inode.gid = changes.gid;
     const isOwnerChanged = changes.uid !== undefined || changes.gid !== undefined;
@@ -166,7 +167,7 @@ export class VolumeOperations implements FileSystemOperations {
       xattrs.followMode(inode);
     }
     if ((isOwnerChanged || changes.clearSetId === true) && !isDirectoryMode(inode.mode)) {
-      if (changes.mode === undefined) inode.mode = withoutSetId(inode.mode);
+      if (changes.mode === undefined) inode.mode = withoutSetId(inode.mode, isByMember);
       xattrs.dropCapabilities(inode);
     }
     const timeOf = (change: TimeChange): Timestamp => (change === "now" ? now : withinReach(change));
@@ -275,19 +276,20 @@ export class VolumeOperations implements FileSystemOperations {
     const kept = this.#parts.versions.supersede(ino);
     const admission = space.admit(data.length);
     if (kept === undefined && admission === undefined && !committer.isOverfull && !options.sync) {
-      this.#writeNow(ino, offset, data, options.clearSetId);
+      this.#writeNow(ino, offset, data, options.clearSetId ? caller : undefined);
       return this.#noticed(data.length);
     }
     const admitted = kept === undefined ? admission : Promise.all([kept, admission]);
     return this.#writeLater(ino, offset, copyOf(data), options, admitted, caller);
   }
 
-  #writeNow(ino: InodeNumber, offset: bigint, data: Uint8Array, clearSetId: boolean): void {
+  /** @param stranger - Whoever writes, if that clears set-id bits. */
+  #writeNow(ino: InodeNumber, offset: bigint, data: Uint8Array, stranger: Caller | undefined): void {
     const { contents, inodes, xattrs, committer } = this.#parts;
     const inode = this.#regular(ino);
     xattrs.dropCapabilities(inode); // first: xattrs that do not verify must fail before anything has changed
     contents.write(inode, offset, data);
-    if (clearSetId) this.#clearSetId(inode);
+    if (stranger !== undefined) this.#clearSetId(inode, stranger);
     inodes.touchContents(inode);
     committer.noteChange();
   }
@@ -307,7 +309,7 @@ export class VolumeOperations implements FileSystemOperations {
       await untilInterrupted(committer.room(), caller);
     }
     this.#checkWritable();
-    this.#writeNow(ino, offset, data, options.clearSetId);
+    this.#writeNow(ino, offset, data, options.clearSetId ? caller : undefined);
     if (options.sync) await committer.sync();
     return this.#noticed(data.length);
   }
@@ -361,13 +363,13 @@ export class VolumeOperations implements FileSystemOperations {
    * unless root (CAP_FSETID) does it. The caller puts the inode.
    */
   #dropPrivileges(inode: InodeRecord, caller: Caller): void {
-    if (caller.uid !== 0) this.#clearSetId(inode);
+    if (caller.uid !== 0) this.#clearSetId(inode, caller);
     this.#parts.xattrs.dropCapabilities(inode);
   }
 
   /** The kernel does not look at the mode again after a write: left alone, it would go on to honour the old bits. */
-  #clearSetId(inode: InodeRecord): void {
-    const cleared = withoutSetId(inode.mode);
+  #clearSetId(inode: InodeRecord, caller: Caller): void {
+    const cleared = withoutSetId(inode.mode, isMember(caller, inode));
     if (cleared === inode.mode) return;
     inode.mode = cleared;
     this.#notice = this.#onModeChange(inode.ino);

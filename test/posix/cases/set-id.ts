@@ -99,7 +99,20 @@ export function setIdCases(bench: Bench): void {
     expect(await modeOf(bench, "f")).toBe(0o6777);
   });
 
-  test("a write keeps set-group-id where the group may not execute", async () => {
+  test.each<[string, (fd: number) => Promise<unknown>]>([
+    ["write", (fd) => bench.bob.write(fd, "x")],
+    ["ftruncate", (fd) => bench.bob.ftruncate(fd, 1)],
+    ["fallocate", (fd) => bench.bob.fallocate(fd, 0, 0, 4096)],
+    ["punching a hole", (fd) => bench.bob.fallocate(fd, FALLOC_PUNCH_HOLE | FALLOC_KEEP_SIZE, 0, 4096)],
+  ])("%s by one who is not in the group clears set-group-id, may the group execute or not", async (_, change) => {
+    await bench.root.file("f", "content");
+    await bench.root.chown("f", 0, ALICE.gid);
+    await bench.root.chmod("f", 0o6666);
+    await change(await bench.bob.open("f", O_RDWR));
+    expect(await modeOf(bench, "f")).toBe(0o666);
+  });
+
+  test("a write by a member keeps set-group-id where the group may not execute", async () => {
     await bench.root.file("f", "content");
     await bench.root.chown("f", 0, ALICE.gid);
     await bench.root.chmod("f", 0o2666);
