@@ -116,6 +116,7 @@ class ServedMount {
       options: {
         readOnly: mount.readOnly,
         synchronous: mount.synchronous,
+        readsAnew: mount.accessTimes.mode === "strict",
         entryTimeoutSeconds: CACHE_TIMEOUT_SECONDS,
         attributeTimeoutSeconds: CACHE_TIMEOUT_SECONDS,
         spinMicroseconds: SPIN_MICROSECONDS,
@@ -302,6 +303,7 @@ class ServedMount {
     }
     volume.accessTimes = accessTimes;
     this.#session.synchronous = synchronous;
+    this.#session.readsAnew = accessTimes.mode === "strict";
   }
 
   /** @throws TcfsError `TCFS_BUSY`, or what the flush threw; the mount goes on then. */

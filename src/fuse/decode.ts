@@ -32,6 +32,7 @@ type BareKind =
   | "getAttributes"
   | "getStatx"
   | "readSymlink"
+  | "open"
   | "statistics"
   | "flush"
   | "sync"
@@ -154,6 +155,8 @@ const DECODERS: ReadonlyMap<number, Decoder> = new Map<number, Decoder>([
   [OPCODE.RENAME2, (buffer) => decodeRename(buffer, 16)],
   [OPCODE.LINK, decodeLink],
   [OPCODE.STATFS, constant("statistics")],
+  [OPCODE.OPEN, constant("open")],
+  [OPCODE.OPENDIR, constant("open")],
   [OPCODE.RELEASE, constant("release")],
   [OPCODE.RELEASEDIR, constant("release")],
   [OPCODE.FLUSH, constant("flush")],

@@ -20,6 +20,7 @@ import {
 import type { CacheTimeouts } from "./encode.ts";
 import type { Synchronous } from "./mount.ts";
 import { ENODATA, ENOSYS, ENOTTY, EROFS } from "./errno.ts";
+import { OPEN_KEEP_CACHE } from "./protocol.ts";
 import type { Encode, Replies } from "./replies.ts";
 
 export interface DispatchOptions {
@@ -27,6 +28,8 @@ export interface DispatchOptions {
   readonly readOnly: boolean;
   /** Which changes are answered only when they are on the disk. Asked at each change: a remount may alter it. */
   readonly synchronous: () => Synchronous;
+  /** Whether files are read from us anew after each open, not from what the kernel kept. Asked at each open. */
+  readonly readsAnew: () => boolean;
   /** Milliseconds on a clock that never goes backwards. */
   readonly monotonicMs: () => number;
   /** Have the kernel drop its pages of a range. */
@@ -106,7 +109,7 @@ export class Dispatcher {
     this.#encodeStatx = (reply, offset, attributes) => encodeStatx(reply, offset, attributes, timeouts);
     this.#encodeCreated = (reply, offset, attributes) => {
       const entryBytes = encodeEntry(reply, offset, attributes, timeouts);
-      return entryBytes + encodeOpen(reply, offset + entryBytes);
+      return entryBytes + encodeOpen(reply, offset + entryBytes, OPEN_KEEP_CACHE);
     };
   }
 
@@ -149,11 +152,13 @@ export class Dispatcher {
       case "destroy":
         this.#replies.answerErrno(call.header, 0);
         return;
+      case "open":
+        this.#open(call);
+        return;
       case "ioctl":
         this.#replies.answerErrno(call.header, ENOTTY);
         return;
       case "unknown":
-        // OPEN and OPENDIR are among them: the kernel then opens by itself, keeps its caches, and asks no more.
         this.#replies.answerErrno(call.header, ENOSYS);
         return;
       default:
@@ -166,6 +171,12 @@ export class Dispatcher {
     const synchronous = this.#options.synchronous();
     if (synchronous === "nothing" || !(synchronous === "names" ? NAMING : CHANGING).has(kind)) return this.#replies;
     return this.#syncedReplies;
+  }
+
+  /** Of files and directories. After ENOSYS the kernel opens by itself, keeps its caches, and asks no more. */
+  #open(call: Call): void {
+    if (this.#options.readsAnew()) this.#replies.answer(call, 0, encodeOpen);
+    else this.#replies.answerErrno(call.header, ENOSYS);
   }
 
   #inspect(request: QuestionOf<InspectKind>, call: Call): void {

@@ -1,7 +1,7 @@
 /** Replies as bytes: layouts of linux/fuse.h, written in place, native byte order. Knows no filesystem. */
 import type { Attributes, DirectoryEntry, FileSystemStatistics } from "../fs/operations.ts";
 import type { Timestamp } from "../platform/clock.ts";
-import { NAME_MAX_BYTES, OPEN_KEEP_CACHE } from "./protocol.ts";
+import { NAME_MAX_BYTES } from "./protocol.ts";
 import type { Agreement } from "./negotiate.ts";
 
 /** Memory that a reply is put together in. Offsets must be multiples of the width written. */
@@ -113,9 +113,9 @@ export function encodeEntry(
 }
 
 /** fuse_open_out: fh, open_flags, backing_id. There are no handles: requests name inodes. */
-export function encodeOpen(reply: ReplyBuffer, offset: number): number {
+export function encodeOpen(reply: ReplyBuffer, offset: number, flags: number): number {
   reply.i53(offset, 0);
-  reply.u32(offset + 8, OPEN_KEEP_CACHE);
+  reply.u32(offset + 8, flags);
   reply.u32(offset + 12, 0);
   return OPEN_BYTES;
 }

@@ -22,6 +22,8 @@ export interface FuseSessionOptions {
   /** Refuse what changes anything with EROFS, besides the mount flag. */
   readonly readOnly: boolean;
   readonly synchronous: Synchronous;
+  /** Have every open followed by reads from us, though the kernel kept what they read. A mount that begins without stays so. */
+  readonly readsAnew: boolean;
   /** How long the kernel trusts a dentry, or that there is none. Long: nobody else changes the tree. */
   readonly entryTimeoutSeconds: number;
   readonly attributeTimeoutSeconds: number;
@@ -38,6 +40,8 @@ export class FuseSession implements AsyncDisposable {
   readonly #resolveEnd: () => void;
   /** May change while it serves. */
   synchronous: Synchronous;
+  /** Likewise, but not from false to true. */
+  readsAnew: boolean;
   #lastNotice: Promise<void> = Promise.resolve();
   #serving: { readonly channel: Channel; readonly connection: Connection } | undefined;
 
@@ -54,6 +58,7 @@ export class FuseSession implements AsyncDisposable {
     this.#logger = logger;
     this.#options = options;
     this.synchronous = options.synchronous;
+    this.readsAnew = options.readsAnew;
     let resolveEnd = (): void => undefined;
     this.end = new Promise((resolve) => {
       resolveEnd = resolve;
@@ -84,6 +89,7 @@ export class FuseSession implements AsyncDisposable {
     const connection = new Connection(channel, this.#operations, this.#logger, {
       readOnly: this.#options.readOnly,
       synchronous: () => this.synchronous,
+      readsAnew: () => this.readsAnew,
       monotonicMs: () => systemClock.monotonicMs(),
       invalidateData: (ino, offset, lengthBytes) => this.invalidateData(ino, offset, lengthBytes),
       timeouts: {

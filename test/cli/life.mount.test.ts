@@ -14,6 +14,17 @@ import { COMMAND, CommandLine, mountLine } from "./fixtures.ts";
 const NOBODY = 65534;
 const saying = (words: string): unknown => expect.stringContaining(words);
 
+/** @returns Access times after each of three reads, in milliseconds. */
+async function timesOfReads(path: string, read: (path: string) => Promise<unknown>): Promise<number[]> {
+  const times: number[] = [];
+  for (let count = 0; count < 3; count++) {
+    await sleep(5);
+    await read(path);
+    times.push((await stat(path)).atimeMs);
+  }
+  return times;
+}
+
 /** Write without any fsync: only a flush on the way out keeps it. */
 async function leaveDirty(line: CommandLine, name: string): Promise<void> {
   await writeFile(join(line.mountPoint, name), name);
@@ -165,6 +176,11 @@ describe("mount and umount", () => {
       attempt(helper, [line.vault, line.mountPoint, "-o", `${list},remount,user_id=0,group_id=0,default_permissions`]);
     await line.mount("-o", "dev,strictatime");
     await leaveDirty(line, "a");
+    for (const times of [
+      await timesOfReads(line.mountPoint, readdir),
+      await timesOfReads(join(line.mountPoint, "a"), readFile),
+    ])
+      expect([...new Set(times)].toSorted((a, b) => a - b)).toEqual(times); // strictatime: each later than the one before
     expect(await remount("ro")).toMatchObject({ code: 0, stderr: "" });
     expect(mountLine(line.mountPoint)).toMatch(/ ro,nosuid,user_id/u); // as it was, devices and strictatime included
     expect(await remount("ro,nosuid,nodev,relatime")).toMatchObject({ code: 0, stderr: "" });

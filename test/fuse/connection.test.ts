@@ -19,6 +19,7 @@ let logs: string[];
 let connection: Connection;
 let nowMs: number;
 let synchronous: Synchronous;
+let readsAnew: boolean;
 let invalidated: unknown[];
 
 function connect(readOnly = false): void {
@@ -30,6 +31,7 @@ function connect(readOnly = false): void {
   };
   nowMs = 0;
   synchronous = "nothing";
+  readsAnew = false;
   invalidated = [];
   connection = new Connection(
     channel,
@@ -39,6 +41,7 @@ function connect(readOnly = false): void {
       timeouts: { entrySeconds: 60, attributeSeconds: 60 },
       readOnly,
       synchronous: () => synchronous,
+      readsAnew: () => readsAnew,
       monotonicMs: () => nowMs,
       invalidateData: (ino, offset, lengthBytes) => {
         invalidated.push([ino, offset, lengthBytes]);
@@ -212,6 +215,17 @@ describe("Connection", () => {
       expect(await ask({ opcode, body: fields(0, 0) })).toMatchObject({ error: -ENOSYS });
     }
     expect(await ask({ opcode: OPCODE.IOCTL, body: Buffer.alloc(32) })).toMatchObject({ error: -ENOTTY });
+  });
+
+  it("has the kernel drop what it read at each open, where every read counts", async () => {
+    readsAnew = true;
+    for (const opcode of [OPCODE.OPEN, OPCODE.OPENDIR]) {
+      const { error, payload } = await ask({ opcode, body: fields(0, 0) });
+      expect([error, payload.length, payload.readUInt32LE(8)]).toEqual([0, 16, 0]); // no FOPEN_KEEP_CACHE
+      expect(await ask({ opcode: OPCODE.RELEASE, body: Buffer.alloc(24) })).toMatchObject({ error: 0 });
+    }
+    readsAnew = false;
+    expect(await ask({ opcode: OPCODE.OPEN, body: fields(0, 0) })).toMatchObject({ error: -ENOSYS });
   });
 
   it("answers a malformed request with EINVAL", async () => {
