@@ -28,6 +28,7 @@ describe("devices", () => {
     await line.mount();
     await writeFile(join(line.mountPoint, "a"), "of the first");
     await line.expect("OK", ["wait", line.mountPoint, "--timeout", "600"]);
+    await line.uploads("pause");
     const wait = ["wait", line.mountPoint, "--timeout", "600"];
 
     await using second = await CommandLine.make({ isBare: true });
@@ -57,6 +58,7 @@ describe("devices", () => {
     await third.expect("OK", ["mount", third.mountPoint, ...again, "--pid-file", third.pidFile]);
     expect(await readFile(join(third.mountPoint, "b"), "utf8")).toBe("of the second");
     await third.umount();
+    await line.uploads("resume");
     expect((await line.expect("REMOTE_DIVERGED", wait)).stderr).toMatch(/another device wrote to the store/u);
     await line.umount();
   });

@@ -81,6 +81,14 @@ export class CommandLine implements AsyncDisposable {
     return this.expect("OK", ["umount", this.mountPoint]);
   }
 
+  /**
+   * Have the vault leave its store alone, or not any longer. Some seconds after a write housekeeping moves it to a pack, and
+   * uploads that: on a slow machine in between what two devices do.
+   */
+  uploads(word: "pause" | "resume"): Promise<RunResult> {
+    return this.expect("OK", ["upload", word, "--vault", this.vault]);
+  }
+
   /** Another place that is to be unmounted at the end. */
   async placeToMount(name: string): Promise<string> {
     const path = join(this.directory, name);

@@ -100,12 +100,14 @@ describe("a directory as the store", () => {
     await line.expect("OK", line.mountWords);
     await writeFile(join(line.mountPoint, "a"), "of the first");
     await line.expect("OK", ["wait", line.mountPoint, "--timeout", "600"]);
+    await line.uploads("pause");
     await using second = await CommandLine.make({ isBare: true });
     const words = ["--vault", second.vault, "--passphrase-file", line.passphraseFile];
     await second.expect("OK", ["attach", url, ...words]);
     await second.expect("OK", ["mount", second.mountPoint, ...words, "--pid-file", second.pidFile]);
     await writeFile(join(second.mountPoint, "b"), "of the second");
     await second.expect("OK", ["wait", second.mountPoint, "--timeout", "600"]);
+    await line.uploads("resume");
     await writeFile(join(line.mountPoint, "c"), "of the first again");
     const refused = await line.expect("REMOTE_DIVERGED", ["wait", line.mountPoint, "--timeout", "600"]);
     expect(refused.stderr).toMatch(/another device wrote to the store/u);

