@@ -1,5 +1,5 @@
 /**
- * Vitest: `unit` (*.test.ts), `mount` (*.mount.test.ts: real mounts, one at a time), `slow` (*.slow.test.ts: seeds and
+ * Vitest: `unit` (*.test.ts), `mount` (*.mount.test.ts: real mounts, two files at a time), `slow` (*.slow.test.ts: seeds and
  * fuzzing by the clock, one at a time).
  */
 import { configDefaults, defineConfig } from "vitest/config";
@@ -37,8 +37,6 @@ export default defineConfig({
           name: "mount",
           include: ["test/**/*.mount.test.ts"],
           exclude: EXCLUDE,
-          fileParallelism: false,
-          maxWorkers: 1,
           sequence: { groupOrder: 1 },
         },
       },
