@@ -11,7 +11,6 @@ import type { AccessTimes } from "../fs/access-times.ts";
 import type { VirtualShown } from "../fs/snapshots/routed-operations.ts";
 import { LocalCopies, type LocalCopiesOptions } from "../fs/local-copies.ts";
 import { Volume } from "../fs/volume.ts";
-import { describeDevice } from "../keys/devices/device-list.ts";
 import { EpochRooms } from "../keys/epoch-rooms.ts";
 import { readHeader } from "../keys/header-file.ts";
 import { assertWritable, parseHeader } from "../keys/header.ts";
@@ -26,14 +25,15 @@ import { LevelMetadataStore } from "../metadata/level-metadata-store.ts";
 import { systemClock } from "../platform/clock.ts";
 import { NodeDisk } from "../platform/node-disk.ts";
 import { systemRandom } from "../platform/random.ts";
-import { KeyRotation, type KeyRotationOptions } from "./key-rotation.ts";
+import { outcomeReporter, rotationReports, uploadReports } from "./background-reports.ts";
+import { KeyRotation } from "./key-rotation.ts";
 import { requirePresent } from "./own-header.ts";
 import { renewHeaderCopy, rewriteHeader } from "./rewrite-header.ts";
 import type { CredentialRenewal } from "../remote/renewing-store.ts";
 import type { S3Credentials } from "../remote/s3-store.ts";
 import type { FreshnessRequest } from "./freshness-setup.ts";
 import type { RequestTrace } from "../remote/watched-store.ts";
-import type { FollowOptions, OpenReplicaOptions, Replica } from "./open-replica.ts";
+import type { OpenReplicaOptions, Replica } from "./open-replica.ts";
 import type { UploadChange } from "../replica/upload-settings.ts";
 import type { PackRooms } from "../replica/remote-epoch.ts";
 import { ratio } from "./status.ts";
@@ -310,57 +310,6 @@ function copiesOptions(
   return { shelf: replica.shelf, metadata, chunks, disk, clock: systemClock, directory, isUnsent };
 }
 
-/** What is told in the log of uploads. */
-function uploadReports(
-  logger: Logger,
-  chunks: PackChunkStore,
-): Pick<FollowOptions, "onOutcome" | "onNewDevices" | "onMissing" | "onDamage" | "onGone"> {
-  return {
-    onDamage: (pack, damage) => {
-      const { ofPack: error, chunks: damaged } = damage;
-      logger.error("a pack is damaged on this disk, and goes to the store as it is: tcfs check tells which files", {
-        pack: formatPackId(pack),
-        damagedChunks: damaged.length,
-        error,
-      });
-      chunks.noteDamaged(damaged);
-    },
-    onGone: (pack) => {
-      const sentence = "a pack that the store has lost is not on this disk either: tcfs check tells which files";
-      logger.error(sentence, { pack: formatPackId(pack) });
-    },
-    onOutcome: outcomeReporter(logger, { failed: "an upload failed", healed: "uploads succeed again" }),
-    onNewDevices: (devices) => {
-      for (const device of devices) {
-        logger.warn("a device was added to the vault", { device: describeDevice(device), at: device.enrolledAt });
-      }
-    },
-    onMissing: () => {
-      logger.error("the store lacks a pack that it took: the local copy stays, and is brought again");
-    },
-  };
-}
-
-/** What is told in the log of a key rotation. */
-function rotationReports(logger: Logger): Pick<KeyRotationOptions, "onOutcome" | "onEnd" | "onOlderCopy"> {
-  return {
-    onOlderCopy: (error) => {
-      logger.warn(error.message, { code: error.code });
-    },
-    onOutcome: outcomeReporter(logger, {
-      failed: "the key rotation stands still",
-      healed: "the key rotation goes on",
-    }),
-    onEnd: ({ endedEpoch, records, packs }) => {
-      logger.info("the key rotation has ended: 0 objects left under the older key epoch", {
-        endedEpoch,
-        records: records.recordCount,
-        packs: packs.packCount,
-      });
-    },
-  };
-}
-
 type Closer = () => void | Promise<void>;
 
 /** @throws TcfsError `TCFS_BUSY` if the header's key is not the vault's any more, whatever else that leads to. */
@@ -499,19 +448,4 @@ async function closeAll(closers: readonly Closer[]): Promise<void> {
     }
   }
   if (failures.length > 0) throw failures[0];
-}
-
-/** Logs when something begins to fail, and when it succeeds again: not each time. */
-function outcomeReporter(
-  logger: Logger,
-  sentences: { readonly failed: string; readonly healed: string },
-): (error: unknown) => void {
-  let lastCode: string | undefined;
-  return (error) => {
-    const code = error === undefined ? undefined : error instanceof TcfsError ? error.code : "unexpected";
-    if (code === lastCode) return;
-    lastCode = code;
-    if (code === undefined) logger.info(sentences.healed);
-    else logger.error(sentences.failed, { code, error: code === "unexpected" ? error : String(error) });
-  };
 }
