@@ -1,6 +1,6 @@
 /**
  * The tree as it was at a time, put together from all that is kept: the newest snapshot from then or before, the versions
- * and deleted files since, and what of the present is as it was. ARCHITECTURE.md, “At a time”, has the rules. Changes nothing.
+ * and deleted files since, and what of the present is as it was. design/past.md, “At a time”, has the rules. Changes nothing.
  */
 import { TcfsError } from "../../errors.ts";
 import type { DentryRecord, DirectoryEntryRecord, ExtentPage, InodeRecord } from "../../format/records.ts";

@@ -1,5 +1,5 @@
 /**
- * When an automatic snapshot is due, what it is the first of, and which ones have had their time (docs/ARCHITECTURE.md,
+ * When an automatic snapshot is due, what it is the first of, and which ones have had their time (docs/design/past.md,
  * Automatic snapshots, says why this stands any clock). Pure: order and two clocks in, decisions out.
  */
 import { POLICY_UNITS, type AutomaticSnapshot, type PolicyClass, type PolicyUnit } from "../../format/policy-codec.ts";
