@@ -402,7 +402,7 @@ export class BoundedPackShelf implements PackShelf {
       let silentCount = 0;
       while (queue.length > 0 && overBytes() + spareBytes > 0) {
         const asked = takeBytes(queue, overBytes() + spareBytes);
-        const answers = await Promise.all(asked.map((entry) => this.#witness.ask(entry, lengthOf(entry))));
+        const answers = await Promise.all(asked.map((entry) => this.#witness.ask(entry, lengthOf(entry), isSure)));
         for (const [at, entry] of asked.entries()) {
           const answer = answers[at];
           if (answer === "lost") this.#disown(entry);

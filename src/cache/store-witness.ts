@@ -40,10 +40,13 @@ export class StoreWitness {
     this.#clock = clock;
   }
 
-  /** @param lengthBytes - That the store's must have. */
-  async ask(copy: Witnessed, lengthBytes: number): Promise<Testimony> {
+  /**
+   * @param lengthBytes - That the store's must have.
+   * @param isSure - Whether to ask for what was seen a moment ago, too.
+   */
+  async ask(copy: Witnessed, lengthBytes: number, isSure: boolean): Promise<Testimony> {
     const nowMs = this.#clock.monotonicMs();
-    if (nowMs - copy.seenAtMs < SEEN_MS) return "there";
+    if (!isSure && nowMs - copy.seenAtMs < SEEN_MS) return "there";
     if (nowMs < this.#silentUntilMs) return "silent";
     try {
       const found = await within(this.#clock, ANSWER_MS, this.#remote.lengthOf(copy.pack));

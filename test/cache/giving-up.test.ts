@@ -48,6 +48,17 @@ test("packs that the store lost count as unsent again", async () => {
   expectSameBytes(await cached.vault.get(cached.chunks), CONTENT);
 });
 
+test("to clear, the store is asked for what it was just seen to have", async () => {
+  await using cached = await openCachedVault({ maxBytes: UNASKED_BYTES + 40 * MIB, waitMs: 300 });
+  const chunks = await cached.vault.put(CONTENT);
+  await cached.vault.commit(new Map([[1, chunks.map(({ id }) => id)]]));
+  await cached.upload();
+  expect(cached.shelf().figures().unsentBytes).toBe(0);
+  for await (const name of cached.store.list("packs/")) await cached.store.delete(name);
+  expect(await cached.shelf().clear()).toBe(0);
+  expectSameBytes(await cached.vault.get(chunks), CONTENT);
+});
+
 test("a length that no pack has makes nobody take memory for it", async () => {
   await using cached = await makeUploaded();
   await cached.shelf().clear();
