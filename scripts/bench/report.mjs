@@ -120,5 +120,6 @@ function version() {
 /** @param {string} system */
 function systemVersion(system) {
   if (["ext4", "tcfs"].includes(system) || !hasCommand(system)) return "";
-  return `- ${runQuietly(system, ["--version"]).output.split("\n")[0] ?? system}`;
+  const words = system === "securefs" ? "version" : "--version";
+  return `- ${runQuietly(system, [words]).output.split("\n")[0] ?? system}`;
 }
