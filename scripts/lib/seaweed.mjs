@@ -92,8 +92,8 @@ export async function startSeaweed({ directory, isDetached = false, volumes = 64
   writeIdentity(root, credentials);
   const ports = await freePorts(8);
   let args = serverArguments(root, ports, { volumes, volumeMib });
-  const endpoint = `http://127.0.0.1:${String(ports[6])}`;
-  let child = await launch(root, args, endpoint, isDetached);
+  const endpoint = local(ports[6]);
+  let child = await launch(root, args, ports, isDetached);
   const note = { pid: child.pid, endpoint, ports, credentials };
   writeFileSync(join(root, NOTE_NAME), JSON.stringify(note), { mode: 0o600 });
   return {
@@ -106,7 +106,7 @@ export async function startSeaweed({ directory, isDetached = false, volumes = 64
     kill: () => end(child, "SIGKILL"),
     restart: async (room) => {
       args = serverArguments(root, ports, { volumes, volumeMib, ...room });
-      child = await launch(root, args, endpoint, isDetached);
+      child = await launch(root, args, ports, isDetached);
     },
     changeSecret: (secretAccessKey) => {
       credentials.secretAccessKey = secretAccessKey;
@@ -185,10 +185,10 @@ function serverArguments(root, ports, { volumes, volumeMib }) {
 /**
  * @param {string} root
  * @param {readonly string[]} args
- * @param {string} endpoint
+ * @param {readonly number[]} ports
  * @param {boolean} isDetached
  */
-async function launch(root, args, endpoint, isDetached) {
+async function launch(root, args, ports, isDetached) {
   const log = join(root, "weed.log");
   const output = openSync(log, "a");
   const child = spawn(seaweedPath(), args, { cwd: root, detached: isDetached, stdio: ["ignore", output, output] });
@@ -196,7 +196,7 @@ async function launch(root, args, endpoint, isDetached) {
   if (isDetached) child.unref();
   child.on("error", () => undefined); // its exit code tells
   const deadline = Date.now() + START_TIMEOUT_MS;
-  while (!(await answers(endpoint))) {
+  while (!(await answers(ports))) {
     if (child.exitCode !== null || child.signalCode !== null || Date.now() > deadline) {
       await end(child, "SIGKILL");
       throw new Failure(`SeaweedFS does not start: ${readFileSync(log, "utf8").split("\n").slice(-6).join("\n")}`);
@@ -218,15 +218,26 @@ function removeTraces(root, ports) {
   }
 }
 
-/** @param {string} endpoint */
-async function answers(endpoint) {
+/**
+ * @param {readonly number[]} ports
+ * @returns {Promise<boolean>} Whether S3 answers and has its volumes: after a restart it says that it is well some four
+ *   seconds before the first of them is known, and gives 500 for every object until then.
+ */
+async function answers([master, , , , , , s3]) {
   try {
-    const response = await fetch(`${endpoint}/healthz`, { signal: AbortSignal.timeout(1000) });
-    await response.arrayBuffer();
-    return response.ok;
+    const health = await fetch(`${local(s3)}/healthz`, { signal: AbortSignal.timeout(1000) });
+    await health.arrayBuffer();
+    const status = await fetch(`${local(master)}/dir/status`, { signal: AbortSignal.timeout(1000) });
+    const { Topology } = /** @type {{ Topology?: { Max?: number } }} */ (await status.json());
+    return health.ok && (Topology?.Max ?? 0) > 0;
   } catch {
     return false;
   }
+}
+
+/** @param {number | undefined} port */
+function local(port) {
+  return `http://127.0.0.1:${String(port)}`;
 }
 
 /**

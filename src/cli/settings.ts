@@ -25,6 +25,8 @@ const DEFAULT_TCTI = "device:/dev/tpmrm0";
 
 /** What the AWS tools read. */
 const CREDENTIALS = [...SECRET_VARIABLES, "AWS_SHARED_CREDENTIALS_FILE", "AWS_PROFILE", "HOME"];
+/** Else the SDK tells everybody at every start which Node a coming release of it will want. */
+const NO_SDK_WARNING = "AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED";
 const INHERITED = ["PATH", "HOME", "LANG", "TZ", "TMPDIR"];
 
 /** @param environment - Without the secrets in it afterwards: what it says is handed on to every program that is started. */
@@ -37,6 +39,7 @@ export function readSettings(environment: NodeJS.ProcessEnv = process.env): Sett
   const owners = secretOwners(environment["SUDO_UID"]);
   const credentials = Object.fromEntries(CREDENTIALS.map((name) => [name, environment[name]]));
   for (const name of SECRET_VARIABLES) Reflect.deleteProperty(environment, name);
+  environment[NO_SDK_WARNING] = "true";
   return {
     credentialSource: { environment: credentials, owners },
     defaultVault: vault !== undefined && vault !== "" ? resolve(vault) : join(data, "tcfs", "default"),
@@ -45,8 +48,7 @@ export function readSettings(environment: NodeJS.ProcessEnv = process.env): Sett
     sessionBus: environment["DBUS_SESSION_BUS_ADDRESS"] ?? usualBus(environment["XDG_RUNTIME_DIR"]),
     toolPath: environment["PATH"] ?? "/usr/bin:/bin",
     daemonEnvironment: {
-      // The SDK would warn of a coming release in every log.
-      AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED: "true",
+      [NO_SDK_WARNING]: "true",
       ...Object.fromEntries(
         INHERITED.flatMap((name) => (environment[name] === undefined ? [] : [[name, environment[name]]])),
       ),

@@ -16,7 +16,7 @@ describe("credentials in the environment", () => {
   test("are taken out of it, so that no program that a command starts is handed them", () => {
     const environment = { AWS_ACCESS_KEY_ID: "AKIA", AWS_SECRET_ACCESS_KEY: "x", AWS_SESSION_TOKEN: "y", HOME: "/h" };
     const { credentialSource } = readSettings(environment);
-    expect(environment).toEqual({ HOME: "/h" });
+    expect(environment).toEqual({ HOME: "/h", AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED: "true" });
     expect(credentialSource.environment).toMatchObject({ AWS_SECRET_ACCESS_KEY: "x", AWS_SESSION_TOKEN: "y" });
   });
 });
