@@ -20,7 +20,8 @@ const ROOMS = {
   replica: ["format", "crypto", "keys", "remote", "chunkstore", "metadata"],
   fs: ["format", "crypto", "keys", "remote", "chunkstore", "metadata", "cache"],
   fuse: ["fs"],
-  cli: ["format", "crypto", "keys", "remote", "chunkstore", "metadata", "cache", "replica", "fs", "fuse"],
+  vault: ["format", "crypto", "keys", "remote", "chunkstore", "metadata", "cache", "replica", "fs"],
+  cli: ["format", "crypto", "keys", "remote", "chunkstore", "metadata", "cache", "replica", "fs", "fuse", "vault"],
 };
 
 const zones = [

@@ -12,7 +12,7 @@ const ROOT_INODE = /** @type {Ino} */ (1);
 
 /** @typedef {import("../../src/ids.ts").InodeNumber} Ino */
 /** @typedef {import("../../src/ids.ts").Name} Name */
-/** @typedef {import("../../src/cli/open-vault.ts").OpenVault} OpenVault */
+/** @typedef {import("../../src/vault/open-vault.ts").OpenVault} OpenVault */
 /** @typedef {{ directory: string, memoryMib: (field: "VmRSS" | "VmHWM") => number }} Mount */
 
 const SILENT = { info: () => undefined, warn: () => undefined, error: () => undefined };
@@ -44,11 +44,11 @@ export class BenchVault {
 
   /** @returns {Promise<number>} Milliseconds, without what the passphrase takes. */
   async open() {
-    /** @type {typeof import("../../src/cli/vault-access.ts")} */
+    /** @type {typeof import("../../src/cli/access/vault-access.ts")} */
     const { unlockVault } = await import(join(DIST, "cli/vault-access.js"));
     /** @type {typeof import("../../src/cli/settings.ts")} */
     const { readSettings } = await import(join(DIST, "cli/settings.js"));
-    /** @type {typeof import("../../src/cli/open-vault.ts")} */
+    /** @type {typeof import("../../src/vault/open-vault.ts")} */
     const { OpenVault } = await import(join(DIST, "cli/open-vault.js"));
     const source = { passphraseFile: this.#passphraseFile, recoveryFile: undefined };
     const { header, key } = await unlockVault(this.#directory, source, readSettings());

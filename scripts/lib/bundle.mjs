@@ -4,7 +4,7 @@
  * another build in the place of its own.
  */
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { rolldown } from "rolldown";
 import { ROOT } from "./run.mjs";
 
@@ -18,27 +18,27 @@ const { dependencies } = /** @type {{ dependencies: Record<string, string> }} */
 const external = Object.keys(dependencies).filter((name) => !BUNDLED.includes(name));
 
 /** The command, and what scripts/bench opens a vault with in its own process. */
-const COMMAND = ["main", "open-vault", "settings", "vault-access"];
-const DAEMON = ["daemon"];
+const COMMAND = ["cli/main", "cli/settings", "cli/access/vault-access", "vault/open-vault"];
+const DAEMON = ["cli/daemon/daemon"];
 
 const modules = [...(await write(COMMAND, { isSplit: true })), ...(await write(DAEMON, { isSplit: false }))];
 writeFileSync(join(directory, "LICENSES.txt"), licensesOf(modules));
 
 /**
- * @param {readonly string[]} entries - Of src/cli.
+ * @param {readonly string[]} entries - Of src.
  * @param {{ readonly isSplit: boolean }} options - Whether what is loaded when it is needed has files of its own.
  * @returns {Promise<readonly string[]>} The paths of all modules that went in.
  */
 async function write(entries, { isSplit }) {
   const bundle = await rolldown({
     cwd: ROOT,
-    input: Object.fromEntries(entries.map((name) => [name, `src/cli/${name}.ts`])),
+    input: Object.fromEntries(entries.map((path) => [basename(path), `src/${path}.ts`])),
     external: external.map((name) => new RegExp(`^${name}(/|$)`, "u")),
     platform: "node",
     tsconfig: join(ROOT, "tsconfig.json"),
     transform: { target: "node20" },
   });
-  // All in one directory of the depth of src/cli: native/ and the daemon are found by relative paths.
+  // All in one directory, as deep as rooms of src are: native/ and the daemon are found by relative paths.
   const { output } = await bundle.write({
     dir: join(directory, "cli"),
     format: "esm",

@@ -3,7 +3,7 @@ import { MIN_CACHE_BYTES, readCacheSettings, writeCacheSettings } from "../cache
 import { TcfsError } from "../errors.ts";
 import { NodeDisk } from "../platform/node-disk.ts";
 import { parseBytes } from "./durations.ts";
-import { formatBytes } from "./status.ts";
+import { formatBytes } from "../vault/status.ts";
 
 /** @param text - `20g`, or `auto`. @returns Null for half of the disk. @throws TcfsError `TCFS_USAGE` */
 export function parseCacheSize(text: string): number | null {

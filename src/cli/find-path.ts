@@ -5,8 +5,8 @@
 import { realpath } from "node:fs/promises";
 import { basename, dirname, join, relative, resolve } from "node:path";
 import { TcfsError } from "../errors.ts";
-import { daemonOf, findVault } from "./find-vault.ts";
-import type { MountedVaultArguments } from "./find-vault.ts";
+import { daemonOf, findVault } from "./access/find-vault.ts";
+import type { MountedVaultArguments } from "./access/find-vault.ts";
 import type { Settings } from "./settings.ts";
 
 /**

@@ -28,7 +28,7 @@ async function main([, name = "", ...words]: readonly string[]): Promise<number>
   let exitCode: number = EXIT_CODE.OK;
   try {
     if (HELPER_NAME.test(name)) {
-      const { runMountHelper } = await import("./mount-helper.ts");
+      const { runMountHelper } = await import("./mounts/mount-helper.ts");
       return await runMountHelper(words, readSettings());
     }
     await commandLine(words, (code) => (exitCode = code)).parseAsync();

@@ -1,7 +1,7 @@
 /** The environment, read once and here alone: where the vault is unless said otherwise, who may own secret files. */
 import { homedir } from "node:os";
 import { join, resolve } from "node:path";
-import { type CredentialSource, SECRET_VARIABLES } from "./store-credentials.ts";
+import { type CredentialSource, SECRET_VARIABLES } from "./access/store-credentials.ts";
 
 export interface Settings {
   /** `TCFS_VAULT`, or `$XDG_DATA_HOME/tcfs/default`; absolute. */

@@ -2,14 +2,14 @@
 import type { InodeNumber } from "../ids.ts";
 import type { PastSource } from "../fs/snapshots/past-trees.ts";
 import type { SnapshotEntry, SnapshotPathAnswer } from "../fs/snapshots/snapshot-reader.ts";
-import { ControlConnection } from "./control-connection.ts";
-import { findVault } from "./find-vault.ts";
+import { ControlConnection } from "./control/control-connection.ts";
+import { findVault } from "./access/find-vault.ts";
 import type { Settings } from "./settings.ts";
-import type { SnapshotAnswers, SnapshotRequest } from "./snapshot-protocol.ts";
-import { answerSnapshotRequest } from "./snapshot-requests.ts";
-import type { SnapshotArguments } from "./snapshot-requests.ts";
-import { secretSource } from "./vault-access.ts";
-import { withOpenVault } from "./with-open-vault.ts";
+import type { SnapshotAnswers, SnapshotRequest } from "./control/snapshot-protocol.ts";
+import { answerSnapshotRequest } from "./control/snapshot-requests.ts";
+import type { SnapshotArguments } from "./control/snapshot-requests.ts";
+import { secretSource } from "./access/vault-access.ts";
+import { withOpenVault } from "./access/with-open-vault.ts";
 
 /** Bytes asked for at a time, and requests under way: reading, sealing's reverse and writing overlap. */
 const READ_BYTES = 1024 * 1024;

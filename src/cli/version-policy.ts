@@ -2,7 +2,7 @@
 import { TcfsError } from "../errors.ts";
 import type { VersionPolicy } from "../format/version-codec.ts";
 import { formatDuration, parseBytes, parseDuration } from "./durations.ts";
-import type { PolicyChanges } from "./version-protocol.ts";
+import type { PolicyChanges } from "./control/version-protocol.ts";
 
 const DURATIONS = {
   all: "allSeconds",

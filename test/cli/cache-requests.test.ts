@@ -1,6 +1,6 @@
 /** Sizes of the cache as people type them; a vault without a store has none. */
 import { expect, test } from "vitest";
-import { answerCacheRequest } from "../../src/cli/cache-requests.ts";
+import { answerCacheRequest } from "../../src/cli/control/cache-requests.ts";
 import { parseCacheSize } from "../../src/cli/cache-size.ts";
 
 test("a limit is a size from 64 MiB on, or auto", () => {

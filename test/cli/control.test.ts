@@ -3,9 +3,9 @@ import { mkdir, stat, writeFile } from "node:fs/promises";
 import { connect, createServer } from "node:net";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { askDaemon } from "../../src/cli/control-client.ts";
-import { serveControl } from "../../src/cli/control-server.ts";
-import type { ControlHandler } from "../../src/cli/control-server.ts";
+import { askDaemon } from "../../src/cli/control/control-client.ts";
+import { serveControl } from "../../src/cli/control/control-server.ts";
+import type { ControlHandler } from "../../src/cli/control/control-server.ts";
 import { TcfsError } from "../../src/errors.ts";
 import { temporaryDirectory } from "../support/temporary-directory.ts";
 

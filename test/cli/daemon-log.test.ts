@@ -1,7 +1,7 @@
 import { closeSync, constants, openSync, readFileSync, readSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { MAX_LOG_BYTES, formatLine, openDaemonLog } from "../../src/cli/daemon-log.ts";
+import { MAX_LOG_BYTES, formatLine, openDaemonLog } from "../../src/cli/daemon/daemon-log.ts";
 import { run } from "../support/run.ts";
 import { temporaryDirectory } from "../support/temporary-directory.ts";
 

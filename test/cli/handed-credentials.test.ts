@@ -1,7 +1,7 @@
 /** Credentials of a daemon: read again where it can by itself, and handed over where it cannot. */
 import { describe, expect, test } from "vitest";
-import { type Handing, HandedCredentials } from "../../src/cli/handed-credentials.ts";
-import type { RenewalRequest } from "../../src/cli/credentials.ts";
+import { type Handing, HandedCredentials } from "../../src/cli/daemon/handed-credentials.ts";
+import type { RenewalRequest } from "../../src/cli/access/credentials.ts";
 import { SecretKey } from "../../src/crypto/secret-key.ts";
 import { deriveSubkeys } from "../../src/crypto/subkeys.ts";
 import { KeyHandover, sealCredentials, wrapHandover } from "../../src/keys/key-handover.ts";

@@ -5,7 +5,7 @@ import { chmod, mkdir, open, readFile, readdir, rm, stat, symlink, writeFile } f
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { EXIT_CODE } from "../../src/cli/exit-codes.ts";
-import { daemonArguments, listDaemons } from "../../src/cli/mount-table.ts";
+import { daemonArguments, listDaemons } from "../../src/cli/mounts/mount-table.ts";
 import { attempt, eventually, run, sleep } from "../support/run.ts";
 import type { RunResult } from "../support/run.ts";
 import { COMMAND, CommandLine, mountLine } from "./fixtures.ts";

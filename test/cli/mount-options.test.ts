@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { isTcfsError } from "../../src/errors.ts";
-import { parseHelperArguments } from "../../src/cli/mount-helper.ts";
-import { DEFAULT_MOUNT_OPTIONS, optionsInEffect, parseMountOptions } from "../../src/cli/mount-options.ts";
+import { parseHelperArguments } from "../../src/cli/mounts/mount-helper.ts";
+import { DEFAULT_MOUNT_OPTIONS, optionsInEffect, parseMountOptions } from "../../src/cli/mounts/mount-options.ts";
 
 function expectUsage(action: () => unknown, words: RegExp): void {
   try {

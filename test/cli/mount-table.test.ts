@@ -3,8 +3,8 @@ import { once } from "node:events";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { formatHolders, listHolders } from "../../src/cli/busy.ts";
-import { daemonArguments, isDaemonAlive, listDaemons, parseMountInfo } from "../../src/cli/mount-table.ts";
+import { formatHolders, listHolders } from "../../src/cli/mounts/busy.ts";
+import { daemonArguments, isDaemonAlive, listDaemons, parseMountInfo } from "../../src/cli/mounts/mount-table.ts";
 import { temporaryDirectory } from "../support/temporary-directory.ts";
 
 describe("the mount table", () => {

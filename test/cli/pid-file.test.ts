@@ -2,7 +2,7 @@ import { existsSync } from "node:fs";
 import { readFile, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { writePidFile } from "../../src/cli/pid-file.ts";
+import { writePidFile } from "../../src/cli/daemon/pid-file.ts";
 import { run } from "../support/run.ts";
 import { temporaryDirectory } from "../support/temporary-directory.ts";
 

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { formatBytes, formatStatus, formatStatusJson, ratio } from "../../src/cli/status.ts";
-import type { VaultStatus } from "../../src/cli/status.ts";
+import { formatBytes, formatStatus, formatStatusJson, ratio } from "../../src/vault/status.ts";
+import type { VaultStatus } from "../../src/vault/status.ts";
 
 const unmounted: VaultStatus = {
   vault: "/v",

@@ -2,8 +2,8 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { describe, expect, test, vi } from "vitest";
 import { copyLoan } from "../../src/borrowed-bytes.ts";
-import type { SnapshotRequest } from "../../src/cli/snapshot-protocol.ts";
-import { answerSnapshotRequest } from "../../src/cli/snapshot-requests.ts";
+import type { SnapshotRequest } from "../../src/cli/control/snapshot-protocol.ts";
+import { answerSnapshotRequest } from "../../src/cli/control/snapshot-requests.ts";
 import { SnapshotSource } from "../../src/cli/snapshot-source.ts";
 import { TcfsError } from "../../src/errors.ts";
 import { inodeKey } from "../../src/format/record-keys.ts";

@@ -1,6 +1,6 @@
 /** What a TPM in software remembers of a vault: never set back, whatever crashes or is cleared in between. */
 import { describe, expect, test } from "vitest";
-import { Freshness } from "../../src/cli/freshness.ts";
+import { Freshness } from "../../src/vault/freshness.ts";
 import { ObjectSealer } from "../../src/crypto/object-seal.ts";
 import { isTcfsError } from "../../src/errors.ts";
 import { ADVANCES_PER_DAY, type AnchorPlace, advanceAnchor, readAnchor } from "../../src/keys/tpm/freshness-anchor.ts";

@@ -2,8 +2,8 @@
 import { open, readFile, readdir, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { askDaemon } from "../../src/cli/control-client.ts";
-import type { DaemonStatus } from "../../src/cli/serve-mount.ts";
+import { askDaemon } from "../../src/cli/control/control-client.ts";
+import type { DaemonStatus } from "../../src/cli/daemon/serve-mount.ts";
 import { compileDriver, Driver } from "../posix/driver.ts";
 import { Cleanup } from "../support/cleanup.ts";
 import { eventually, sleep } from "../support/run.ts";

@@ -6,8 +6,8 @@
 import { mkdir, open, readFile, readdir, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { askDaemon } from "../../src/cli/control-client.ts";
-import type { SnapshotAnswers, SnapshotRequest } from "../../src/cli/snapshot-protocol.ts";
+import { askDaemon } from "../../src/cli/control/control-client.ts";
+import type { SnapshotAnswers, SnapshotRequest } from "../../src/cli/control/snapshot-protocol.ts";
 import { Cleanup } from "../support/cleanup.ts";
 import { sleep } from "../support/run.ts";
 import { mountTcfs, type TcfsMount } from "../support/tcfs-mount.ts";

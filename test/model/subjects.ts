@@ -1,6 +1,6 @@
 /** What the model test runs on. */
-import { askDaemon } from "../../src/cli/control-client.ts";
-import type { SnapshotAnswers, SnapshotRequest } from "../../src/cli/snapshot-protocol.ts";
+import { askDaemon } from "../../src/cli/control/control-client.ts";
+import type { SnapshotAnswers, SnapshotRequest } from "../../src/cli/control/snapshot-protocol.ts";
 import { TcfsError } from "../../src/errors.ts";
 import { loopExt4 } from "../support/loop-ext4.ts";
 import { mountTcfs } from "../support/tcfs-mount.ts";

@@ -52,7 +52,7 @@ async function lowerCost(vault: string, passphrase: string): Promise<void> {
   const { readHeader } = await import("../../src/keys/header-file.ts");
   const { changePassphrase, unlockHeader } = await import("../../src/keys/keyring.ts");
   const { FLOOR_KDF_COST } = await import("../../src/keys/kdf.ts");
-  const { rewriteHeader } = await import("../../src/cli/rewrite-header.ts");
+  const { rewriteHeader } = await import("../../src/vault/rewrite-header.ts");
   const { NodeDisk } = await import("../../src/platform/node-disk.ts");
   const { systemClock } = await import("../../src/platform/clock.ts");
   const { systemRandom } = await import("../../src/platform/random.ts");

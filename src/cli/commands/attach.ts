@@ -5,18 +5,18 @@ import { unlockHeader } from "../../keys/keyring.ts";
 import type { ObjectStore } from "../../remote/object-store.ts";
 import type { AttachReport } from "../../replica/attach.ts";
 import { isKeptRoot } from "../../replica/object-names.ts";
-import { type NewCopy, attachVault, readRemoteHeader } from "../attach-vault.ts";
-import { withSealer } from "../device-setup.ts";
-import { openFreshness } from "../freshness-setup.ts";
+import { type NewCopy, attachVault, readRemoteHeader } from "../../vault/attach-vault.ts";
+import { withSealer } from "../../vault/device-setup.ts";
+import { openFreshness } from "../../vault/freshness-setup.ts";
 import { noteCacheSize, parseCacheSize } from "../cache-size.ts";
-import { withSecret } from "../secrets.ts";
+import { withSecret } from "../access/secrets.ts";
 import type { Settings } from "../settings.ts";
-import { SILENT_LOGGER } from "../silent-logger.ts";
-import { formatBytes } from "../status.ts";
-import { keepCredentials, openNamedStore } from "../store-setup.ts";
-import { tpmOptions } from "../tpm-slots.ts";
-import { secretSource, vaultDirectory } from "../vault-access.ts";
-import type { VaultArguments } from "../vault-access.ts";
+import { SILENT_LOGGER } from "../../vault/silent-logger.ts";
+import { formatBytes } from "../../vault/status.ts";
+import { keepCredentials, openNamedStore } from "../access/store-setup.ts";
+import { tpmOptions } from "../access/tpm-slots.ts";
+import { secretSource, vaultDirectory } from "../access/vault-access.ts";
+import type { VaultArguments } from "../access/vault-access.ts";
 import { refuseOccupied } from "./init.ts";
 
 export interface AttachArguments extends VaultArguments {

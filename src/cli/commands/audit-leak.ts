@@ -4,11 +4,11 @@ import { NodeDisk } from "../../platform/node-disk.ts";
 import type { ObjectStore } from "../../remote/object-store.ts";
 import type { RequestTrace } from "../../remote/watched-store.ts";
 import { readState } from "../../replica/replica-state.ts";
-import { askDaemon } from "../control-client.ts";
+import { askDaemon } from "../control/control-client.ts";
 import type { Settings } from "../settings.ts";
-import { formatBytes } from "../status.ts";
-import { openNamedStore } from "../store-setup.ts";
-import { type VaultArguments, secretSource, vaultDirectory } from "../vault-access.ts";
+import { formatBytes } from "../../vault/status.ts";
+import { openNamedStore } from "../access/store-setup.ts";
+import { type VaultArguments, secretSource, vaultDirectory } from "../access/vault-access.ts";
 
 export interface AuditArguments extends VaultArguments {
   readonly url?: string | undefined;

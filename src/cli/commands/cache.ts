@@ -1,13 +1,13 @@
 /** `tcfs cache`, `pin`, `unpin`, `pins`, `warm`: what of a vault with a store is on this disk. */
 import { parseCacheSize } from "../cache-size.ts";
-import { askCache, askWithProgress } from "../cache-requests.ts";
+import { askCache, askWithProgress } from "../control/cache-requests.ts";
 import { findPath } from "../find-path.ts";
-import { type MountedVaultArguments, findVault } from "../find-vault.ts";
+import { type MountedVaultArguments, findVault } from "../access/find-vault.ts";
 import { printable } from "../printable.ts";
 import type { CacheFigures, PinFigures } from "../../fs/local-copies.ts";
 import type { Settings } from "../settings.ts";
-import { formatBytes } from "../status.ts";
-import type { VaultArguments } from "../vault-access.ts";
+import { formatBytes } from "../../vault/status.ts";
+import type { VaultArguments } from "../access/vault-access.ts";
 
 export interface CacheArguments extends VaultArguments, MountedVaultArguments {
   readonly json?: boolean | undefined;

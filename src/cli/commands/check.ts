@@ -1,14 +1,14 @@
 /** `tcfs check`: read and verify everything that is stored, and tell which paths are damaged. */
 import type { CheckReport, Damage } from "../../fs/check.ts";
-import { askDaemon } from "../control-client.ts";
+import { askDaemon } from "../control/control-client.ts";
 import { EXIT_CODE } from "../exit-codes.ts";
-import { findVault } from "../find-vault.ts";
+import { findVault } from "../access/find-vault.ts";
 import { printable } from "../printable.ts";
 import type { Settings } from "../settings.ts";
-import type { SnapshotArguments } from "../snapshot-requests.ts";
-import { formatBytes } from "../status.ts";
-import { secretSource } from "../vault-access.ts";
-import { withOpenVault } from "../with-open-vault.ts";
+import type { SnapshotArguments } from "../control/snapshot-requests.ts";
+import { formatBytes } from "../../vault/status.ts";
+import { secretSource } from "../access/vault-access.ts";
+import { withOpenVault } from "../access/with-open-vault.ts";
 
 export interface CheckArguments extends SnapshotArguments {
   readonly json?: boolean | undefined;

@@ -9,14 +9,14 @@ import { systemRandom } from "../../platform/random.ts";
 import { HEADER_NAME } from "../../replica/object-names.ts";
 import { openStore } from "../../remote/open-store.ts";
 import type { S3Credentials } from "../../remote/s3-store.ts";
-import { readCredentialConfig, removeCredentialConfig, writeCredentialConfig } from "../credential-config.ts";
-import type { CredentialConfig } from "../credential-config.ts";
-import { askDaemon } from "../control-client.ts";
-import { credentialConfig, readCredentials, renewalRequest } from "../credentials.ts";
-import type { Handing } from "../handed-credentials.ts";
+import { readCredentialConfig, removeCredentialConfig, writeCredentialConfig } from "../access/credential-config.ts";
+import type { CredentialConfig } from "../access/credential-config.ts";
+import { askDaemon } from "../control/control-client.ts";
+import { credentialConfig, readCredentials, renewalRequest } from "../access/credentials.ts";
+import type { Handing } from "../daemon/handed-credentials.ts";
 import type { Settings } from "../settings.ts";
-import { secretSource, unlockVault, vaultDirectory } from "../vault-access.ts";
-import type { VaultArguments } from "../vault-access.ts";
+import { secretSource, unlockVault, vaultDirectory } from "../access/vault-access.ts";
+import type { VaultArguments } from "../access/vault-access.ts";
 import { urlOfStore } from "./store.ts";
 
 export interface CredentialsSetArguments extends VaultArguments {

@@ -26,8 +26,8 @@ import type { TpmOptions } from "../../keys/tpm/tpm-tools.ts";
 import { systemClock } from "../../platform/clock.ts";
 import { systemRandom } from "../../platform/random.ts";
 import type { Settings } from "../settings.ts";
-import { tpmOptions } from "../tpm-slots.ts";
-import type { VaultArguments } from "../vault-access.ts";
+import { tpmOptions } from "../access/tpm-slots.ts";
+import type { VaultArguments } from "../access/vault-access.ts";
 import { withDeviceBook } from "./device.ts";
 
 export interface EnrollArguments extends VaultArguments {

@@ -19,11 +19,11 @@ import { pushDevices, readRemoteDevices } from "../../replica/remote-devices.ts"
 import { readRoot } from "../../replica/remote-root.ts";
 import { type ReplicaState, readState, verifyState } from "../../replica/replica-state.ts";
 import { isRefusal } from "../../replica/signed-objects.ts";
-import { openDeviceBook, withSealer } from "../device-setup.ts";
+import { openDeviceBook, withSealer } from "../../vault/device-setup.ts";
 import type { Settings } from "../settings.ts";
-import { openNamedStore } from "../store-setup.ts";
-import { secretSource, unlockVault, vaultDirectory } from "../vault-access.ts";
-import type { VaultArguments } from "../vault-access.ts";
+import { openNamedStore } from "../access/store-setup.ts";
+import { secretSource, unlockVault, vaultDirectory } from "../access/vault-access.ts";
+import type { VaultArguments } from "../access/vault-access.ts";
 
 export interface DeviceListArguments extends VaultArguments {
   readonly json?: boolean | undefined;

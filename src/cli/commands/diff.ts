@@ -2,9 +2,9 @@
 import type { TreeChange } from "../../fs/snapshots/diff.ts";
 import { printable } from "../printable.ts";
 import type { Settings } from "../settings.ts";
-import { askVault } from "../snapshot-requests.ts";
-import type { SnapshotArguments } from "../snapshot-requests.ts";
-import { formatBytes } from "../status.ts";
+import { askVault } from "../control/snapshot-requests.ts";
+import type { SnapshotArguments } from "../control/snapshot-requests.ts";
+import { formatBytes } from "../../vault/status.ts";
 
 export interface DiffArguments extends SnapshotArguments {
   readonly from: string;

@@ -1,9 +1,9 @@
 /** `tcfs forget`: give up snapshots. */
 import { TcfsError } from "../../errors.ts";
 import type { Settings } from "../settings.ts";
-import { askVault } from "../snapshot-requests.ts";
-import type { SnapshotArguments } from "../snapshot-requests.ts";
-import { formatBytes } from "../status.ts";
+import { askVault } from "../control/snapshot-requests.ts";
+import type { SnapshotArguments } from "../control/snapshot-requests.ts";
+import { formatBytes } from "../../vault/status.ts";
 import { printable } from "../printable.ts";
 
 export interface ForgetArguments extends SnapshotArguments {

@@ -1,11 +1,11 @@
 /** `tcfs gc`: give back the room of what nothing refers to any more. */
 import type { CollectionReport } from "../../chunkstore/chunk-store.ts";
-import { askDaemon } from "../control-client.ts";
+import { askDaemon } from "../control/control-client.ts";
 import type { Settings } from "../settings.ts";
-import { formatBytes } from "../status.ts";
-import { secretSource, vaultDirectory } from "../vault-access.ts";
-import type { VaultArguments } from "../vault-access.ts";
-import { withOpenVault } from "../with-open-vault.ts";
+import { formatBytes } from "../../vault/status.ts";
+import { secretSource, vaultDirectory } from "../access/vault-access.ts";
+import type { VaultArguments } from "../access/vault-access.ts";
+import { withOpenVault } from "../access/with-open-vault.ts";
 
 export interface GcArguments extends VaultArguments {
   readonly json?: boolean | undefined;

@@ -15,14 +15,14 @@ import type { Disk } from "../../platform/disk.ts";
 import { NodeDisk } from "../../platform/node-disk.ts";
 import { systemRandom } from "../../platform/random.ts";
 import { noteCacheSize, parseCacheSize } from "../cache-size.ts";
-import { openDeviceBook, withSealer } from "../device-setup.ts";
-import { OpenVault } from "../open-vault.ts";
-import { newPassphrase } from "../secrets.ts";
+import { openDeviceBook, withSealer } from "../../vault/device-setup.ts";
+import { OpenVault } from "../../vault/open-vault.ts";
+import { newPassphrase } from "../access/secrets.ts";
 import type { Settings } from "../settings.ts";
-import { SILENT_LOGGER } from "../silent-logger.ts";
-import { newTpmSlot } from "../tpm-slots.ts";
-import { secretSource, vaultDirectory } from "../vault-access.ts";
-import type { VaultArguments } from "../vault-access.ts";
+import { SILENT_LOGGER } from "../../vault/silent-logger.ts";
+import { newTpmSlot } from "../access/tpm-slots.ts";
+import { secretSource, vaultDirectory } from "../access/vault-access.ts";
+import type { VaultArguments } from "../access/vault-access.ts";
 import { formatWordTable } from "../word-table.ts";
 
 export interface InitArguments extends VaultArguments {
@@ -43,7 +43,7 @@ export async function runInit(parameters: InitArguments, settings: Settings): Pr
     return;
   }
   const cacheBytes = cacheSize === undefined ? undefined : parseCacheSize(cacheSize);
-  const { keepCredentials, openNamedStore, requireEmptyStore, setStore } = await import("../store-setup.ts");
+  const { keepCredentials, openNamedStore, requireEmptyStore, setStore } = await import("../access/store-setup.ts");
   const store = await openNamedStore(url, settings, secretSource(parameters), { create: true });
   try {
     await requireEmptyStore(store); // before there is a vault

@@ -12,13 +12,13 @@ import { formatRecoveryWords } from "../../keys/recovery-words.ts";
 import { writeSecretFile } from "../../keys/secret-file.ts";
 import { systemClock } from "../../platform/clock.ts";
 import { systemRandom } from "../../platform/random.ts";
-import { describeSlot } from "../describe-slot.ts";
-import { mayHaveLastSlot, rewriteHeader } from "../rewrite-header.ts";
-import { newPassphrase } from "../secrets.ts";
+import { describeSlot } from "../access/describe-slot.ts";
+import { mayHaveLastSlot, rewriteHeader } from "../../vault/rewrite-header.ts";
+import { newPassphrase } from "../access/secrets.ts";
 import type { Settings } from "../settings.ts";
-import { secretSource, unlockVault, vaultDirectory } from "../vault-access.ts";
-import type { VaultArguments } from "../vault-access.ts";
-import { newTpmSlot, tell } from "../tpm-slots.ts";
+import { secretSource, unlockVault, vaultDirectory } from "../access/vault-access.ts";
+import type { VaultArguments } from "../access/vault-access.ts";
+import { newTpmSlot, tell } from "../access/tpm-slots.ts";
 import { formatWordTable } from "../word-table.ts";
 
 export interface KeyAddArguments extends VaultArguments {

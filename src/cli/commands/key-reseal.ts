@@ -2,11 +2,11 @@
 import { TcfsError } from "../../errors.ts";
 import { findSlot } from "../../keys/keyring.ts";
 import { isTpmSlot } from "../../keys/slot-format.ts";
-import { describeSlot } from "../describe-slot.ts";
-import { resealSlots } from "../tpm-slots.ts";
+import { describeSlot } from "../access/describe-slot.ts";
+import { resealSlots } from "../access/tpm-slots.ts";
 import type { Settings } from "../settings.ts";
-import { secretSource, unlockVault, vaultDirectory } from "../vault-access.ts";
-import type { VaultArguments } from "../vault-access.ts";
+import { secretSource, unlockVault, vaultDirectory } from "../access/vault-access.ts";
+import type { VaultArguments } from "../access/vault-access.ts";
 
 export interface ResealArguments extends VaultArguments {
   /** The beginning of a slot's id: this one in any case. Without it all that the present state keeps shut. */

@@ -9,13 +9,13 @@ import { TcfsError } from "../../errors.ts";
 import { systemClock } from "../../platform/clock.ts";
 import { NodeDisk } from "../../platform/node-disk.ts";
 import { systemRandom } from "../../platform/random.ts";
-import { describeSlot } from "../describe-slot.ts";
-import { rewriteHeader } from "../rewrite-header.ts";
-import { newPassphrase } from "../secrets.ts";
+import { describeSlot } from "../access/describe-slot.ts";
+import { rewriteHeader } from "../../vault/rewrite-header.ts";
+import { newPassphrase } from "../access/secrets.ts";
 import type { Settings } from "../settings.ts";
-import { tell } from "../tpm-slots.ts";
-import { secretSource, tryUnlock, unlockVault, vaultDirectory } from "../vault-access.ts";
-import type { VaultArguments } from "../vault-access.ts";
+import { tell } from "../access/tpm-slots.ts";
+import { secretSource, tryUnlock, unlockVault, vaultDirectory } from "../access/vault-access.ts";
+import type { VaultArguments } from "../access/vault-access.ts";
 
 export interface PasswdArguments extends VaultArguments {
   readonly newPassphraseFile?: string | undefined;

@@ -21,18 +21,18 @@ import { formatStoreUrl, parseStoreUrl } from "../../remote/store-url.ts";
 import { usableLength } from "../../replica/remote-epoch.ts";
 import { readState } from "../../replica/replica-state.ts";
 import { noteOf } from "../../replica/step-writer.ts";
-import { attachVault, readRemoteHeader } from "../attach-vault.ts";
-import { askDaemon } from "../control-client.ts";
+import { attachVault, readRemoteHeader } from "../../vault/attach-vault.ts";
+import { askDaemon } from "../control/control-client.ts";
 import { parseBytes } from "../durations.ts";
 import { EXIT_CODE } from "../exit-codes.ts";
-import type { OpenVault } from "../open-vault.ts";
-import { withSecret } from "../secrets.ts";
-import type { DaemonStatus } from "../serve-mount.ts";
+import type { OpenVault } from "../../vault/open-vault.ts";
+import { withSecret } from "../access/secrets.ts";
+import type { DaemonStatus } from "../daemon/serve-mount.ts";
 import type { Settings } from "../settings.ts";
-import { formatBytes } from "../status.ts";
-import { credentialsForUrl } from "../store-setup.ts";
-import { type VaultArguments, secretSource, vaultDirectory } from "../vault-access.ts";
-import { openQuietly } from "../with-open-vault.ts";
+import { formatBytes } from "../../vault/status.ts";
+import { credentialsForUrl } from "../access/store-setup.ts";
+import { type VaultArguments, secretSource, vaultDirectory } from "../access/vault-access.ts";
+import { openQuietly } from "../access/with-open-vault.ts";
 
 export interface RehearsalArguments extends VaultArguments {
   readonly url?: string | undefined;

@@ -2,10 +2,10 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { TcfsError } from "../../errors.ts";
-import { askDaemon } from "../control-client.ts";
-import { optionsInEffect, parseMountOptions } from "../mount-options.ts";
-import type { MountOptions } from "../mount-options.ts";
-import { findMount, listDaemons } from "../mount-table.ts";
+import { askDaemon } from "../control/control-client.ts";
+import { optionsInEffect, parseMountOptions } from "../mounts/mount-options.ts";
+import type { MountOptions } from "../mounts/mount-options.ts";
+import { findMount, listDaemons } from "../mounts/mount-table.ts";
 
 /**
  * What the lists do not name stays as it is.

@@ -7,7 +7,7 @@ import { printable } from "../printable.ts";
 import { Selection } from "../restore-out/selection.ts";
 import { SnapshotSource, withSnapshots } from "../snapshot-source.ts";
 import type { Settings } from "../settings.ts";
-import type { SnapshotArguments } from "../snapshot-requests.ts";
+import type { SnapshotArguments } from "../control/snapshot-requests.ts";
 import { findAll, walkSelection } from "./restore-out.ts";
 
 export interface RestoreListArguments extends SnapshotArguments {

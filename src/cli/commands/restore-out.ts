@@ -20,8 +20,8 @@ import { Selection, type Choice } from "../restore-out/selection.ts";
 import { openTarget, requireRoom } from "../restore-out/target.ts";
 import { SnapshotSource, withSnapshots } from "../snapshot-source.ts";
 import type { Settings } from "../settings.ts";
-import type { SnapshotArguments } from "../snapshot-requests.ts";
-import { formatBytes } from "../status.ts";
+import type { SnapshotArguments } from "../control/snapshot-requests.ts";
+import { formatBytes } from "../../vault/status.ts";
 
 export interface RestoreOutArguments extends SnapshotArguments {
   readonly source: PastSource;

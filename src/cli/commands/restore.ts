@@ -7,8 +7,8 @@ import { EXIT_CODE } from "../exit-codes.ts";
 import { findPaths } from "../find-path.ts";
 import { printable } from "../printable.ts";
 import type { Settings } from "../settings.ts";
-import { askVault } from "../snapshot-requests.ts";
-import type { SnapshotArguments } from "../snapshot-requests.ts";
+import { askVault } from "../control/snapshot-requests.ts";
+import type { SnapshotArguments } from "../control/snapshot-requests.ts";
 import { formatChange } from "./diff.ts";
 
 export interface RestoreArguments extends SnapshotArguments {

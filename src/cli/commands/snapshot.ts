@@ -3,8 +3,8 @@ import { TcfsError } from "../../errors.ts";
 import type { PolicyFigures } from "../../fs/snapshots/automatic-snapshots.ts";
 import { formatPolicy, parsePolicy } from "../../fs/snapshots/policy-text.ts";
 import type { Settings } from "../settings.ts";
-import { askVault } from "../snapshot-requests.ts";
-import type { SnapshotArguments } from "../snapshot-requests.ts";
+import { askVault } from "../control/snapshot-requests.ts";
+import type { SnapshotArguments } from "../control/snapshot-requests.ts";
 
 export interface SnapshotCommandArguments extends SnapshotArguments {
   readonly name?: string | undefined;

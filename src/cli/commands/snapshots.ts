@@ -3,9 +3,9 @@ import type { PolicyFigures } from "../../fs/snapshots/automatic-snapshots.ts";
 import type { SnapshotFigures } from "../../fs/snapshots/snapshot-manager.ts";
 import { printable } from "../printable.ts";
 import type { Settings } from "../settings.ts";
-import { askVault } from "../snapshot-requests.ts";
-import type { SnapshotArguments } from "../snapshot-requests.ts";
-import { formatBytes, formatPolicyFigures } from "../status.ts";
+import { askVault } from "../control/snapshot-requests.ts";
+import type { SnapshotArguments } from "../control/snapshot-requests.ts";
+import { formatBytes, formatPolicyFigures } from "../../vault/status.ts";
 
 export interface SnapshotsArguments extends SnapshotArguments {
   readonly json?: boolean | undefined;

@@ -3,16 +3,16 @@ import { toHex } from "../../bytes.ts";
 import { readHeader } from "../../keys/header-file.ts";
 import type { VaultHeader } from "../../keys/header.ts";
 import { NodeDisk } from "../../platform/node-disk.ts";
-import { askDaemon } from "../control-client.ts";
-import { findVault } from "../find-vault.ts";
-import type { DaemonStatus } from "../serve-mount.ts";
+import { askDaemon } from "../control/control-client.ts";
+import { findVault } from "../access/find-vault.ts";
+import type { DaemonStatus } from "../daemon/serve-mount.ts";
 import type { Settings } from "../settings.ts";
-import { formatStatus, formatStatusJson } from "../status.ts";
-import type { DaemonFigures, VaultFigures, VaultStatus } from "../status.ts";
-import { isNamed } from "../secrets.ts";
-import { secretSource } from "../vault-access.ts";
-import type { VaultArguments } from "../vault-access.ts";
-import { withOpenVault } from "../with-open-vault.ts";
+import { formatStatus, formatStatusJson } from "../../vault/status.ts";
+import type { DaemonFigures, VaultFigures, VaultStatus } from "../../vault/status.ts";
+import { isNamed } from "../access/secrets.ts";
+import { secretSource } from "../access/vault-access.ts";
+import type { VaultArguments } from "../access/vault-access.ts";
+import { withOpenVault } from "../access/with-open-vault.ts";
 
 export interface StatusArguments extends VaultArguments {
   readonly mountpoint?: string | undefined;

@@ -12,13 +12,13 @@ import { type Relation, type Standing, acceptStanding, readStanding } from "../.
 import { noteOf } from "../../replica/step-writer.ts";
 import { probeStore } from "../../replica/store-probe.ts";
 import { systemRandom } from "../../platform/random.ts";
-import type { OpenVault } from "../open-vault.ts";
-import { newIdentity, withSealer } from "../device-setup.ts";
+import type { OpenVault } from "../../vault/open-vault.ts";
+import { newIdentity, withSealer } from "../../vault/device-setup.ts";
 import type { Settings } from "../settings.ts";
-import { openNamedStore, requireSameVault } from "../store-setup.ts";
+import { openNamedStore, requireSameVault } from "../access/store-setup.ts";
 import { askYes } from "../terminal.ts";
-import { type VaultArguments, secretSource, unlockVault, vaultDirectory } from "../vault-access.ts";
-import { openQuietly } from "../with-open-vault.ts";
+import { type VaultArguments, secretSource, unlockVault, vaultDirectory } from "../access/vault-access.ts";
+import { openQuietly } from "../access/with-open-vault.ts";
 
 export interface StoreAcceptArguments extends VaultArguments {
   /** Ask nothing. */

@@ -6,13 +6,13 @@ import { formatStoreUrl, parseStoreUrl } from "../../remote/store-url.ts";
 import { readState } from "../../replica/replica-state.ts";
 import { probeStore } from "../../replica/store-probe.ts";
 import { noteCacheSize, parseCacheSize } from "../cache-size.ts";
-import type { OpenVault } from "../open-vault.ts";
+import type { OpenVault } from "../../vault/open-vault.ts";
 import type { Settings } from "../settings.ts";
-import { formatBytes } from "../status.ts";
-import { keepCredentials, openNamedStore, setStore } from "../store-setup.ts";
-import { secretSource, unlockVault, vaultDirectory } from "../vault-access.ts";
-import type { VaultArguments } from "../vault-access.ts";
-import { openQuietly } from "../with-open-vault.ts";
+import { formatBytes } from "../../vault/status.ts";
+import { keepCredentials, openNamedStore, setStore } from "../access/store-setup.ts";
+import { secretSource, unlockVault, vaultDirectory } from "../access/vault-access.ts";
+import type { VaultArguments } from "../access/vault-access.ts";
+import { openQuietly } from "../access/with-open-vault.ts";
 
 export interface StoreSetArguments extends VaultArguments {
   readonly url: string;

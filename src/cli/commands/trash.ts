@@ -3,13 +3,13 @@ import { TcfsError } from "../../errors.ts";
 import type { TrashFigures, TrashRestored } from "../../fs/versions/trash.ts";
 import { parseDuration } from "../durations.ts";
 import { findPath, pathIn } from "../find-path.ts";
-import { findVault } from "../find-vault.ts";
-import type { MountedVaultArguments } from "../find-vault.ts";
+import { findVault } from "../access/find-vault.ts";
+import type { MountedVaultArguments } from "../access/find-vault.ts";
 import { printable } from "../printable.ts";
 import type { Settings } from "../settings.ts";
-import { formatBytes } from "../status.ts";
-import type { VaultArguments } from "../vault-access.ts";
-import { askVersions } from "../version-requests.ts";
+import { formatBytes } from "../../vault/status.ts";
+import type { VaultArguments } from "../access/vault-access.ts";
+import { askVersions } from "../control/version-requests.ts";
 
 export interface TrashArguments extends VaultArguments, MountedVaultArguments {
   readonly restore?: string | undefined;

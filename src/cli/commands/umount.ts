@@ -1,10 +1,10 @@
 /** `tcfs umount`: flush, unmount, wait for the daemon's end; or say who keeps the mount busy. */
 import { setTimeout } from "node:timers/promises";
 import { TcfsError, isTcfsError } from "../../errors.ts";
-import { formatHolders, listHolders } from "../busy.ts";
-import { askDaemon } from "../control-client.ts";
-import { canonicalMountPoint, healStaleMount } from "../mount-point.ts";
-import { findMount, isDaemonAlive, listDaemons } from "../mount-table.ts";
+import { formatHolders, listHolders } from "../mounts/busy.ts";
+import { askDaemon } from "../control/control-client.ts";
+import { canonicalMountPoint, healStaleMount } from "../mounts/mount-point.ts";
+import { findMount, isDaemonAlive, listDaemons } from "../mounts/mount-table.ts";
 import { waitFor } from "../wait.ts";
 import { waitForStore } from "./wait.ts";
 

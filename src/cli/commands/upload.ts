@@ -3,10 +3,10 @@ import { TcfsError } from "../../errors.ts";
 import { NodeDisk } from "../../platform/node-disk.ts";
 import { readState } from "../../replica/replica-state.ts";
 import { type UploadChange, changeUploadSettings } from "../../replica/upload-settings.ts";
-import { askDaemon } from "../control-client.ts";
+import { askDaemon } from "../control/control-client.ts";
 import { parseBytes, parseDuration } from "../durations.ts";
 import type { Settings } from "../settings.ts";
-import { vaultDirectory } from "../vault-access.ts";
+import { vaultDirectory } from "../access/vault-access.ts";
 
 export type UploadWord = "pause" | "resume" | "limit" | "max-age";
 

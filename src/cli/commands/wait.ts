@@ -3,12 +3,12 @@ import { realpath } from "node:fs/promises";
 import { resolve } from "node:path";
 import { TcfsError } from "../../errors.ts";
 import type { ReplicaStatus } from "../../replica/replicator.ts";
-import { askDaemon } from "../control-client.ts";
-import { listDaemons } from "../mount-table.ts";
-import type { DaemonStatus } from "../serve-mount.ts";
+import { askDaemon } from "../control/control-client.ts";
+import { listDaemons } from "../mounts/mount-table.ts";
+import type { DaemonStatus } from "../daemon/serve-mount.ts";
 import type { Settings } from "../settings.ts";
-import { etaOf, formatBytes } from "../status.ts";
-import { vaultDirectory } from "../vault-access.ts";
+import { etaOf, formatBytes } from "../../vault/status.ts";
+import { vaultDirectory } from "../access/vault-access.ts";
 
 const PROGRESS_MS = 500;
 const BAR_CHARACTERS = 24;

@@ -3,8 +3,8 @@ import { constants, mkdirSync, openSync, realpathSync, statSync, statfsSync } fr
 import { dirname, resolve } from "node:path";
 import { TcfsError, isTcfsError } from "../../errors.ts";
 import type { Name } from "../../ids.ts";
-import { listDaemons } from "../mount-table.ts";
-import { formatBytes } from "../status.ts";
+import { listDaemons } from "../mounts/mount-table.ts";
+import { formatBytes } from "../../vault/status.ts";
 import { HostDirectory, errnoOf } from "./host-directory.ts";
 import { MARKER_NAME, readMarker } from "./marker.ts";
 

@@ -24,7 +24,7 @@ import { HostDirectory } from "../../../src/cli/restore-out/host-directory.ts";
 import { CopyReport } from "../../../src/cli/restore-out/report.ts";
 import { Selection } from "../../../src/cli/restore-out/selection.ts";
 import { SnapshotSource } from "../../../src/cli/snapshot-source.ts";
-import type { SnapshotRequest } from "../../../src/cli/snapshot-protocol.ts";
+import type { SnapshotRequest } from "../../../src/cli/control/snapshot-protocol.ts";
 import { temporaryDirectory } from "../../support/temporary-directory.ts";
 
 interface Made extends AsyncDisposable {
