@@ -174,10 +174,13 @@ export class OpenPacks {
   #finishInBackground(writer: PackWriter): void {
     if (this.#finishing.has(writer) || this.#unfinished.has(writer)) return;
     // A failed flush stays with the writer and meets the next makeDurable; any other failure leaves a legal pack.
-    const finishing = this.#finish(writer).catch(() => {
-      this.#finishing.delete(writer);
-      this.#unfinished.add(writer);
-    });
+    const finishing = this.#finish(writer).then(
+      () => (writer.isEmpty ? this.#discard(writer) : undefined),
+      () => {
+        this.#finishing.delete(writer);
+        this.#unfinished.add(writer);
+      },
+    );
     this.#finishing.set(writer, finishing);
   }
 
@@ -189,14 +192,24 @@ export class OpenPacks {
     }
   }
 
+  /** No batch will ever name it: it took nothing. */
+  async #discard(writer: PackWriter): Promise<void> {
+    await this.#options.disk.remove(writer.path).catch(() => undefined); // 256 bytes that mean nothing
+    await this.#options.shelf?.drop(writer.pack);
+    this.#writers.delete(writer);
+    this.#finishing.delete(writer);
+    await writer.close();
+  }
+
   /**
-   * Finish every pack that has taken chunks, so that a collection can look into it; new chunks go to new packs. They
-   * count as closed once a batch has recorded them. After it settles {@link hasUnrecorded} says whether one must come.
+   * Finish every pack, so that a collection can look into it, and those that are being made, under whichever key: new
+   * chunks go to new packs. They count as closed once a batch has recorded them. After it settles {@link hasUnrecorded}
+   * says whether one must come.
    */
   async retire(): Promise<void> {
     for (const [slot, opening] of this.#slots.entries()) {
       const writer = await opening?.catch(() => undefined);
-      if (writer === undefined || writer.isEmpty) continue;
+      if (writer === undefined) continue;
       if (this.#slots[slot] === opening) this.#slots[slot] = undefined;
       this.#finishInBackground(writer);
     }

@@ -21,7 +21,7 @@ export interface OwnPacks {
   isOwn(pack: PackId): boolean;
   /** Whether it is still written to. */
   isOpen(pack: PackId): boolean;
-  /** Finish every pack that has taken chunks: afterwards none of them is written to. */
+  /** Finish every pack there is, and those that are being made: afterwards none of them is written to. */
   retire(): Promise<void>;
 }
 

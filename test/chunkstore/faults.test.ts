@@ -84,6 +84,22 @@ describe("a failing disk", () => {
     expectSameBytes(await vault.get(after), noise("after", 40_000));
   });
 
+  test("leaves nothing of a pack that took nothing: no file, and nothing that a commit would wait for", async () => {
+    const disk = new FaultyDisk(new NodeDisk());
+    await using vault = await TestVault.open({ disk, openPacks: 1 });
+    disk.before = (action) => {
+      if (action === "write" && disk.events.filter((event) => event === "write").length === 2) {
+        disk.fail("write", "TCFS_STORE_FULL"); // of the first chunk: the header was the first write
+      }
+    };
+    await expect(vault.put(noise("refused", 60_000))).rejects.toMatchObject({ code: "TCFS_STORE_FULL" });
+    expect(await vault.packFiles()).toHaveLength(1);
+    await vault.store.ownPacks.retire();
+    expect(await vault.packFiles()).toEqual([]);
+    expect(vault.store.isDirty).toBe(false);
+    expectSameBytes(await vault.get(await vault.put(noise("after", 40_000))), noise("after", 40_000));
+  });
+
   test.for(["sync", "syncDirectory"] as const)("never forgets a failed %s", async (action) => {
     const disk = new FaultyDisk(new NodeDisk());
     await using vault = await TestVault.open({ disk, openPacks: 1 });

@@ -1,10 +1,13 @@
 /** A rotation of the key beside commands that know the older key, older headers, and TPMs that must be told of it. */
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { describe, expect, test } from "vitest";
+import { afterEach, describe, expect, test, vi } from "vitest";
 import { openDeviceBook, withSealer } from "../../src/vault/device-setup.ts";
 import { headerForStore } from "../../src/vault/own-header.ts";
 import { rewriteHeader } from "../../src/vault/rewrite-header.ts";
+import { OpenPacks } from "../../src/chunkstore/open-packs.ts";
+import { PackRewrapper } from "../../src/chunkstore/pack-rewrapper.ts";
+import type { Name } from "../../src/ids.ts";
 import { EpochRooms } from "../../src/keys/epoch-rooms.ts";
 import { readHeader } from "../../src/keys/header-file.ts";
 import { formatHeader } from "../../src/keys/header.ts";
@@ -12,6 +15,8 @@ import { VaultKeys } from "../../src/keys/key-epochs.ts";
 import { addSlot } from "../../src/keys/keyring.ts";
 import { NodeDisk } from "../../src/platform/node-disk.ts";
 import { systemRandom } from "../../src/platform/random.ts";
+import { noise } from "../crypto/fixtures.ts";
+import { contentOf, make } from "../fs/fixtures/files.ts";
 import { keyringOptions } from "../keys/fixtures.ts";
 import { eventually } from "../support/run.ts";
 import { type Unlocked, VaultDirectory, beginRotation, nextHeader } from "./opened-vault.ts";
@@ -19,6 +24,11 @@ import { type Unlocked, VaultDirectory, beginRotation, nextHeader } from "./open
 /** A rotation works for half of the time at most, and a busy machine takes its time over the rest. */
 const TIMEOUT_MS = 120_000;
 const disk = new NodeDisk();
+const HELD = "held" as Name;
+
+afterEach(() => {
+  vi.restoreAllMocks();
+});
 
 const present = async (vault: VaultDirectory, { key }: Pick<Unlocked, "key">): Promise<Unlocked> => ({
   header: await readHeader(disk, vault.directory),
@@ -144,3 +154,57 @@ describe("a vault that a TPM remembers", { timeout: TIMEOUT_MS }, () => {
     expect((await readHeader(disk, directory)).keyring?.older).toHaveLength(1);
   });
 });
+
+describe("a pack that was being made under the older key when the next epoch began", { timeout: TIMEOUT_MS }, () => {
+  test("holds the end up until its header is there and was wrapped anew: what it took is read under the new key", async () => {
+    await using vault = await VaultDirectory.make();
+    const next = await nextHeader(vault.first);
+    await using opened = await vault.open(vault.first);
+    const { reached, release } = holdPackHeaders();
+    // Were packs gone through, or counted, before: then it comes right after, and nobody would look at it again.
+    const [rewrapAll, count] = [
+      vi.spyOn(PackRewrapper.prototype, "rewrapAll"),
+      vi.spyOn(PackRewrapper.prototype, "count"),
+    ];
+    const { retire } = OpenPacks.prototype as { retire: (this: OpenPacks) => Promise<void> };
+    vi.spyOn(OpenPacks.prototype, "retire").mockImplementation(function (this: OpenPacks) {
+      if (rewrapAll.mock.calls.length === 0) release();
+      return retire.call(this);
+    });
+    const content = Buffer.from(noise("held", 600_000)).toString("hex");
+    await make(opened, HELD, content);
+    const stored = opened.volume.syncAll();
+    await reached;
+    const counted = eventually("all is counted", TIMEOUT_MS, () => count.mock.settledResults.length > 0);
+    counted.then(release, release);
+    await beginRotation(opened, vault.first, next);
+    await stored;
+    const report = await opened.rotation.wait();
+    expect(report).toMatchObject({ packs: { olderCount: 0, damagedCount: 0 }, records: { damagedCount: 0 } });
+    await opened.close();
+    await using again = await vault.open(await present(vault, next));
+    expect((await contentOf(again, HELD)) === content).toBe(true);
+  });
+});
+
+/** From now on headers of new packs, sealed already, are written once `release` was called. */
+function holdPackHeaders(): { readonly reached: Promise<void>; readonly release: () => void } {
+  let reach: () => void = () => undefined;
+  let release: () => void = () => undefined;
+  const reached = new Promise<void>((resolve) => (reach = resolve));
+  const released = new Promise<void>((resolve) => (release = resolve));
+  const { create } = NodeDisk.prototype as { create: (this: NodeDisk, path: string) => ReturnType<NodeDisk["create"]> };
+  vi.spyOn(NodeDisk.prototype, "create").mockImplementation(async function (this: NodeDisk, path: string) {
+    const file = await create.call(this, path);
+    if (!path.includes("/packs/")) return file;
+    const write = file.write.bind(file);
+    return Object.assign(file, {
+      write: async (pieces: readonly Uint8Array[], offset: number) => {
+        reach();
+        await released;
+        await write(pieces, offset);
+      },
+    });
+  });
+  return { reached, release };
+}
