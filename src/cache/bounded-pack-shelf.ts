@@ -3,15 +3,13 @@
  * pack here only when the store's root names it and the store was seen to have all of it: least recently used first,
  * never what is pinned or being read. So it may be killed at any instant, and what it noted may be lost.
  */
-import { dirname } from "node:path";
 import { formatPackId } from "../chunkstore/pack-format.ts";
 import type { PackShelf, RemotePacks } from "../chunkstore/pack-shelf.ts";
 import { TcfsError, isTcfsError } from "../errors.ts";
 import type { PackId } from "../ids.ts";
 import type { Clock, Timer } from "../platform/clock.ts";
 import type { Disk, DiskFile } from "../platform/disk.ts";
-import { BlockMap } from "./block-map.ts";
-import { PartialPack } from "./partial-pack.ts";
+import { PartialPacks } from "./partial-packs.ts";
 import { StoreWitness } from "./store-witness.ts";
 import { within } from "./within.ts";
 import { ShelfEntries, type ShelfEntry, newEntry } from "./shelf-entries.ts";
@@ -80,6 +78,7 @@ export class BoundedPackShelf implements PackShelf {
   readonly #entries = new ShelfEntries();
   readonly #files: ShelfFiles;
   readonly #witness: StoreWitness;
+  readonly #partials: PartialPacks;
   #maxBytes: number;
   /** Asked for and not yet written. */
   #reservedBytes = 0;
@@ -95,12 +94,26 @@ export class BoundedPackShelf implements PackShelf {
     this.#maxBytes = options.maxBytes;
     this.#files = new ShelfFiles(options.disk, options.directory, options.seal);
     this.#witness = new StoreWitness(options);
+    this.#partials = new PartialPacks({
+      ...options,
+      entries: this.#entries,
+      files: this.#files,
+      reserve: (bytes) => this.#reserve(bytes),
+      giveBack: (bytes) => {
+        this.giveBack(bytes);
+      },
+      onChange: () => {
+        this.#saveLater();
+      },
+      inTurn: (work) => this.#inTurn(work),
+      letGo: (pack) => this.letGo(pack),
+    });
   }
 
   static async open(options: ShelfOptions): Promise<BoundedPackShelf> {
     const shelf = new BoundedPackShelf(options);
     for (const { pack, lengthBytes, isStored, blocks } of await shelf.#files.load()) {
-      if (blocks !== undefined) shelf.#addPartial(pack, blocks);
+      if (blocks !== undefined) shelf.#partials.add(pack, blocks);
       else shelf.#entries.add({ ...newEntry(pack), bytes: lengthBytes, isStored });
     }
     return shelf;
@@ -207,7 +220,7 @@ export class BoundedPackShelf implements PackShelf {
       if (file !== undefined) return file;
       this.#entries.remove(entry);
     }
-    return this.#usePartial(pack, (partial) => partial?.open());
+    return this.#partials.use(pack, (found) => found && (found.partial?.open() ?? this.#openWhole(pack)));
   }
 
   async #openWhole(pack: PackId): Promise<DiskFile | undefined> {
@@ -223,12 +236,8 @@ export class BoundedPackShelf implements PackShelf {
   async fetch(pack: PackId): Promise<void> {
     const entry = this.#entries.get(pack);
     if (entry !== undefined && entry.isLeaving !== true && entry.partial === undefined) return;
-    const isComplete = await this.#usePartial(pack, async (partial) => {
-      if (partial === undefined) throw new TcfsError("TCFS_CORRUPT", `pack ${formatPackId(pack)} is not in the store`);
-      await partial.complete();
-      return partial.blocks.isComplete;
-    });
-    if (!isComplete) throw new TcfsError("TCFS_STORE_FULL", "the cache has no room for what it is to hold");
+    if (!(await this.#partials.complete(pack)))
+      throw new TcfsError("TCFS_STORE_FULL", "the cache has no room for what it is to hold");
     await this.#turn; // it is moved to `packs`
   }
 
@@ -266,7 +275,7 @@ export class BoundedPackShelf implements PackShelf {
   async distrust(pack: PackId, offset: number, lengthBytes: number): Promise<boolean> {
     const entry = this.#entries.get(pack);
     if (entry?.isStored !== true || entry.isLeaving === true) return false;
-    const partial = entry.partial ?? (await this.#demote(entry));
+    const partial = entry.partial ?? (await this.#partials.demote(entry));
     if (partial === undefined) return false;
     partial.distrust(offset, lengthBytes);
     this.#entries.change(entry, { bytes: partial.blocks.heldBytes });
@@ -300,74 +309,6 @@ export class BoundedPackShelf implements PackShelf {
     for (const { partial } of this.#entries.all()) await partial?.idle();
     await this.#turn;
     await this.#save();
-  }
-
-  /** @param use - Called in the step that found it, so that nothing gives it up before it is busy. */
-  async #usePartial<T>(pack: PackId, use: (partial: PartialPack | undefined) => T): Promise<Awaited<T>> {
-    const name = formatPackId(pack);
-    while (this.#entries.ofName(name)?.isLeaving === true) await this.#turn;
-    if (this.#entries.ofName(name) === undefined) {
-      const lengthBytes = await this.lengthOf(pack);
-      if (lengthBytes === undefined) return await use(undefined);
-      if (this.#entries.ofName(name) === undefined) this.#addPartial(pack, new BlockMap(lengthBytes));
-    }
-    this.#touch(name);
-    return await use(this.#entries.ofName(name)?.partial);
-  }
-
-  #addPartial(pack: PackId, blocks: BlockMap): PartialPack {
-    const entry = this.#entries.add({ ...newEntry(pack), bytes: blocks.heldBytes, isStored: true });
-    return (entry.partial = this.#newPartial(entry, blocks));
-  }
-
-  #newPartial(entry: ShelfEntry, blocks: BlockMap): PartialPack {
-    const partial = new PartialPack(entry.pack, blocks, {
-      disk: this.#options.disk,
-      remote: this.#options.remote,
-      path: this.#files.blocksPath(entry.pack),
-      reserve: (bytes) => this.#reserve(bytes),
-      giveBack: (bytes) => {
-        this.giveBack(bytes);
-      },
-      onKept: (bytes) => {
-        this.giveBack(bytes);
-        this.#entries.change(entry, { bytes: blocks.heldBytes, seenAtMs: this.#options.clock.monotonicMs() });
-        this.#saveLater();
-        if (blocks.isComplete) void this.#inTurn(() => this.#promote(entry)).catch(() => undefined); // well as it is
-      },
-      bounded: (work) => within(this.#options.clock, this.#options.waitMs, work),
-    });
-    return partial;
-  }
-
-  /** All of it is here: it becomes a file like those that were written here. */
-  async #promote(entry: ShelfEntry): Promise<void> {
-    const { disk } = this.#options;
-    const { partial, pack } = entry;
-    if (partial?.blocks.isComplete !== true || !this.#entries.has(entry)) return;
-    const path = this.#files.packPath(pack);
-    await disk.makeDirectory(dirname(path));
-    await partial.settle(async () => {
-      await disk.rename(this.#files.blocksPath(pack), path);
-      entry.partial = undefined; // in this step: nobody is to open the name that it had
-      await disk.syncDirectory(dirname(path));
-    });
-  }
-
-  /** Some of it is to be fetched again: its file becomes one of blocks. */
-  async #demote(entry: ShelfEntry): Promise<PartialPack | undefined> {
-    const { disk } = this.#options;
-    const { pack } = entry;
-    return this.#inTurn(async () => {
-      if (entry.partial !== undefined) return entry.partial;
-      if (!this.#entries.has(entry)) return undefined;
-      const blocks = new BlockMap(entry.bytes);
-      for (let block = 0; block < blocks.count; block++) blocks.add(block);
-      await disk.rename(this.#files.packPath(pack), this.#files.blocksPath(pack));
-      this.letGo(pack);
-      entry.partial = this.#newPartial(entry, blocks);
-      return entry.partial;
-    });
   }
 
   /** @returns Whether there is room for bytes, which are taken. */

@@ -84,6 +84,11 @@ export class PartialPack {
     };
   }
 
+  /** The first blocks, which came with the pack's length. @param bytes - Kept. */
+  begin(bytes: Uint8Array): void {
+    if (bytes.length > 0) this.#fetch(this.blocks.covering(0, bytes.length), () => Promise.resolve(bytes));
+  }
+
   /** Fetch all that is missing. @throws TcfsError */
   async complete(): Promise<void> {
     this.#userCount += 1;
@@ -143,7 +148,9 @@ export class PartialPack {
   }
 
   #start(run: BlockRun): void {
-    for (const gap of this.blocks.gaps(run, (block) => this.#fetches.has(block), MAX_REQUEST_BLOCKS)) this.#fetch(gap);
+    for (const gap of this.blocks.gaps(run, (block) => this.#fetches.has(block), MAX_REQUEST_BLOCKS)) {
+      this.#fetch(gap, () => this.#bring(gap));
+    }
   }
 
   /** A second read that adjoins the one before makes a reader worth running ahead of. */
@@ -172,8 +179,13 @@ export class PartialPack {
     return missing > 0 && missing * 2 >= end - first;
   }
 
-  #fetch(run: BlockRun): void {
-    const done = this.#bring(run).finally(() => {
+  #fetch(run: BlockRun, bring: () => Promise<Uint8Array>): void {
+    const kept = async (): Promise<Uint8Array> => {
+      const bytes = await bring();
+      await this.#keep(run, bytes);
+      return bytes;
+    };
+    const done = kept().finally(() => {
       for (let block = run.first; block < run.end; block++) this.#fetches.delete(block);
       void this.#closeUnused();
     });
@@ -188,7 +200,6 @@ export class PartialPack {
     const lengthBytes = Math.min(run.end * BLOCK_BYTES, this.blocks.lengthBytes) - offset;
     const bytes = await remote.readRange(this.pack, offset, lengthBytes);
     if (bytes === undefined) throw new TcfsError("TCFS_CORRUPT", "the store does not have it");
-    await this.#keep(run, bytes);
     return bytes;
   }
 

@@ -6,10 +6,18 @@ import { PACK_HEADER_BYTES, type PackedChunkRecord, sumBytes } from "./pack-form
 /** Directory of the vault for packs that are here in part (FORMAT.md §11.9). */
 export const BLOCKS_NAME = "blocks";
 
+export interface PackStart {
+  /** So many as were asked for, or all where there are no more. */
+  readonly content: Uint8Array;
+  readonly packBytes: number;
+}
+
 /** The store's packs. Calls wait for a store that is away, up to a bound. */
 export interface RemotePacks {
   /** @returns How long the pack is there; undefined where it is not. @throws TcfsError */
   lengthOf(pack: PackId): Promise<number | undefined>;
+  /** The first bytes, and how long it is, in one request. @returns Undefined where it is not there. @throws TcfsError */
+  readStart(pack: PackId, lengthBytes: number): Promise<PackStart | undefined>;
   /** @returns Exactly the range; undefined where there is no such pack. @throws TcfsError `TCFS_CORRUPT` if it ends before. */
   readRange(pack: PackId, offset: number, lengthBytes: number): Promise<Uint8Array | undefined>;
 }

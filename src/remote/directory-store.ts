@@ -11,6 +11,7 @@ import { TcfsError, type TcfsErrorCode } from "../errors.ts";
 import {
   type ByteRange,
   type GetOptions,
+  type ObjectStart,
   type ObjectStore,
   type ObjectVersion,
   type StoredObject,
@@ -69,6 +70,16 @@ export class DirectoryStore implements ObjectStore {
 
   getRange(name: string, range: ByteRange, signal?: AbortSignal): Promise<Uint8Array | undefined> {
     return this.#telling(name, signal, () => this.#withFile(name, (file) => readExactly(name, file, range)));
+  }
+
+  getStart(name: string, lengthBytes: number, signal?: AbortSignal): Promise<ObjectStart | undefined> {
+    return this.#telling(name, signal, () =>
+      this.#withFile(name, async (file) => {
+        const { size: objectBytes } = await file.stat();
+        const range = { offset: 0, lengthBytes: Math.min(lengthBytes, objectBytes) };
+        return { content: await readExactly(name, file, range), objectBytes };
+      }),
+    );
   }
 
   head(name: string, signal?: AbortSignal): Promise<number | undefined> {

@@ -19,6 +19,14 @@ export interface GetOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
+/** The beginning of an object. */
+export interface ObjectStart {
+  /** Fresh, the caller's. */
+  readonly content: Uint8Array;
+  /** Of all of it. */
+  readonly objectBytes: number;
+}
+
 export interface ByteRange {
   readonly offset: number;
   readonly lengthBytes: number;
@@ -37,6 +45,8 @@ export interface ObjectStore {
   get(name: string, options: GetOptions): Promise<StoredObject | undefined>;
   /** @returns Exactly the range. @throws `TCFS_CORRUPT` if the object ends before it. */
   getRange(name: string, range: ByteRange, signal?: AbortSignal): Promise<Uint8Array | undefined>;
+  /** What a HEAD and a GET would tell, in one request. @returns So many bytes, or all where there are no more. */
+  getStart(name: string, lengthBytes: number, signal?: AbortSignal): Promise<ObjectStart | undefined>;
   /** @returns The object's length. */
   head(name: string, signal?: AbortSignal): Promise<number | undefined>;
   /** Whatever is there. For objects whose content is known to be damaged or old. */

@@ -4,11 +4,14 @@
  * that the SDK says of a failure but its name and status is passed on: its texts quote requests.
  */
 import type { GetObjectCommandOutput, PutObjectCommandInput, S3Client } from "@aws-sdk/client-s3";
+import { Readable } from "node:stream";
+import { finished } from "node:stream/promises";
 import { setTimeout as sleep } from "node:timers/promises";
 import { TcfsError, type TcfsErrorCode, isTcfsError } from "../errors.ts";
 import {
   type ByteRange,
   type GetOptions,
+  type ObjectStart,
   type ObjectStore,
   type ObjectVersion,
   type StoredObject,
@@ -84,6 +87,22 @@ export class S3Store implements ObjectStore {
       if (lengthBytes !== range.lengthBytes) throw new TcfsError("TCFS_CORRUPT", `object ${name} ends early`);
     });
     return read?.content;
+  }
+
+  async getStart(name: string, lengthBytes: number, signal?: AbortSignal): Promise<ObjectStart | undefined> {
+    let objectBytes = 0;
+    try {
+      const read = await this.#read(name, signal, { offset: 0, lengthBytes }, (partBytes, contentRange) => {
+        objectBytes = contentRange === undefined ? partBytes : totalOf(name, contentRange);
+        if (partBytes !== Math.min(lengthBytes, objectBytes)) {
+          throw new TcfsError("TCFS_CORRUPT", `the first part of object ${name} has not the length it should have`);
+        }
+      });
+      return read && { content: read.content, objectBytes };
+    } catch (error) {
+      if (error instanceof NotThatLong) return { content: new Uint8Array(0), objectBytes: 0 };
+      throw error;
+    }
   }
 
   head(name: string, signal?: AbortSignal): Promise<number | undefined> {
@@ -164,7 +183,7 @@ export class S3Store implements ObjectStore {
     name: string,
     signal: AbortSignal | undefined,
     range: ByteRange | undefined,
-    check: (lengthBytes: number) => void,
+    check: CheckAnswer,
   ): Promise<StoredObject | undefined> {
     for (let attempt = 1; ; attempt++) {
       try {
@@ -183,30 +202,27 @@ export class S3Store implements ObjectStore {
     }
   }
 
-  async #body(
-    name: string,
-    answer: GetObjectCommandOutput,
-    check: (lengthBytes: number) => void,
-  ): Promise<StoredObject> {
-    const { ContentLength, ETag, Body } = answer;
-    if (ContentLength === undefined || ETag === undefined || Body === undefined) {
+  async #body(name: string, answer: GetObjectCommandOutput, check: CheckAnswer): Promise<StoredObject> {
+    const { ContentLength, ContentRange, ETag, Body } = answer;
+    if (ContentLength === undefined || ETag === undefined || !(Body instanceof Readable)) {
       throw unavailable(`GET of ${name} told no length or version`);
     }
     try {
-      check(ContentLength);
+      check(ContentLength, ContentRange);
     } catch (error) {
-      (Body as { destroy?: () => void }).destroy?.();
+      Body.destroy();
       throw error;
     }
-    let content: Uint8Array;
+    const content = new Uint8Array(ContentLength);
+    let filledBytes: number;
     try {
-      content = await Body.transformToByteArray();
+      filledBytes = await fill(content, Body);
     } catch (error) {
       if (isAbort(error)) throw error;
       throw new CutBody(`GET of ${name} broke off`);
     }
-    if (content.length !== ContentLength)
-      throw new CutBody(`GET of ${name} gave ${content.length} of ${ContentLength} bytes`);
+    if (filledBytes !== ContentLength)
+      throw new CutBody(`GET of ${name} gave ${filledBytes} of ${ContentLength} bytes`);
     return { content, version: ETag as ObjectVersion };
   }
 
@@ -248,8 +264,36 @@ interface RequestOptions {
   readonly abortSignal?: AbortSignal;
 }
 
+/** Looks at what an answer announces, before its body is read. @throws TcfsError */
+type CheckAnswer = (lengthBytes: number, contentRange: string | undefined) => void;
+
+/** Each piece is copied once, to its place. @returns How many bytes came; those beyond the end are dropped. */
+async function fill(into: Uint8Array, body: Readable): Promise<number> {
+  let filledBytes = 0;
+  body.on("data", (piece: Uint8Array) => {
+    if (filledBytes + piece.length <= into.length) into.set(piece, filledBytes);
+    filledBytes += piece.length;
+  });
+  await finished(body);
+  return filledBytes;
+}
+
+/** @returns How long the object is that a part is of: `bytes 0-9/100`. */
+function totalOf(name: string, contentRange: string): number {
+  const [, total] = /^bytes \d+-\d+\/(\d{1,15})$/u.exec(contentRange) ?? [];
+  if (total === undefined) throw unavailable(`GET of ${name} told no length of the whole`);
+  return Number(total);
+}
+
 /** A body that is not as long as announced: damage, or a connection that broke; the same either way. */
 class CutBody extends TcfsError {
+  constructor(message: string) {
+    super("TCFS_CORRUPT", message);
+  }
+}
+
+/** The object ends before the range begins. */
+class NotThatLong extends TcfsError {
   constructor(message: string) {
     super("TCFS_CORRUPT", message);
   }
@@ -267,7 +311,6 @@ const STATUS_CODES: Readonly<Record<number, TcfsErrorCode>> = {
   409: "TCFS_REMOTE_CONFLICT",
   412: "TCFS_REMOTE_CONFLICT",
   413: "TCFS_REMOTE_FULL",
-  416: "TCFS_CORRUPT",
   429: "TCFS_REMOTE_THROTTLED",
   507: "TCFS_REMOTE_FULL",
 };
@@ -296,6 +339,7 @@ function translate(what: string, place: string, error: unknown): TcfsError {
   const { name, message } = error instanceof Error ? error : new Error(String(error));
   const status = statusOf(error);
   if (status === 404 && name !== "NoSuchBucket") return new NoSuchObject(`${what} is not there`);
+  if (status === 416) return new NotThatLong(`${what} ends before that`);
   const full = status !== undefined && status >= 500 && FULL_TEXT.test(message) ? "TCFS_REMOTE_FULL" : undefined;
   const code = full ?? NAME_CODES[name] ?? (status === undefined ? undefined : STATUS_CODES[status]);
   const networkCode = error instanceof Error && "code" in error ? ` ${String(error.code)}` : "";

@@ -58,6 +58,11 @@ export function watchedStore(store: ObjectStore, trace: RequestTrace): ObjectSto
       trace.note("GET range", name, range.lengthBytes);
       return store.getRange(name, range, signal);
     },
+    getStart: async (name, lengthBytes, signal) => {
+      const found = await store.getStart(name, lengthBytes, signal);
+      trace.note("GET range", name, found?.content.length ?? 0);
+      return found;
+    },
     head: async (name, signal) => {
       trace.note("HEAD", name, 0);
       return store.head(name, signal);

@@ -1,11 +1,11 @@
 /** Ranges of packs out of the store, verified by whoever opens them. Tries again, up to a time, while the store is away. */
-import type { RemotePacks } from "../chunkstore/pack-shelf.ts";
+import type { PackStart, RemotePacks } from "../chunkstore/pack-shelf.ts";
 import { TcfsError, isTcfsError } from "../errors.ts";
 import type { PackId } from "../ids.ts";
 import { type ObjectStore, requireLength } from "../remote/object-store.ts";
 import { setTimeout as sleep } from "node:timers/promises";
 import { MAX_PACK_OBJECT_BYTES, packObject } from "./object-names.ts";
-import { type PackRooms, usableLength } from "./remote-epoch.ts";
+import { type PackRooms, usableLength, usableStart } from "./remote-epoch.ts";
 
 /** Requests under way; each holds its range in memory. */
 const REQUESTS_AT_ONCE = 8;
@@ -39,17 +39,20 @@ export class PackFetcher implements RemotePacks {
     return lengthBytes;
   }
 
+  /** @throws as {@link lengthOf} */
+  async readStart(pack: PackId, lengthBytes: number): Promise<PackStart | undefined> {
+    const start = await this.#read(lengthBytes, (store, signal) =>
+      usableStart(store, { pack, lengthBytes }, this.#rooms, signal),
+    );
+    if (start === undefined) return undefined;
+    requireLength(packObject(pack), start.objectBytes, MAX_PACK_OBJECT_BYTES);
+    return { content: start.content, packBytes: start.objectBytes };
+  }
+
   readRange(pack: PackId, offset: number, lengthBytes: number): Promise<Uint8Array | undefined> {
-    const timeoutMs = this.#waitMs + lengthBytes / SLOWEST_BYTES_PER_MS;
-    return this.#ask(timeoutMs, async (store, signal) => {
-      await this.#acquire();
-      try {
-        return await store.getRange(packObject(pack), { offset, lengthBytes }, signal);
-      } finally {
-        this.#slots += 1;
-        this.#queue.shift()?.();
-      }
-    });
+    return this.#read(lengthBytes, (store, signal) =>
+      store.getRange(packObject(pack), { offset, lengthBytes }, signal),
+    );
   }
 
   /** Whatever is under way is given up. Idempotent. */
@@ -57,6 +60,18 @@ export class PackFetcher implements RemotePacks {
     this.#closing.abort();
     for (const go of this.#queue.splice(0)) go();
     await Promise.allSettled(this.#running);
+  }
+
+  #read<T>(lengthBytes: number, call: (store: ObjectStore, signal: AbortSignal) => Promise<T>): Promise<T> {
+    return this.#ask(this.#waitMs + lengthBytes / SLOWEST_BYTES_PER_MS, async (store, signal) => {
+      await this.#acquire();
+      try {
+        return await call(store, signal);
+      } finally {
+        this.#slots += 1;
+        this.#queue.shift()?.();
+      }
+    });
   }
 
   #ask<T>(timeoutMs: number, call: (store: ObjectStore, signal: AbortSignal) => Promise<T>): Promise<T> {

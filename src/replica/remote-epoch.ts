@@ -9,7 +9,7 @@ import { type ObjectSealer, type SealedKind, epochOfObject } from "../crypto/obj
 import type { PackKeyWrapper } from "../crypto/pack-key.ts";
 import { TcfsError, isTcfsError } from "../errors.ts";
 import type { PackId } from "../ids.ts";
-import type { ObjectStore } from "../remote/object-store.ts";
+import type { ObjectStart, ObjectStore } from "../remote/object-store.ts";
 import { diverged } from "./divergence.ts";
 import { packObject } from "./object-names.ts";
 
@@ -26,15 +26,26 @@ export interface PackRooms {
 export async function usableLength(
   store: ObjectStore,
   pack: PackId,
-  { packKeys, vaultId }: PackRooms,
+  rooms: PackRooms,
   signal?: AbortSignal,
 ): Promise<number | undefined> {
-  const name = packObject(pack);
-  const lengthBytes = await store.head(name, signal);
-  if (lengthBytes === undefined || packKeys.keyEpoch === FIRST_KEY_EPOCH) return lengthBytes;
-  if (lengthBytes < PACK_HEADER_BYTES) return undefined;
-  const header = await store.getRange(name, { offset: 0, lengthBytes: PACK_HEADER_BYTES }, signal);
-  return header && openHeader(header, { pack, vaultId, packKeys }) && lengthBytes;
+  if (rooms.packKeys.keyEpoch === FIRST_KEY_EPOCH) return store.head(packObject(pack), signal);
+  return (await usableStart(store, { pack, lengthBytes: PACK_HEADER_BYTES }, rooms, signal))?.objectBytes;
+}
+
+/**
+ * The first bytes of a pack, if it is one that will do.
+ * @param lengthBytes - At least a header's.
+ */
+export async function usableStart(
+  store: ObjectStore,
+  { pack, lengthBytes }: { readonly pack: PackId; readonly lengthBytes: number },
+  rooms: PackRooms,
+  signal?: AbortSignal,
+): Promise<ObjectStart | undefined> {
+  const start = await store.getStart(packObject(pack), lengthBytes, signal);
+  if (start === undefined || rooms.packKeys.keyEpoch === FIRST_KEY_EPOCH) return start;
+  return openHeader(start.content.subarray(0, PACK_HEADER_BYTES), { pack, ...rooms }) && start;
 }
 
 /** @throws TcfsError `TCFS_REMOTE_DIVERGED` for a key epoch that is not this directory's; what {@link ObjectSealer.unseal} throws. */

@@ -10,6 +10,7 @@ import type { Disk } from "../../src/platform/disk.ts";
 import { NodeDisk } from "../../src/platform/node-disk.ts";
 import { systemRandom } from "../../src/platform/random.ts";
 import { DirectoryStore } from "../../src/remote/directory-store.ts";
+import { RequestTrace, watchedStore } from "../../src/remote/watched-store.ts";
 import { packObject } from "../../src/replica/object-names.ts";
 import { PackFetcher } from "../../src/replica/pack-fetcher.ts";
 import { SUBKEYS, TestVault } from "../chunkstore/test-vault.ts";
@@ -32,6 +33,8 @@ export interface CachedVaultOptions {
 export interface CachedVault extends AsyncDisposable {
   readonly vault: TestVault;
   readonly store: FaultyStore;
+  /** What was asked of the store to read packs. */
+  readonly trace: RequestTrace;
   /** Of the vault's present opening. */
   readonly shelf: () => BoundedPackShelf;
   /** Finish packs, bring what the store lacks, and tell the shelf, as after a root. */
@@ -49,11 +52,12 @@ export async function openCachedVault(options: CachedVaultOptions): Promise<Cach
   const seal: ShelfOptions["seal"] = { mac: (bytes) => sealer.mac(bytes), link: noise("link", 16) };
   const packKeys = new PackKeyWrapper(firstEpoch(SUBKEYS.packs), VAULT_ID, systemRandom);
   const packRooms = { packKeys, vaultId: VAULT_ID };
+  const trace = new RequestTrace();
   const fetchers: PackFetcher[] = [];
   const shelves: BoundedPackShelf[] = [];
   const shelf = (): BoundedPackShelf => shelves.at(-1)!;
   const openShelf = async (directory: string): Promise<BoundedPackShelf> => {
-    const remote = new PackFetcher(() => Promise.resolve(store), packRooms, waitMs);
+    const remote = new PackFetcher(() => Promise.resolve(watchedStore(store, trace)), packRooms, waitMs);
     fetchers.push(remote);
     shelves.push(await BoundedPackShelf.open({ disk, directory, clock, remote, seal, maxBytes, waitMs }));
     return shelf();
@@ -63,6 +67,7 @@ export async function openCachedVault(options: CachedVaultOptions): Promise<Cach
   return {
     vault,
     store,
+    trace,
     shelf,
     async upload() {
       await vault.store.ownPacks.retire();

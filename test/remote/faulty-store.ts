@@ -4,7 +4,14 @@
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import { TcfsError } from "../../src/errors.ts";
-import type { ByteRange, GetOptions, ObjectStore, ObjectVersion, StoredObject } from "../../src/remote/object-store.ts";
+import type {
+  ByteRange,
+  GetOptions,
+  ObjectStart,
+  ObjectStore,
+  ObjectVersion,
+  StoredObject,
+} from "../../src/remote/object-store.ts";
 
 export type StoreFault = "slow" | "failing" | "throttled" | "lost" | "cut" | "flipped" | "full";
 
@@ -59,6 +66,11 @@ export class FaultyStore implements ObjectStore {
   async getRange(name: string, range: ByteRange, signal?: AbortSignal): Promise<Uint8Array | undefined> {
     const found = await this.#asking(() => this.#store.getRange(name, range, signal));
     return found && this.#perhapsFlipped(found);
+  }
+
+  async getStart(name: string, lengthBytes: number, signal?: AbortSignal): Promise<ObjectStart | undefined> {
+    const found = await this.#asking(() => this.#store.getStart(name, lengthBytes, signal));
+    return found && { ...found, content: this.#perhapsFlipped(found.content) };
   }
 
   head(name: string, signal?: AbortSignal): Promise<number | undefined> {
@@ -160,6 +172,7 @@ export function insisting(store: ObjectStore, tries = INSISTING_TRIES): ObjectSt
     place: store.place,
     get: (...all) => again(() => store.get(...all)),
     getRange: (...all) => again(() => store.getRange(...all)),
+    getStart: (...all) => again(() => store.getStart(...all)),
     head: (...all) => again(() => store.head(...all)),
     put: (...all) => again(() => store.put(...all)),
     putIfAbsent: (...all) => again(() => store.putIfAbsent(...all)),

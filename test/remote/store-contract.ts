@@ -70,6 +70,22 @@ export function testObjectStore(name: string, open: () => Promise<ObjectStore>):
       }
     });
 
+    test("gives the first bytes together with the length, and as many as there are", async () => {
+      const store = await open();
+      const at = fresh();
+      const start = async (lengthBytes: number): Promise<unknown> => {
+        const found = await store.getStart(at, lengthBytes);
+        return found && { text: Buffer.from(found.content).toString(), objectBytes: found.objectBytes };
+      };
+      expect(await start(4)).toBeUndefined();
+      await store.put(at, bytes("0123456789"));
+      expect(await start(4)).toEqual({ text: "0123", objectBytes: 10 });
+      expect(await start(10)).toEqual({ text: "0123456789", objectBytes: 10 });
+      expect(await start(1000)).toEqual({ text: "0123456789", objectBytes: 10 });
+      await store.put(at, bytes(""));
+      expect(await start(4)).toEqual({ text: "", objectBytes: 0 });
+    });
+
     test("refuses names that are none", async () => {
       const store = await open();
       for (const at of ["", "/a", "a/", "a//b", "../a", "a/../b", "A", ".a", "a\0", "a".repeat(300)]) {

@@ -1,0 +1,146 @@
+/**
+ * The packs of a shelf that are here in part: begun with one request, which tells their length, too; moved to `packs` when
+ * all of one is here, and back when some of it is to be fetched again.
+ */
+import { dirname } from "node:path";
+import { formatPackId } from "../chunkstore/pack-format.ts";
+import type { RemotePacks } from "../chunkstore/pack-shelf.ts";
+import { TcfsError } from "../errors.ts";
+import type { PackId } from "../ids.ts";
+import type { Clock } from "../platform/clock.ts";
+import type { Disk } from "../platform/disk.ts";
+import { BLOCK_BYTES, BlockMap } from "./block-map.ts";
+import { PartialPack } from "./partial-pack.ts";
+import { type ShelfEntries, type ShelfEntry, newEntry } from "./shelf-entries.ts";
+import type { ShelfFiles } from "./shelf-files.ts";
+import { within } from "./within.ts";
+
+export interface PartialPacksParts {
+  readonly disk: Disk;
+  readonly clock: Clock;
+  readonly remote: RemotePacks;
+  /** A read of what only the store has waits so long at most. */
+  readonly waitMs: number;
+  /** The shelf's. */
+  readonly entries: ShelfEntries;
+  readonly files: ShelfFiles;
+  /** Take room for bytes to be kept; false where there is none. */
+  readonly reserve: (bytes: number) => Promise<boolean>;
+  readonly giveBack: (bytes: number) => void;
+  /** What is here, or was used last, is noted on the disk some time. */
+  readonly onChange: () => void;
+  /** One after another, with whatever else moves or deletes files. */
+  readonly inTurn: <T>(work: () => Promise<T>) => Promise<T>;
+  /** Readers are to let go of a pack's file. */
+  readonly letGo: (pack: PackId) => void;
+}
+
+export class PartialPacks {
+  readonly #parts: PartialPacksParts;
+  /** Packs of which the first bytes are being asked for, by their names: whether the store has them. */
+  readonly #beginning = new Map<string, Promise<boolean>>();
+
+  constructor(parts: PartialPacksParts) {
+    this.#parts = parts;
+  }
+
+  /**
+   * @param use - Gets the pack's entry, undefined where the store has none; called in the step that found it, so that
+   *   nothing gives it up before it is busy.
+   */
+  async use<T>(pack: PackId, use: (entry: ShelfEntry | undefined) => T): Promise<Awaited<T>> {
+    const { entries, clock, waitMs, onChange } = this.#parts;
+    const name = formatPackId(pack);
+    for (;;) {
+      while (entries.ofName(name)?.isLeaving === true) await this.#parts.inTurn(() => Promise.resolve());
+      const entry = entries.ofName(name);
+      if (entry === undefined) {
+        if (!(await within(clock, waitMs, this.#begin(pack, name)))) return await use(undefined);
+        continue; // unless it has gone again already
+      }
+      if (entries.touch(name)) onChange();
+      return await use(entry);
+    }
+  }
+
+  /** Bring all of a pack here. @returns Whether there was room for it. @throws TcfsError `TCFS_CORRUPT` if there is none. */
+  complete(pack: PackId): Promise<boolean> {
+    return this.use(pack, async (entry) => {
+      if (entry === undefined) throw new TcfsError("TCFS_CORRUPT", `pack ${formatPackId(pack)} is not in the store`);
+      const { partial } = entry;
+      await partial?.complete();
+      return partial?.blocks.isComplete ?? true;
+    });
+  }
+
+  add(pack: PackId, blocks: BlockMap): PartialPack {
+    const entry = this.#parts.entries.add({ ...newEntry(pack), bytes: blocks.heldBytes, isStored: true });
+    return (entry.partial = this.#newPartial(entry, blocks));
+  }
+
+  /** Some of a pack is to be fetched again: its file becomes one of blocks. @returns Undefined where it has gone. */
+  async demote(entry: ShelfEntry): Promise<PartialPack | undefined> {
+    const { disk, files, entries, letGo, inTurn } = this.#parts;
+    const { pack } = entry;
+    return inTurn(async () => {
+      if (entry.partial !== undefined) return entry.partial;
+      if (!entries.has(entry)) return undefined;
+      const blocks = new BlockMap(entry.bytes);
+      for (let block = 0; block < blocks.count; block++) blocks.add(block);
+      await disk.rename(files.packPath(pack), files.blocksPath(pack));
+      letGo(pack);
+      entry.partial = this.#newPartial(entry, blocks);
+      return entry.partial;
+    });
+  }
+
+  /** All who ask for it wait for one request. @returns Whether the store has the pack. */
+  #begin(pack: PackId, name: string): Promise<boolean> {
+    const known = this.#beginning.get(name);
+    if (known !== undefined) return known;
+    const begun = this.#readStart(pack).finally(() => this.#beginning.delete(name));
+    this.#beginning.set(name, begun);
+    return begun;
+  }
+
+  async #readStart(pack: PackId): Promise<boolean> {
+    const start = await this.#parts.remote.readStart(pack, BLOCK_BYTES);
+    if (start === undefined) return false;
+    if (this.#parts.entries.get(pack) === undefined) {
+      this.add(pack, new BlockMap(start.packBytes)).begin(start.content);
+    }
+    return true;
+  }
+
+  #newPartial(entry: ShelfEntry, blocks: BlockMap): PartialPack {
+    const { disk, remote, files, clock, waitMs, entries, reserve, giveBack, onChange, inTurn } = this.#parts;
+    return new PartialPack(entry.pack, blocks, {
+      disk,
+      remote,
+      path: files.blocksPath(entry.pack),
+      reserve,
+      giveBack,
+      onKept: (bytes) => {
+        giveBack(bytes);
+        entries.change(entry, { bytes: blocks.heldBytes, seenAtMs: clock.monotonicMs() });
+        onChange();
+        if (blocks.isComplete) void inTurn(() => this.#promote(entry)).catch(() => undefined); // well as it is
+      },
+      bounded: (work) => within(clock, waitMs, work),
+    });
+  }
+
+  /** All of it is here: it becomes a file like those that were written here. */
+  async #promote(entry: ShelfEntry): Promise<void> {
+    const { disk, files, entries } = this.#parts;
+    const { partial, pack } = entry;
+    if (partial?.blocks.isComplete !== true || !entries.has(entry)) return;
+    const path = files.packPath(pack);
+    await disk.makeDirectory(dirname(path));
+    await partial.settle(async () => {
+      await disk.rename(files.blocksPath(pack), path);
+      entry.partial = undefined; // in this step: nobody is to open the name that it had
+      await disk.syncDirectory(dirname(path));
+    });
+  }
+}
