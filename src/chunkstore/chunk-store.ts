@@ -92,8 +92,10 @@ export interface ChunkStore {
   /**
    * As `collect`, and packs that were made in an older key epoch are replaced by new ones.
    * @param pause - Called between steps; throws where it is to end.
+   * @returns How many could not be, for want of room or since they are damaged.
+   * @throws TcfsError also `TCFS_IO` while the store does not give a pack that it alone has.
    */
-  renewPacks(barrier: () => Promise<void>, signal: AbortSignal, pause: () => Promise<void>): Promise<CollectionReport>;
+  renewPacks(barrier: () => Promise<void>, signal: AbortSignal, pause: () => Promise<void>): Promise<number>;
   statistics(): ChunkStoreStatistics;
   close(): Promise<void>;
 }

@@ -60,12 +60,12 @@ interface Survey {
   readonly deadChunks: number;
 }
 
-/** A collection that also empties packs which it would leave alone, and takes its time. */
-export interface PackRenewal {
-  /** Whether the pack is to be emptied whatever lives in it. */
-  readonly isOutdated: (pack: PackId) => Promise<boolean>;
+/** A collection that also empties packs of older key epochs, whatever lives in them, and takes its time. */
+interface PackRenewal {
   /** Called after each move. */
   readonly pause: () => Promise<void>;
+  /** Names of those packs, until they are gone. */
+  readonly outdated: Set<string>;
 }
 
 /** One collection under way. */
@@ -86,7 +86,22 @@ export class Collector {
   }
 
   /** @throws TcfsError `TCFS_BUSY`, `TCFS_INTERRUPTED`, `TCFS_CORRUPT` or `TCFS_IO`; what was not yet dropped stays. */
-  async collect(barrier: () => Promise<void>, signal: AbortSignal, renewal?: PackRenewal): Promise<CollectionReport> {
+  collect(barrier: () => Promise<void>, signal: AbortSignal): Promise<CollectionReport> {
+    return this.#run(barrier, signal, undefined);
+  }
+
+  /** See {@link ChunkStore.renewPacks}. @throws as {@link collect}, and what `pause` throws. */
+  async renew(barrier: () => Promise<void>, signal: AbortSignal, pause: () => Promise<void>): Promise<number> {
+    const outdated = new Set<string>();
+    await this.#run(barrier, signal, { pause, outdated });
+    return outdated.size;
+  }
+
+  async #run(
+    barrier: () => Promise<void>,
+    signal: AbortSignal,
+    renewal: PackRenewal | undefined,
+  ): Promise<CollectionReport> {
     if (this.#isRunning) throw new TcfsError("TCFS_BUSY", "a collection is running already");
     this.#isRunning = true;
     const { touched } = this.#options;
@@ -186,7 +201,8 @@ export class Collector {
       const liveBytes = survey.liveBytes.get(name) ?? 0;
       if (liveBytes === 0) continue;
       const isMostlyDead = liveBytes < lengthBytes * LIVE_SHARE;
-      if ((await run.renewal?.isOutdated(pack)) === true) {
+      if (run.renewal !== undefined && (await this.#isOutdated(pack))) {
+        run.renewal.outdated.add(name);
         toEmpty.add(name);
         continue;
       }
@@ -195,6 +211,22 @@ export class Collector {
       if (isMostlyDead || !(await this.#hasIndex(pack))) toEmpty.add(name);
     }
     return toEmpty;
+  }
+
+  /** One that does not open counts as such: its chunks are moved, as far as they verify. */
+  async #isOutdated(pack: PackId): Promise<boolean> {
+    try {
+      return await this.#options.readers.isOfOlderEpoch(pack);
+    } catch (error) {
+      await this.#throwIfAway(error, pack);
+      return true;
+    }
+  }
+
+  /** What the store alone has, and does not give now, is no damage: a renewal that took it for that would end too early. */
+  async #throwIfAway(error: unknown, pack: PackId): Promise<void> {
+    if (!isTcfsError(error)) throw error;
+    if (error.code !== "TCFS_CORRUPT" && !(await this.#options.readers.isHere(pack))) throw error;
   }
 
   /** A pack that was finished when its session ended has its index, though no batch said so any more. */
@@ -230,7 +262,7 @@ export class Collector {
         this.#options.ledger.doom(id, record);
         state.doomedCount += 1;
       } else if (!state.isFull && record.kind === "packed" && toEmpty.has(formatPackId(record.pack))) {
-        const content = await this.#readToMove(record);
+        const content = await this.#readToMove(run, record);
         if (content === undefined) continue;
         held.push({ id, from: record, content });
         state.heldBytes += content.length;
@@ -260,12 +292,13 @@ export class Collector {
   }
 
   /** @returns Undefined where the chunk cannot be read: it stays, and its pack with it. */
-  async #readToMove(record: PackedChunkRecord): Promise<Uint8Array | undefined> {
+  async #readToMove(run: Run, record: PackedChunkRecord): Promise<Uint8Array | undefined> {
     try {
       return copyLoan(await this.#options.frames.read(record, 0, record.lengthBytes));
     } catch (error) {
-      if (isTcfsError(error)) return undefined;
-      throw error;
+      if (!isTcfsError(error)) throw error;
+      if (run.renewal !== undefined) await this.#throwIfAway(error, record.pack);
+      return undefined;
     }
   }
 
@@ -281,7 +314,10 @@ export class Collector {
       await this.#turn(run.signal);
     }
     const drops = candidates.filter(({ pack }) => !inUse.has(formatPackId(pack)));
-    for (const drop of drops) this.#options.ledger.dropPack(drop);
+    for (const drop of drops) {
+      this.#options.ledger.dropPack(drop);
+      run.renewal?.outdated.delete(formatPackId(drop.pack));
+    }
     if (drops.length > 0) await run.barrier();
     let freedBytes = 0;
     for (const drop of drops) {

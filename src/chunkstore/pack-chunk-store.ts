@@ -455,11 +455,9 @@ export class PackChunkStore implements ChunkStore, AsyncDisposable {
     return this.#track(this.#collector.collect(barrier, signal));
   }
 
-  /** As {@link collect}; packs made in an older key epoch are replaced, too. @throws as that, and what `pause` throws. */
-  renewPacks(barrier: () => Promise<void>, signal: AbortSignal, pause: Pause): Promise<CollectionReport> {
+  renewPacks(barrier: () => Promise<void>, signal: AbortSignal, pause: Pause): Promise<number> {
     this.#assertWritable();
-    const isOutdated = async (pack: PackId): Promise<boolean> => (await this.rewrapper.isOlderData(pack)) !== false;
-    return this.#track(this.#collector.collect(barrier, signal, { isOutdated, pause }));
+    return this.#track(this.#collector.renew(barrier, signal, pause));
   }
 
   statistics(): ChunkStoreStatistics {

@@ -17,6 +17,7 @@ import {
   PACK_HEADER_BYTES,
   type PackIndexEntry,
   decodePackFooter,
+  decodePackHeader,
   decodePackIndex,
   formatPackId,
   sumBytes,
@@ -45,15 +46,23 @@ export class PackReader {
   readonly name: string;
   /** This session's number for the pack: the same each time it is opened. */
   readonly number: number;
+  /** In which it was made: its frames are under a key of then. */
+  readonly keyEpoch: number;
   readonly #file: DiskFile;
   readonly #cipher: PackCipher;
   readonly #pace: DevicePace;
   userCount = 0;
 
-  constructor(name: string, number: number, file: DiskFile, cipher: PackCipher, pace: DevicePace) {
+  constructor(
+    { name, number, keyEpoch }: Pick<PackReader, "name" | "number" | "keyEpoch">,
+    file: DiskFile,
+    cipher: PackCipher,
+    pace: DevicePace,
+  ) {
     this.#pace = pace;
     this.name = name;
     this.number = number;
+    this.keyEpoch = keyEpoch;
     this.#file = file;
     this.#cipher = cipher;
   }
@@ -194,10 +203,11 @@ export class PackReaders {
     let file: DiskFile | undefined;
     try {
       file = await this.#openFile(pack);
-      const header = new Uint8Array(PACK_HEADER_BYTES);
-      const filled = await file.readInto(header, 0);
-      const cipher = openPackCipher(header.subarray(0, filled), pack, this.#options);
-      const reader = new PackReader(name, this.#numberOf(name), file, cipher, this.#pace);
+      const bytes = new Uint8Array(PACK_HEADER_BYTES);
+      const header = bytes.subarray(0, await file.readInto(bytes, 0));
+      const cipher = openPackCipher(header, pack, this.#options);
+      const { keyEpoch } = decodePackHeader(header);
+      const reader = new PackReader({ name, number: this.#numberOf(name), keyEpoch }, file, cipher, this.#pace);
       this.#open.set(name, reader);
       this.#evict(reader);
     } catch (error) {
@@ -205,6 +215,16 @@ export class PackReaders {
       if (!(error instanceof TcfsError)) throw error;
       const why = error.code === "TCFS_NO_ENTRY" ? "it is missing" : error.message;
       throw new TcfsError(codeOfReader(error.code), `pack ${name}: ${why}`, { cause: error });
+    }
+  }
+
+  /** @returns Whether it was made in an older key epoch than the present one. @throws as {@link acquire}. */
+  async isOfOlderEpoch(pack: PackId): Promise<boolean> {
+    const reader = await this.acquire(pack);
+    try {
+      return reader.keyEpoch < this.#options.engine.keyEpoch;
+    } finally {
+      this.release(reader);
     }
   }
 

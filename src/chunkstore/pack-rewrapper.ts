@@ -84,16 +84,6 @@ export class PackRewrapper {
     return count;
   }
 
-  /** @returns Whether the pack was made in an older key epoch; undefined where its header does not open. */
-  async isOlderData(pack: PackId): Promise<boolean | undefined> {
-    let isOlder: boolean | undefined;
-    await this.#withFile(packPath(this.#options.directory, pack), async (file) => {
-      const header = await this.#readHeader(pack, file);
-      isOlder = header && header.keyEpoch < this.#options.packKeys.keyEpoch;
-    });
-    return isOlder;
-  }
-
   async #files(): Promise<PackFile[]> {
     const { disk, directory } = this.#options;
     const files: PackFile[] = [];

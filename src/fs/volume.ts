@@ -307,9 +307,9 @@ export class Volume {
 
   /**
    * Store anew what lies in packs of an older key epoch; a collection besides.
-   * @throws TcfsError `TCFS_BUSY` while another collection runs.
+   * @returns See {@link ChunkStore.renewPacks}. @throws TcfsError also `TCFS_BUSY` while another collection runs.
    */
-  renewPacks(signal: AbortSignal, pause: () => Promise<void>): Promise<CollectionReport> {
+  renewPacks(signal: AbortSignal, pause: () => Promise<void>): Promise<number> {
     return this.#options.chunks.renewPacks(() => this.syncAll(), signal, pause);
   }
 

@@ -141,7 +141,8 @@ export class KeyRotation {
       await chunks.rewrapper.rewrapAll(pause);
     });
     await this.#enter("records", (pause) => database.renewal.renew({ signal, pause }));
-    if (renewal === "data") await this.#enter("data", (pause) => volume.renewPacks(signal, pause));
+    const notRenewedCount =
+      renewal === "data" ? await this.#enter("data", (pause) => volume.renewPacks(signal, pause)) : null;
     const { disk, directory, epochs } = this.#options;
     await this.#enter("journal", async () => {
       await renewDeviceSeals({ disk, directory, sealer: epochs.sealer });
@@ -151,7 +152,7 @@ export class KeyRotation {
     const objectCount = await this.#enter("store", async (pause) => (await replica?.renew(signal, pause)) ?? null);
     const records = await this.#enter("count", (pause) => database.renewal.count({ signal, pause }));
     const packs = await this.#enter("count", (pause) => chunks.rewrapper.count(pause));
-    return { keyEpoch, endedEpoch: endingEpoch, records, packs, objectCount };
+    return { keyEpoch, endedEpoch: endingEpoch, records, packs, notRenewedCount, objectCount };
   }
 
   /** Each phase until it is done: to begin from the first one would be much work for nothing. */

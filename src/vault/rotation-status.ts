@@ -21,6 +21,8 @@ export interface RotationReport {
   readonly endedEpoch: number;
   readonly records: RecordCount;
   readonly packs: PackCount;
+  /** Packs that `--reencrypt` could not replace; null without it. */
+  readonly notRenewedCount: number | null;
   /** In the store; null without one. */
   readonly objectCount: number | null;
 }
@@ -41,7 +43,8 @@ export function formatRotation({ endingEpoch, phase, doneCount, lastError }: Rot
 }
 
 /** The lines that prove it. */
-export function formatReport({ keyEpoch, endedEpoch, records, packs, objectCount }: RotationReport): string {
+export function formatReport(report: RotationReport): string {
+  const { keyEpoch, endedEpoch, records, packs, notRenewedCount, objectCount } = report;
   const inStore = objectCount === null ? "" : ` and ${objectCount} objects of the store`;
   const lines = [
     `Counted: ${records.recordCount} records, ${packs.packCount} packs${inStore}, all under key epoch ${keyEpoch}.`,
@@ -55,9 +58,14 @@ export function formatReport({ keyEpoch, endedEpoch, records, packs, objectCount
       `${damagedCount} of them are damaged, and open under no key: tcfs check tells what that concerns.`,
     );
   }
-  if (packs.olderDataCount > 0) {
-    const what = `${packs.olderDataCount} packs have a new wrap around the key that they were made with`;
-    lines.splice(1, 0, `${what}: --reencrypt replaces these too.`);
+  const keptCount = notRenewedCount ?? packs.olderDataCount;
+  if (keptCount > 0) {
+    const what = `${keptCount} packs have a new wrap around the key that they were made with`;
+    const why =
+      notRenewedCount === null
+        ? "--reencrypt replaces these too"
+        : "there was no room for new ones, or they are damaged (tcfs check); make room, then rotate again";
+    lines.splice(1, 0, `${what}: ${why}.`);
   }
   return lines.join("\n");
 }
