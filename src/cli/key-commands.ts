@@ -62,6 +62,13 @@ export function keyCommands(settings: Settings, { secrets, file }: SharedFlags):
         async (parameters) => (await import("./commands/key-reseal.ts")).runKeyReseal(parameters, settings),
       )
       .command(
+        "forget-tpm",
+        "the TPM that remembers the vault's state (--tpm-freshness) is gone: wait for it no longer",
+        (command) =>
+          secrets(command).example("$0 key forget-tpm", "asks for the passphrase: it must open without the TPM"),
+        async (parameters) => (await import("./commands/key-forget-tpm.ts")).runKeyForgetTpm(parameters, settings),
+      )
+      .command(
         "rotate",
         "give the vault another key: what opened the old one opens nothing more",
         (command) => rotateOptions(secrets(command), file),
@@ -77,7 +84,7 @@ export function keyCommands(settings: Settings, { secrets, file }: SharedFlags):
             .example("$0 key passwd --recovery-file words", "the old one is lost: use the recovery words"),
         async (parameters) => (await import("./commands/key.ts")).runPasswd(parameters, settings),
       )
-      .demandCommand(1, "say what to do with the key: list, add, remove, test, reseal, rotate, passwd");
+      .demandCommand(1, "say what to do with the key: list, add, remove, test, reseal, forget-tpm, rotate, passwd");
 }
 
 function addOptions<T>(command: Argv<T>, file: SharedFlags["file"]) {

@@ -147,6 +147,11 @@ export function nextKeyring(
   }
 }
 
+/** For who holds keys that are not the vault's any more. */
+export function rotatedMeanwhile(): TcfsError {
+  return new TcfsError("TCFS_BUSY", "the vault's key was rotated by another process meanwhile; try again");
+}
+
 function openNaming(header: EpochHeader, key: Uint8Array, { naming }: Keyring): Uint8Array {
   return unwrap(key, naming.nonce, namingAad(header), naming.wrappedKeys);
 }

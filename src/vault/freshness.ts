@@ -51,7 +51,7 @@ export class Freshness {
     } catch (error) {
       if (!isTcfsError(error)) throw error;
       const message = `${error.message}; so whether the vault's state is its newest cannot be checked`;
-      if (!isOlderAccepted) throw new TcfsError(error.code, `${message}. ${ACCEPT}`, { cause: error });
+      if (!isOlderAccepted) throw new TcfsError(error.code, `${message}. ${GONE}`, { cause: error });
       logger.warn(message);
       return;
     }
@@ -85,15 +85,16 @@ export class Freshness {
     }
   }
 
+  /** Whether the TPM is told of newer states. */
+  get isActive(): boolean {
+    return this.#isActive;
+  }
+
   /**
    * Before a key epoch ends: what the TPM remembers goes over to the newest, or would be taken for a forgery.
    * @throws TcfsError `TCFS_NO_TPM`, `TCFS_TPM`; the key epoch must not end then.
    */
   async renew(state: AnchoredState): Promise<void> {
-    if (!this.#isActive) {
-      const advice = "mount the vault where the TPM is, or with --no-tpm-freshness";
-      throw new TcfsError("TCFS_NO_TPM", `the TPM that remembers the vault cannot be told of its new key: ${advice}`);
-    }
     await this.#advance(state, true);
   }
 
@@ -109,6 +110,9 @@ export class Freshness {
   }
 }
 
+/** What to do about a TPM that does not answer. */
+export const GONE =
+  "Mount the vault on the machine whose TPM remembers it (--accept-older: unchecked); if that TPM is gone for good: tcfs key forget-tpm";
 const ACCEPT = "If you know why, --accept-older takes it as it is, and the TPM remembers it from then on";
 
 /** @returns In words, why the state may not be the newest; undefined if it is not older than what the TPM knows. */

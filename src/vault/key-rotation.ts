@@ -5,7 +5,7 @@
  */
 import { setTimeout as delay } from "node:timers/promises";
 import type { PackChunkStore } from "../chunkstore/pack-chunk-store.ts";
-import { TcfsError } from "../errors.ts";
+import { TcfsError, isTcfsError } from "../errors.ts";
 import type { Volume } from "../fs/volume.ts";
 import { renewDeviceSeals } from "../keys/devices/device-book.ts";
 import type { VaultHeader } from "../keys/header.ts";
@@ -56,6 +56,7 @@ export class KeyRotation {
   #report: RotationReport | undefined;
   #progress: { phase: RotationPhase; doneCount: number } = { phase: "packs", doneCount: 0 };
   #lastError: string | null = null;
+  #needsPerson = false;
   #workedSinceMs = systemClock.monotonicMs();
 
   constructor(options: KeyRotationOptions) {
@@ -66,7 +67,8 @@ export class KeyRotation {
   status(): RotationStatus | null {
     if (this.#ending === undefined) return null;
     const { keyEpoch, endingEpoch, renewal } = this.#ending;
-    return { keyEpoch, endingEpoch, renewal, ...this.#progress, lastError: this.#lastError };
+    const trouble = { lastError: this.#lastError, needsPerson: this.#needsPerson };
+    return { keyEpoch, endingEpoch, renewal, ...this.#progress, ...trouble };
   }
 
   /** Of the last one that ended since the vault was opened. */
@@ -172,10 +174,12 @@ export class KeyRotation {
         const result = await action();
         if (failures > 0) this.#options.onOutcome(undefined);
         this.#lastError = null;
+        this.#needsPerson = false;
         return result;
       } catch (error) {
         if (this.#isStopped()) throw interrupted();
         this.#lastError = error instanceof Error ? error.message : String(error);
+        this.#needsPerson = isTcfsError(error, "TCFS_NO_TPM") || isTcfsError(error, "TCFS_TPM");
         this.#options.onOutcome(error);
         await this.#rest(retryMs(failures));
       }

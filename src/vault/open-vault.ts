@@ -153,8 +153,7 @@ export class OpenVault implements AsyncDisposable {
         });
       }
       if (replica !== undefined) closers.push(() => replica.giveUpReads());
-      const renewAnchor = (): Promise<void> =>
-        anchor === undefined ? requireNoAnchor(options, rooms) : anchor.renew();
+      const renewAnchor = (): Promise<void> => renewAnchorOf(options, rooms, anchor);
       const rotation = new KeyRotation({ ...rooms, directory, volume, renewAnchor, ...rotationReports(logger) });
       closers.push(() => rotation.close());
       if (!isReadOnly && !options.isNew) await renewHeaderCopy(directory);
@@ -400,13 +399,19 @@ function requireNext(before: VaultHeader, after: VaultHeader): void {
   throw new TcfsError("TCFS_BUSY", "another process changed the vault's header at the same time; try again");
 }
 
+interface TpmAnchor {
+  readonly isActive: () => boolean;
+  /** @throws as {@link Freshness.renew}. */
+  readonly renew: () => Promise<void>;
+}
+
 /** Before anything changes in the vault; and once nothing does any more. Loads little where no TPM remembers it. */
 async function keepFresh(
   { directory, header, isReadOnly, logger }: OpenVaultOptions,
   request: FreshnessRequest,
   { disk, metadata, replica, epochs }: Rooms,
   closers: Closer[],
-): Promise<{ readonly renew: () => Promise<void> } | undefined> {
+): Promise<TpmAnchor | undefined> {
   const { openFreshness } = await import("./freshness-setup.ts");
   const freshness = await openFreshness(
     { disk, directory, header, sealer: epochs.sealer, isReadOnly, logger },
@@ -420,14 +425,28 @@ async function keepFresh(
   });
   await freshness.check(state());
   freshness.follow(state);
-  return { renew: () => freshness.renew(state()) };
+  return { isActive: () => freshness.isActive, renew: () => freshness.renew(state()) };
 }
 
-/** For who was not asked whether a TPM remembers the vault. @throws TcfsError `TCFS_BUSY` if the vault says that one does. */
-async function requireNoAnchor({ directory }: OpenVaultOptions, { disk, epochs }: Rooms): Promise<void> {
-  const { readIsAnchored } = await import("../keys/devices/device-book.ts");
+/** For the end of a key epoch. Somebody may have said meanwhile that the TPM is gone. @throws TcfsError `TCFS_NO_TPM`, `TCFS_TPM` */
+async function renewAnchorOf(
+  { directory }: OpenVaultOptions,
+  { disk, epochs }: Rooms,
+  anchor?: TpmAnchor,
+): Promise<void> {
+  const [{ readIsAnchored }, { GONE }] = await Promise.all([
+    import("../keys/devices/device-book.ts"),
+    import("./freshness.ts"),
+  ]);
   if (!(await readIsAnchored({ disk, directory, sealer: epochs.sealer }))) return;
-  throw new TcfsError("TCFS_BUSY", "a TPM remembers the vault, and must be told of its new key: mount it for that");
+  const must = "a TPM remembers the vault, and must be told of its new key";
+  if (anchor?.isActive() !== true) throw new TcfsError("TCFS_NO_TPM", `${must}. ${GONE}`);
+  try {
+    await anchor.renew();
+  } catch (error) {
+    if (!isTcfsError(error)) throw error;
+    throw new TcfsError(error.code, `${must}: ${error.message}. ${GONE}`, { cause: error });
+  }
 }
 
 /** Loads nothing where the vault has no store. */

@@ -3,7 +3,7 @@ import { TcfsError } from "../errors.ts";
 import type { EpochRooms } from "../keys/epoch-rooms.ts";
 import { readHeader } from "../keys/header-file.ts";
 import { type VaultHeader, formatHeader } from "../keys/header.ts";
-import { keyringMembers } from "../keys/key-epochs.ts";
+import { keyringMembers, rotatedMeanwhile } from "../keys/key-epochs.ts";
 import type { Disk } from "../platform/disk.ts";
 
 /**
@@ -47,7 +47,7 @@ export async function headerForStore(
  */
 export async function requirePresent(disk: Disk, directory: string, header: VaultHeader): Promise<void> {
   if (keysOf(await readHeader(disk, directory)) === keysOf(header)) return;
-  throw new TcfsError("TCFS_BUSY", "the vault's key was rotated by another process meanwhile; try again");
+  throw rotatedMeanwhile();
 }
 
 function keysOf({ keyEpoch, keyring }: VaultHeader): string {

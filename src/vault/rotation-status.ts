@@ -14,6 +14,8 @@ export interface RotationStatus {
   readonly doneCount: number;
   /** Why it stands still, and is tried again. */
   readonly lastError: string | null;
+  /** Whether it stands still until a person does something. */
+  readonly needsPerson: boolean;
 }
 
 export interface RotationReport {

@@ -28,6 +28,7 @@ describe("a rotation of the vault's key", () => {
       /and no longer with:\n.*\(recovery words\): new words.*\n.*\(key file\): --key-file/u,
     );
     expect(refused.stderr).toContain("--yes");
+    expect(refused.stdout).toContain("What no rotation changes: by which keys names and contents are looked up.");
     expect((await line.header())["keyEpoch"]).toBe(1);
 
     // New words are told before it begins, and taken back where it does not begin.

@@ -3,8 +3,10 @@ import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, describe, expect, test, vi } from "vitest";
 import { openDeviceBook, withSealer } from "../../src/vault/device-setup.ts";
+import { runKeyForgetTpm } from "../../src/cli/commands/key-forget-tpm.ts";
 import { headerForStore } from "../../src/vault/own-header.ts";
 import { rewriteHeader } from "../../src/vault/rewrite-header.ts";
+import { readSettings } from "../../src/cli/settings.ts";
 import { OpenPacks } from "../../src/chunkstore/open-packs.ts";
 import { PackRewrapper } from "../../src/chunkstore/pack-rewrapper.ts";
 import type { Name } from "../../src/ids.ts";
@@ -13,6 +15,7 @@ import { readHeader } from "../../src/keys/header-file.ts";
 import { formatHeader } from "../../src/keys/header.ts";
 import { VaultKeys } from "../../src/keys/key-epochs.ts";
 import { addSlot } from "../../src/keys/keyring.ts";
+import { formatRecoveryWords } from "../../src/keys/recovery-words.ts";
 import { NodeDisk } from "../../src/platform/node-disk.ts";
 import { systemRandom } from "../../src/platform/random.ts";
 import { noise } from "../crypto/fixtures.ts";
@@ -149,9 +152,41 @@ describe("a vault that a TPM remembers", { timeout: TIMEOUT_MS }, () => {
     await using opened = await vault.open(await present(vault, next));
     const why = (): string => opened.rotation.status()?.lastError ?? "";
     await eventually("it stands still", 60_000, () => why() !== "");
-    expect(why()).toMatch(/a TPM remembers the vault, and must be told of its new key/u);
+    expect(why()).toMatch(/a TPM remembers the vault, and must be told of its new key.*: tcfs key forget-tpm$/u);
+    expect(opened.rotation.status()?.needsPerson).toBe(true);
     await opened.close();
     expect((await readHeader(disk, directory)).keyring?.older).toHaveLength(1);
+  });
+
+  test("ends a rotation once somebody who opens it without the TPM has said that the TPM is gone", async () => {
+    await using vault = await VaultDirectory.make();
+    const { directory, first } = vault;
+    await withSealer(first.header, first.key, async (sealer) => {
+      const book = await openDeviceBook({ disk, directory, sealer }, first.header.deviceId);
+      await book.keep({ isAnchored: true });
+    });
+    const next = await nextHeader(first);
+    await using opened = await vault.open(first);
+    await beginRotation(opened, first, next);
+    await eventually("it stands still", 60_000, () => opened.rotation.status()?.needsPerson === true);
+
+    let told = "";
+    vi.spyOn(process.stdout, "write").mockImplementation((text) => {
+      told += String(text);
+      return true;
+    });
+    const settings = readSettings({ PATH: process.env["PATH"] });
+    const [words, wrong] = [join(directory, "..", "words"), join(directory, "..", "wrong")];
+    await writeFile(words, formatRecoveryWords(new Uint8Array(32)), { mode: 0o600 });
+    await writeFile(wrong, formatRecoveryWords(new Uint8Array(32).fill(1)), { mode: 0o600 });
+    const forget = (recoveryFile: string) => runKeyForgetTpm({ vault: directory, recoveryFile }, settings);
+    await expect(forget(wrong)).rejects.toMatchObject({ code: "TCFS_WRONG_KEY" });
+    expect(opened.rotation.status()?.needsPerson).toBe(true);
+    await forget(words);
+    expect(told).toMatch(/^No TPM is asked any more .*\nThe vault opens with the key slot .*recovery words\)\.\n$/u);
+    expect(await opened.rotation.wait()).toMatchObject({ endedEpoch: 1, records: { olderCount: 0 } });
+    await forget(words);
+    expect(told).toContain("No TPM remembers the vault's state: nothing was changed.");
   });
 });
 

@@ -99,8 +99,14 @@ export function formatPlan({ kept, dropped, words }: SlotPlan, renewsData: boole
   if (dropped.length > 0) {
     lines.push("and no longer with:", ...dropped.map(({ slot, why }) => `  the ${describeSlot(slot)}: ${why}`));
   }
+  lines.push(STAYS);
   return `${lines.join("\n")}\n`;
 }
+
+/** SECURITY.md §5, in a sentence. */
+const STAYS =
+  "What no rotation changes: by which keys names and contents are looked up. Who had the old key and reads the vault's " +
+  "directory later can still tell whether a name or content that he guesses is in it; only a new vault, copied into, hides that.";
 
 export function wipePlan({ key, slots }: SlotPlan): void {
   key.wipe();

@@ -145,6 +145,7 @@ async function finish(directory: string, vault: OpenVault | undefined): Promise<
       }
       ({ status, report } = rotation);
       if (status === null) break;
+      if (status.needsPerson) throw new TcfsError("TCFS_INTERRUPTED", `${formatRotation(status)}. ${GOES_ON}`);
       progress.step();
       await delay(POLL_MS);
     }
@@ -157,6 +158,8 @@ async function finish(directory: string, vault: OpenVault | undefined): Promise<
   await vault?.close();
   process.stdout.write(`${formatReport(report)}\n`);
 }
+
+const GOES_ON = "Nothing is lost, and the new key holds; it goes on with each mount, and with tcfs key rotate";
 
 async function askRotation(directory: string): Promise<DaemonRotation | undefined> {
   const reply = await askDaemon(directory, { operation: "rotation" });

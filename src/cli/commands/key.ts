@@ -34,7 +34,7 @@ export interface SlotArguments extends VaultArguments {
 export async function runKeyList(parameters: ListArguments, settings: Settings): Promise<void> {
   const directory = await vaultDirectory(parameters, settings);
   const disk = new NodeDisk();
-  const { slots } = await readHeader(disk, directory);
+  const { slots, keyEpoch, keyring } = await readHeader(disk, directory);
   const uses = await readSlotUses(disk, directory);
   const rows = slots.map(({ id, kind, createdAt }) => {
     return { id: toHex(id), kind, createdAt, lastUsedAt: uses[toHex(id)] ?? null };
@@ -48,6 +48,10 @@ export async function runKeyList(parameters: ListArguments, settings: Settings):
   process.stdout.write(line("slot", "kind", "made", "last used"));
   for (const { id, kind, createdAt, lastUsedAt } of rows)
     process.stdout.write(line(id, SLOT_KIND_NAMES[kind], createdAt, lastUsedAt ?? "never"));
+  for (const older of keyring?.older ?? []) {
+    const how = "it goes on with each mount (tcfs status says how far it is) and with tcfs key rotate";
+    process.stdout.write(`The rotation from key epoch ${older.keyEpoch} to ${keyEpoch} has not ended: ${how}.\n`);
+  }
 }
 
 export async function runKeyRemove(parameters: SlotArguments, settings: Settings): Promise<void> {

@@ -12,6 +12,7 @@ import type { Disk } from "../../platform/disk.ts";
 import { lockPath } from "../../platform/file-lock.ts";
 import type { RandomSource } from "../../platform/random.ts";
 import { hasHeader, readHeader } from "../header-file.ts";
+import { rotatedMeanwhile } from "../key-epochs.ts";
 import { isoTime } from "../keyring.ts";
 import {
   DEVICE_ID_BYTES,
@@ -165,7 +166,7 @@ async function inTurn<T>(options: DeviceBookOptions, action: () => Promise<T>): 
   await using _lock = await lockPath(directory, "is changing the vault's list of devices", LOCK_SECONDS);
   const isVault = await hasHeader(disk, directory); // not yet, while one is made
   if (isVault && (await readHeader(disk, directory)).keyEpoch !== sealer.keyEpoch)
-    throw new TcfsError("TCFS_BUSY", "the vault's key was rotated by another process meanwhile; try again");
+    throw rotatedMeanwhile();
   return await action();
 }
 
