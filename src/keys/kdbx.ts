@@ -6,6 +6,7 @@
 import { constants } from "node:fs";
 import { open } from "node:fs/promises";
 import { resolve } from "node:path";
+import type library from "kdbxweb";
 import type { Kdbx, KdbxEntry, KdbxGroup } from "kdbxweb";
 import { TcfsError } from "../errors.ts";
 import type { EntryFields } from "./entry-fields.ts";
@@ -14,7 +15,9 @@ const PREFIX = "kdbx:";
 /** Attachments and icons included; more is no password database. */
 const MAX_FILE_BYTES = 64 * 1024 * 1024;
 /** A database may come from somebody else: KeePassXC's slider for Argon2 ends at these. */
-const MAX_ARGON2 = { memoryKiB: 4 * 1024 * 1024, passes: 10_000, lanes: 128 } as const;
+const MAX_ARGON2 = { memoryKiB: 4 * 1024 * 1024, passes: 10_000, lanes: 128, passedKiB: 64 * 1024 * 1024 } as const;
+/** About a minute. What KeePassXC finds to take a second is below a tenth of it; so is what its slider ends at, five. */
+const MAX_AES_ROUNDS = 1_000_000_000;
 const UUID_BYTES = 16;
 
 /** Which entry of which database: `kdbx:FILE#ENTRY`. */
@@ -70,6 +73,7 @@ async function openDatabase(content: Uint8Array, file: string, credentials: Kdbx
   const { password, keyFile } = credentials;
   const secret = password === undefined ? null : kdbxweb.ProtectedValue.fromBinary(arrayBuffer(password));
   try {
+    checkAesRounds(kdbxweb, content);
     const opened = new kdbxweb.Credentials(secret, keyFile === undefined ? null : arrayBuffer(keyFile));
     return await kdbxweb.Kdbx.load(arrayBuffer(content), opened);
   } catch (error) {
@@ -80,6 +84,19 @@ async function openDatabase(content: Uint8Array, file: string, credentials: Kdbx
     // The cause is dropped: its text might hold something of the database.
     throw new TcfsError("TCFS_BAD_KDBX", `${file} is no KeePass database that tcfs can read, or it is damaged`);
   }
+}
+
+/** Before anything is computed: the library would queue all of the rounds that a file asks for. */
+function checkAesRounds(
+  { Kdbx, KdbxContext, KdbxHeader, BinaryStream, Int64 }: typeof library,
+  content: Uint8Array,
+): void {
+  const context = new KdbxContext({ kdbx: new Kdbx() });
+  const header = KdbxHeader.read(new BinaryStream(arrayBuffer(content)), context);
+  const asked = header.kdfParameters?.get("R") ?? header.keyEncryptionRounds ?? 0;
+  const rounds = asked instanceof Int64 ? asked.hi * 2 ** 32 + asked.lo : Number(asked);
+  if (rounds <= MAX_AES_ROUNDS) return;
+  throw new TcfsError("TCFS_BAD_KDBX", "the KeePass database asks for more rounds of AES than tcfs will compute");
 }
 
 function findEntry(database: Kdbx, { file, entry }: KdbxReference): KdbxEntry {
@@ -134,7 +151,8 @@ async function deriveArgon2(
   type: 0 | 2,
   version: 0x10 | 0x13,
 ): Promise<ArrayBuffer> {
-  if (memoryKiB > MAX_ARGON2.memoryKiB || passes > MAX_ARGON2.passes || lanes > MAX_ARGON2.lanes)
+  const isWithin = memoryKiB <= MAX_ARGON2.memoryKiB && passes <= MAX_ARGON2.passes && lanes <= MAX_ARGON2.lanes;
+  if (!isWithin || memoryKiB * passes > MAX_ARGON2.passedKiB)
     throw new TcfsError("TCFS_BAD_KDBX", "the KeePass database asks for more Argon2 than tcfs will compute");
   const { hashRaw } = await import("@node-rs/argon2");
   const key = await hashRaw(new Uint8Array(password), {

@@ -6,7 +6,8 @@
 import type { MessageBus } from "@jellybrick/dbus-next";
 import { createDecipheriv, createDiffieHellmanGroup, hkdfSync } from "node:crypto";
 import type { DiffieHellmanGroup } from "node:crypto";
-import { TcfsError } from "../errors.ts";
+import { z } from "zod";
+import { TcfsError, isTcfsError } from "../errors.ts";
 import type { EntryFields } from "./entry-fields.ts";
 
 const PREFIX = "secret-service:";
@@ -23,6 +24,9 @@ const GROUP = "modp2";
 /** A service that does not answer at all; a person needs longer. */
 const CALL_TIMEOUT_MS = 5000;
 const PROMPT_TIMEOUT_MS = 60_000;
+
+const PATHS = z.array(z.string());
+const ATTRIBUTES = z.record(z.string(), z.string());
 
 export interface SecretServiceOptions {
   /** `unix:path=…`; undefined where the session has no bus. */
@@ -57,7 +61,8 @@ export async function readSecretServiceItem(title: string, options: SecretServic
   const { sessionBus: connect } = await import("@jellybrick/dbus-next");
   const bus = connect({ busAddress: sessionBus });
   try {
-    return await within(options.timeoutMs ?? PROMPT_TIMEOUT_MS, bus, () => new Service(bus, options).read(title));
+    const read = (): Promise<EntryFields> => new Service(bus, options).read(title).catch(notUnderstood);
+    return await within(options.timeoutMs ?? PROMPT_TIMEOUT_MS, bus, read);
   } finally {
     bus.disconnect();
   }
@@ -98,10 +103,9 @@ class Service {
     const session = await DhSession.open((...words) => this.#call(...words));
     const item = await this.#unlocked(await this.#find(title));
     const secret = (await this.#call(item, "Item", "GetSecret", "o", [session.path])) as [StoredSecret];
-    const attributes = (await this.#property(item, "Item", "Attributes")) as Record<string, string>;
-    const label = (await this.#property(item, "Item", "Label")) as string;
+    const attributes = ATTRIBUTES.parse(await this.#property(item, "Item", "Attributes"));
     const fields = new Map<string, Uint8Array>();
-    for (const [name, value] of Object.entries({ Title: label, ...attributes }))
+    for (const [name, value] of Object.entries({ Title: title, ...attributes }))
       if (value !== "") fields.set(name, new TextEncoder().encode(value));
     const password = session.open(secret[0]);
     if (password.length > 0) fields.set("Password", password);
@@ -133,7 +137,7 @@ class Service {
 
   async #labelled(title: string, collections: readonly ObjectPath[]): Promise<ObjectPath[]> {
     const items = await Promise.all(collections.map((path) => this.#property(path, "Collection", "Items")));
-    const paths = (items as ObjectPath[][]).flat();
+    const paths = items.flatMap((found) => PATHS.parse(found));
     const labels = await Promise.all(paths.map((path) => this.#property(path, "Item", "Label")));
     return paths.filter((_, at) => labels[at] === title);
   }
@@ -160,7 +164,7 @@ class Service {
   }
 
   async #collections(): Promise<ObjectPath[]> {
-    return (await this.#property(ROOT, "Service", "Collections")) as ObjectPath[];
+    return PATHS.parse(await this.#property(ROOT, "Service", "Collections"));
   }
 
   async #property(path: ObjectPath, of: string, name: string): Promise<unknown> {
@@ -251,6 +255,12 @@ class DhSession {
     this.#key.fill(0);
     return plain;
   }
+}
+
+/** Whoever serves may answer anything: of another shape, or what does not decrypt. The cause is dropped: it may quote him. */
+function notUnderstood(error: unknown): never {
+  if (isTcfsError(error)) throw error;
+  throw noSecrets("what the password manager answers cannot be understood: it does not keep to the Secret Service");
 }
 
 function locked(): TcfsError {

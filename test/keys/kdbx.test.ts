@@ -1,10 +1,11 @@
 /** Entries of KeePass databases: of every kind, made by kdbxweb here and by KeePassXC itself. */
 import { spawnSync } from "node:child_process";
+import { createHash } from "node:crypto";
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import kdbxweb from "kdbxweb";
-import type { Kdbx } from "kdbxweb";
+import type { Int64, Kdbx } from "kdbxweb";
 import { describe, expect, test } from "vitest";
 import { isTcfsError } from "../../src/errors.ts";
 import { passwordOf } from "../../src/keys/entry-fields.ts";
@@ -84,6 +85,55 @@ describe("a reference to an entry", () => {
     expect(absoluteReference("kdbx:/a.kdbx#E")).toBe("kdbx:/a.kdbx#E");
     expect(absoluteReference("secret-service:a/b")).toBe("secret-service:a/b");
     expect(absoluteReference("a")).toBe(`${process.cwd()}/a`);
+  });
+});
+
+describe("a database that asks for more than anybody would", () => {
+  const rounds = (value: Int64) => (database: Kdbx) => {
+    database.setKdf(kdbxweb.Consts.KdfId.Aes);
+    database.header.kdfParameters?.set("R", kdbxweb.VarDictionary.ValueType.UInt64, value);
+  };
+
+  test("is refused by its header, before anything is computed", async () => {
+    await using directory = await temporaryDirectory("kdbx");
+    const few = await makeDatabase(rounds(new kdbxweb.Int64(12_345)));
+    const field = Buffer.from("R\u0008\0\0\0", "latin1"); // of the dictionary: name, length, then the number
+    const at = Buffer.from(few).indexOf(field) + field.length;
+    for (const asked of [1_000_000_001n, 2n ** 40n, 2n ** 64n - 1n]) {
+      const content = Buffer.from(few);
+      content.writeBigUInt64LE(asked, at);
+      const file = await stored(directory.path, content);
+      expect(await failure(readKdbxPassword({ file, entry: "Vaults/tcfs" }, byPassword)), String(asked)).toBe(
+        "TCFS_BAD_KDBX the KeePass database asks for more rounds of AES than tcfs will compute",
+      );
+    }
+    const file = await stored(directory.path, few);
+    expect(text(await readKdbxPassword({ file, entry: "Vaults/tcfs" }, byPassword))).toBe("pässword ✓");
+  });
+
+  test("is refused too of the older kind, and with Argon2", async () => {
+    await using directory = await temporaryDirectory("kdbx");
+    const old = await makeDatabase((database) => {
+      database.setVersion(3);
+    });
+    const field = Buffer.from([6, 8, 0]); // transform rounds: 8 bytes
+    Buffer.from(old.buffer).writeBigUInt64LE(2n ** 50n, Buffer.from(old).indexOf(field) + field.length);
+    const file = await stored(directory.path, old);
+    const reading = readKdbxPassword({ file, entry: "Vaults/tcfs" }, byPassword);
+    expect(await failure(reading)).toMatch(/^TCFS_BAD_KDBX .* more rounds of AES/u);
+
+    const argon = Buffer.from(await makeDatabase(() => undefined));
+    const passes = Buffer.from("I\u0008\0\0\0", "latin1");
+    argon.writeBigUInt64LE(10_000n, argon.indexOf(passes) + passes.length);
+    const memory = Buffer.from("M\u0008\0\0\0", "latin1");
+    argon.writeBigUInt64LE(2n ** 30n, argon.indexOf(memory) + memory.length);
+    const context = new kdbxweb.KdbxContext({ kdbx: new kdbxweb.Kdbx() });
+    const { endPos = 0 } = kdbxweb.KdbxHeader.read(new kdbxweb.BinaryStream(Uint8Array.from(argon).buffer), context);
+    createHash("sha256").update(argon.subarray(0, endPos)).digest().copy(argon, endPos); // anybody can make it fit
+    const other = await stored(directory.path, argon);
+    expect(await failure(readKdbxPassword({ file: other, entry: "Vaults/tcfs" }, byPassword))).toMatch(
+      /^TCFS_BAD_KDBX the KeePass database asks for more Argon2/u,
+    );
   });
 });
 

@@ -1,6 +1,8 @@
 /** Entries of running password managers through the Secret Service: KeePassXC itself and GNOME Keyring, on a bus of their own. */
+import { createDiffieHellmanGroup } from "node:crypto";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { Message, Variant, sessionBus } from "@jellybrick/dbus-next";
 import kdbxweb from "kdbxweb";
 import { describe, expect, test } from "vitest";
 import { isTcfsError } from "../../src/errors.ts";
@@ -117,5 +119,66 @@ describe.skipIf(missingSecretService.length > 0)("a running password manager", (
       Password: "hunter2",
     });
     expect(await failure(read(session, "none"))).toMatch(/^TCFS_USAGE /u);
+  });
+});
+
+/** Answers by the member that is asked; `Get` by the property's name. */
+type Answers = Readonly<Record<string, { readonly signature: string; readonly body: readonly unknown[] }>>;
+
+/** Somebody who serves the Secret Service as he likes. */
+async function serveStrangely(session: SecretSession, answers: Answers): Promise<Disposable> {
+  const bus = sessionBus({ busAddress: session.bus });
+  await bus.requestName("org.freedesktop.secrets", 0);
+  bus.addMethodHandler((message) => {
+    const name = message.member === "Get" ? String(message.body[1]) : (message.member ?? "");
+    const { signature, body } = answers[name] ?? { signature: "", body: [] };
+    bus.send(Message.newMethodReturn(message, signature, [...body]));
+    return true;
+  });
+  return {
+    [Symbol.dispose]: () => {
+      bus.disconnect();
+    },
+  };
+}
+
+describe.skipIf(missingSecretService.length > 0)("a password manager that answers strangely", () => {
+  const variant = (type: string, value: unknown) => ({ signature: "v", body: [new Variant(type, value)] });
+  const share = createDiffieHellmanGroup("modp2").generateKeys();
+  const opened = (bytes: Buffer) => ({ signature: "vo", body: [new Variant("ay", bytes), "/session"] });
+  const secret = (iv: number, value: number) => ({
+    signature: "(oayays)",
+    body: [["/session", Buffer.alloc(iv, 1), Buffer.alloc(value, 2), "text/plain"]],
+  });
+  const kept: Answers = {
+    OpenSession: opened(share),
+    Collections: variant("ao", ["/collection"]),
+    Locked: variant("b", false),
+    Items: variant("ao", ["/item"]),
+    Label: variant("s", "Store"),
+    Attributes: variant("a{ss}", {}),
+    GetSecret: secret(16, 16),
+  };
+
+  test.for<[string, Answers]>([
+    ["nothing at all", { OpenSession: { signature: "", body: [] } }],
+    ["a session of another shape", { OpenSession: { signature: "s", body: ["session"] } }],
+    ["a share that is none", { OpenSession: opened(Buffer.alloc(1)) }],
+    ["a share longer than the group", { OpenSession: opened(Buffer.alloc(4096, 255)) }],
+    ["collections that are a number", { Collections: variant("u", 7) }],
+    ["collections that are no places", { Collections: variant("as", ["no place"]) }],
+    ["items that are a text", { Items: variant("s", "/item") }],
+    ["attributes that are a list", { Attributes: variant("as", ["a"]) }],
+    ["attributes that are no texts", { Attributes: variant("a{su}", { a: 1 }) }],
+    ["a secret of another shape", { GetSecret: { signature: "s", body: ["secret"] } }],
+    ["a secret with half an IV", { GetSecret: secret(8, 16) }],
+    ["a secret that is no whole block", { GetSecret: secret(16, 15) }],
+    ["a secret under another key", { GetSecret: secret(16, 16) }],
+  ])("with %s gets one sentence", async ([, strange]) => {
+    await using session = await SecretSession.start();
+    using _strange = await serveStrangely(session, { ...kept, ...strange });
+    expect(await failure(read(session, "Store"))).toBe(
+      "TCFS_NO_SECRETS what the password manager answers cannot be understood: it does not keep to the Secret Service",
+    );
   });
 });
