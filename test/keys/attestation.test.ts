@@ -1,5 +1,6 @@
 /** A device's TPM proves itself, on TPMs in software; and everything that is not that proof is refused. */
 import { describe, expect, test } from "vitest";
+import { toHex } from "../../src/bytes.ts";
 import { isTcfsError } from "../../src/errors.ts";
 import {
   type Answer,
@@ -33,6 +34,8 @@ async function ask(tpm: SoftwareTpm, key: NewAttestationKey, selection: typeof P
   const asked = await makeChallenge(toolPath, key, selection, systemRandom);
   return { asked, answer: await answerChallenge(at(tpm), key, asked.challenge) };
 }
+
+const overTheWire = (bytes: Uint8Array): Uint8Array => Uint8Array.from(Buffer.from(toHex(bytes), "hex"));
 
 const flipped = (bytes: Uint8Array, position: number): Uint8Array =>
   bytes.map((byte, index) => (index === position ? byte ^ 1 : byte));
@@ -98,6 +101,29 @@ describe.skipIf(swtpmIsMissing !== undefined)("a TPM that vouches for a device",
 
     await tpm.tool("clear", "-c", "p");
     expect(await failure(ask(tpm, key))).toMatch(/^TCFS_TPM_FOREIGN/u);
+  });
+
+  test("is asked and judged where it is not: questions and answers are bytes alone, and the verifier needs no TPM", async () => {
+    const { tpm: made, authorities } = await SoftwareTpm.makeCertified();
+    await using tpm = made;
+    const key = await makeAttestationKey(at(tpm));
+    // What the verifier has of the device: as the list of devices has it, without the TPM's private blob.
+    const known = { endorsementKey: overTheWire(key.endorsementKey), public: overTheWire(key.public) };
+    await tpm.stop();
+    verifyCertificate(parseCertificate(overTheWire(key.certificate!.raw)), parseAuthorities(authorities), Date.now());
+    const asked = await makeChallenge(toolPath, known, PCR_7, systemRandom);
+    const { credential, nonce } = asked.challenge;
+    await tpm.start();
+    const challenge = { credential: overTheWire(credential), nonce: overTheWire(nonce), selection: PCR_7 };
+    const { secret, message, signature, values } = await answerChallenge(at(tpm), key, challenge);
+    await tpm.stop();
+    const answer: Answer = {
+      ...{ secret: overTheWire(secret), message: overTheWire(message) },
+      ...{ signature: overTheWire(signature), values: overTheWire(values) },
+    };
+    expect(await checkAnswer(toolPath, known, asked, answer)).toEqual([new Uint8Array(32)]);
+    const later = await makeChallenge(toolPath, known, PCR_7, systemRandom);
+    expect(await failure(checkAnswer(toolPath, known, later, answer))).toMatch(/^TCFS_NOT_ATTESTED/u);
   });
 
   test("is not believed by an old quote, another key's, other PCRs, or anything altered", async () => {
