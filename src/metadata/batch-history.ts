@@ -1,7 +1,7 @@
 /**
  * What a batch overwrites or deletes and the newest snapshot still needs: moved to history in the same batch
- * (FORMAT.md §7.12). Costs one look-up for each record first changed after a snapshot, nothing without snapshots, and
- * nothing for records of inodes that are newer than the newest snapshot.
+ * (FORMAT.md §7.12). Costs one look-up for each record first changed after a snapshot, none for names known to be new,
+ * nothing without snapshots, and nothing for records of inodes that are newer than the newest snapshot.
  */
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { latin1Of } from "../bytes.ts";
@@ -32,14 +32,14 @@ export interface BatchHistoryOptions {
 export class BatchHistory {
   readonly #options: BatchHistoryOptions;
   readonly #epoch: Epoch;
-  readonly #note: Uint8Array;
+  readonly #noteValue: Uint8Array;
   readonly #handled = new Set<string>();
   readonly #operations: RecordChange[] = [];
 
   constructor(options: BatchHistoryOptions) {
     this.#options = options;
     this.#epoch = supersedingEpoch(options.snapshot);
-    this.#note = encodeNote(this.#epoch);
+    this.#noteValue = encodeNote(this.#epoch);
   }
 
   /** The records to write together with `changes`; borrowed. */
@@ -61,12 +61,13 @@ export class BatchHistory {
     let lookups = 0;
     for (let index = from; index < changes.length; index++) {
       if (lookups === LOOKUPS_PER_TURN) return index;
-      const { key } = changes[index] as RecordChange;
+      const { key, isNew = false } = changes[index] as RecordChange;
       const owner = ownerOfVersioned(key);
       if (owner === undefined || owner >= snapshot.nextInode) continue;
       const name = latin1Of(key);
       if (this.#handled.has(name) || touched.get(name) === true) continue;
-      this.#keep(key);
+      if (isNew) this.#note(key);
+      else this.#keep(key);
       this.#handled.add(name);
       touched.set(name, true);
       lookups++;
@@ -81,7 +82,11 @@ export class BatchHistory {
     // What does not open tells no epoch: an earlier batch may have kept what the snapshot needs.
     if (isUnreadable && this.#isNoted(key)) return;
     if (old !== undefined) this.#operations.push({ key: historyKey(key, this.#epoch), value: old });
-    this.#operations.push({ key: supersededKey(this.#epoch, key), value: this.#note });
+    this.#note(key);
+  }
+
+  #note(key: Uint8Array): void {
+    this.#operations.push({ key: supersededKey(this.#epoch, key), value: this.#noteValue });
   }
 
   #isNoted(key: Uint8Array): boolean {

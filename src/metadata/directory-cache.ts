@@ -81,13 +81,16 @@ export class DirectoryCache {
     this.#grow(directory, node);
   }
 
-  /** What has changed; null: deleted. */
-  change(directory: InodeNumber, name: Name, dentry: CachedDentry | null): void {
+  /** What has changed; null: deleted. @returns Whether the name is known to have been absent. */
+  change(directory: InodeNumber, name: Name, dentry: CachedDentry | null): boolean {
     const node = this.#node(directory) ?? this.#add(directory, newNode(false));
+    const before = node.names.get(name);
+    const wasAbsent = before === null || (before === undefined && node.isComplete);
     if (dentry === null && node.isComplete) node.names.delete(name);
     else node.names.set(name, dentry);
     if (node.sorted !== undefined) this.#noteChanged(directory, node, node.sorted, name);
     this.#grow(directory, node);
+    return wasAbsent;
   }
 
   /** A directory that did not exist before: whatever is not put into it from now on does not exist. */

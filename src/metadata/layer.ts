@@ -20,6 +20,8 @@ export class Layer {
   readonly orphans = new Map<InodeNumber, boolean>();
   /** Records in plaintext that no reader of this layer looks for: what becomes of snapshots. */
   readonly plain: RecordChange[] = [];
+  /** Of names that did not exist before this layer. */
+  readonly #made = new Set<CachedDentry>();
   #dentryCount = 0;
 
   get recordCount(): number {
@@ -31,7 +33,8 @@ export class Layer {
     return this.dentries.get(directory)?.get(name);
   }
 
-  setDentry(directory: InodeNumber, name: Name, dentry: CachedDentry | null): void {
+  /** @param wasAbsent - Whether it is known that there was no such name. */
+  setDentry(directory: InodeNumber, name: Name, dentry: CachedDentry | null, wasAbsent: boolean): void {
     let names = this.dentries.get(directory);
     if (names === undefined) {
       names = new Map();
@@ -39,7 +42,9 @@ export class Layer {
     }
     const countBefore = names.size;
     names.set(name, dentry);
-    this.#dentryCount += names.size - countBefore;
+    if (names.size === countBefore) return; // the layer had the name: what was there before it is not known here
+    this.#dentryCount++;
+    if (wasAbsent && dentry !== null) this.#made.add(dentry);
   }
 
   /**
@@ -56,7 +61,8 @@ export class Layer {
       for (const [name, dentry] of names) {
         if (dentry !== null) encodeDentry(writer, epoch, dentry);
         const key = dentryKey(directory, hasher.hash(directory, name));
-        operations.push({ key, value: dentry === null ? undefined : writer.take() });
+        const value = dentry === null ? undefined : writer.take();
+        operations.push(dentry !== null && this.#made.has(dentry) ? { key, value, isNew: true } : { key, value });
       }
     }
     for (const [ino, xattrs] of this.xattrs) {

@@ -451,8 +451,8 @@ export class LevelMetadataStore implements MetadataStore, BatchOwner, AsyncDispo
   }
 
   #changeDentry(directory: InodeNumber, name: Name, dentry: CachedDentry | null): void {
-    this.#live.setDentry(directory, name, dentry);
-    this.#directories.change(directory, name, dentry);
+    const wasAbsent = this.#directories.change(directory, name, dentry);
+    this.#live.setDentry(directory, name, dentry, wasAbsent);
     this.#directoryWalks.changed(directory, name, dentry);
   }
 
