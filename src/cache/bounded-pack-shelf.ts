@@ -29,6 +29,8 @@ const ASKED_AT_ONCE = 8;
 /** More than is needed is given up at a time, so that pins are looked at now and then and not for each write. */
 const SPARE_SHARE = 1 / 16;
 const MAX_SPARE_BYTES = 256 * 1024 * 1024;
+/** With less that may be given up, what is brought before it is read would push out what has not been read yet. */
+const AHEAD_ROOM_BYTES = 64 * 1024 * 1024;
 /** Looked at while writers wait for room. */
 const ROOM_PAUSE_MS = 100;
 /** Writers wait while uploads go on; so long without a byte, and they are told that there is no room. */
@@ -239,6 +241,10 @@ export class BoundedPackShelf implements PackShelf {
     if (!(await this.#partials.complete(pack)))
       throw new TcfsError("TCFS_STORE_FULL", "the cache has no room for what it is to hold");
     await this.#turn; // it is moved to `packs`
+  }
+
+  approach(pack: PackId, offset: number, lengthBytes: number): boolean {
+    return this.freeBytes < AHEAD_ROOM_BYTES || this.#partials.approach(pack, offset, lengthBytes);
   }
 
   async reserve(bytes: number): Promise<void> {

@@ -9,10 +9,11 @@ import type { RemotePacks } from "../chunkstore/pack-shelf.ts";
 import type { Disk, DiskFile } from "../platform/disk.ts";
 import { BLOCK_BYTES, type BlockMap, type BlockRun } from "./block-map.ts";
 
-/** Of one request: 4 MiB. */
-const MAX_REQUEST_BLOCKS = 16;
-/** Blocks ahead of a reader that goes on where it was; doubles with each read, up to a request. */
+/** Of one request: 8 MiB. */
+export const MAX_REQUEST_BLOCKS = 32;
+/** Blocks ahead of a reader that goes on where it was; doubles with each read. */
 const FIRST_AHEAD_BLOCKS = 2;
+const MAX_AHEAD_BLOCKS = 16;
 
 export interface PartialPackParts {
   readonly disk: Disk;
@@ -101,6 +102,25 @@ export class PartialPack {
     }
   }
 
+  /** Whether nothing of a range is neither here nor on its way. */
+  hasOrAwaits(offset: number, lengthBytes: number): boolean {
+    return this.#gaps(this.blocks.covering(offset, lengthBytes)).length === 0;
+  }
+
+  /** Fetch what is missing of a range; once most of the pack is wanted, all of it. @returns When that has come. @throws TcfsError */
+  async approach(offset: number, lengthBytes: number): Promise<void> {
+    let run = this.blocks.covering(offset, lengthBytes);
+    const missing = this.#gaps(run).reduce((sum, { first, end }) => sum + end - first, 0);
+    if (this.#isMost(missing)) run = { first: 0, end: this.blocks.count };
+    this.#start(run);
+    const under = new Set<Promise<unknown>>();
+    for (let block = run.first; block < run.end; block++) {
+      const fetch = this.#fetches.get(block);
+      if (fetch !== undefined) under.add(fetch.done);
+    }
+    await Promise.all(under);
+  }
+
   /** What is under way has ended, well or not. */
   async idle(): Promise<void> {
     while (this.#fetches.size > 0) await Promise.allSettled([...this.#fetches.values()].map(({ done }) => done));
@@ -148,9 +168,16 @@ export class PartialPack {
   }
 
   #start(run: BlockRun): void {
-    for (const gap of this.blocks.gaps(run, (block) => this.#fetches.has(block), MAX_REQUEST_BLOCKS)) {
-      this.#fetch(gap, () => this.#bring(gap));
-    }
+    for (const gap of this.#gaps(run)) this.#fetch(gap, () => this.#bring(gap));
+  }
+
+  #gaps(run: BlockRun): BlockRun[] {
+    return this.blocks.gaps(run, (block) => this.#fetches.has(block), MAX_REQUEST_BLOCKS);
+  }
+
+  /** Whether with so many blocks more half of the pack is here or on its way. */
+  #isMost(moreCount: number): boolean {
+    return this.blocks.heldCount + this.#fetches.size + moreCount > this.blocks.count / 2;
   }
 
   /** A second read that adjoins the one before makes a reader worth running ahead of. */
@@ -159,10 +186,10 @@ export class PartialPack {
     const isGoingOn = first === this.#endBlock || (first === this.#endBlock - 1 && end >= this.#endBlock);
     if (!isGoingOn) this.#aheadBlocks = 0;
     else if (end > this.#endBlock) {
-      this.#aheadBlocks = Math.min(MAX_REQUEST_BLOCKS, Math.max(FIRST_AHEAD_BLOCKS, this.#aheadBlocks * 2));
+      this.#aheadBlocks = Math.min(MAX_AHEAD_BLOCKS, Math.max(FIRST_AHEAD_BLOCKS, this.#aheadBlocks * 2));
     }
     this.#endBlock = end;
-    const isMostlyWanted = this.blocks.heldCount + this.#fetches.size > count / 2;
+    const isMostlyWanted = this.#isMost(0);
     const ahead = isMostlyWanted
       ? { first: 0, end: count }
       : { first: end, end: Math.min(count, end + this.#aheadBlocks) };

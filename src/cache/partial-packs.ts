@@ -10,10 +10,16 @@ import type { PackId } from "../ids.ts";
 import type { Clock } from "../platform/clock.ts";
 import type { Disk } from "../platform/disk.ts";
 import { BLOCK_BYTES, BlockMap } from "./block-map.ts";
-import { PartialPack } from "./partial-pack.ts";
+import { MAX_REQUEST_BLOCKS, PartialPack } from "./partial-pack.ts";
 import { type ShelfEntries, type ShelfEntry, newEntry } from "./shelf-entries.ts";
 import type { ShelfFiles } from "./shelf-files.ts";
 import { within } from "./within.ts";
+
+/** Ranges that are brought before they are read, at once: others find room on the line, and in memory. */
+const APPROACHES_AT_ONCE = 4;
+/** Where one takes longer the line is slow: no more is begun, for what is read waits behind it. */
+const SLOW_MS = 3000;
+const MAX_REQUEST_BYTES = MAX_REQUEST_BLOCKS * BLOCK_BYTES;
 
 export interface PartialPacksParts {
   readonly disk: Disk;
@@ -39,6 +45,10 @@ export class PartialPacks {
   readonly #parts: PartialPacksParts;
   /** Packs of which the first bytes are being asked for, by their names: whether the store has them. */
   readonly #beginning = new Map<string, Promise<boolean>>();
+  /** When those under way began, the oldest first. */
+  readonly #approaches = new Set<{ readonly sinceMs: number }>();
+  /** Whether what was fetched last was kept: else what is brought ahead would be fetched again by who reads it. */
+  #hasRoom = true;
 
   constructor(parts: PartialPacksParts) {
     this.#parts = parts;
@@ -47,15 +57,16 @@ export class PartialPacks {
   /**
    * @param use - Gets the pack's entry, undefined where the store has none; called in the step that found it, so that
    *   nothing gives it up before it is busy.
+   * @param startBytes - That a pack of which nothing is here is begun with.
    */
-  async use<T>(pack: PackId, use: (entry: ShelfEntry | undefined) => T): Promise<Awaited<T>> {
+  async use<T>(pack: PackId, use: (entry: ShelfEntry | undefined) => T, startBytes = BLOCK_BYTES): Promise<Awaited<T>> {
     const { entries, clock, waitMs, onChange } = this.#parts;
     const name = formatPackId(pack);
     for (;;) {
       while (entries.ofName(name)?.isLeaving === true) await this.#parts.inTurn(() => Promise.resolve());
       const entry = entries.ofName(name);
       if (entry === undefined) {
-        if (!(await within(clock, waitMs, this.#begin(pack, name)))) return await use(undefined);
+        if (!(await within(clock, waitMs, this.#begin(pack, name, startBytes)))) return await use(undefined);
         continue; // unless it has gone again already
       }
       if (entries.touch(name)) onChange();
@@ -65,12 +76,34 @@ export class PartialPacks {
 
   /** Bring all of a pack here. @returns Whether there was room for it. @throws TcfsError `TCFS_CORRUPT` if there is none. */
   complete(pack: PackId): Promise<boolean> {
-    return this.use(pack, async (entry) => {
+    const whole = async (entry: ShelfEntry | undefined): Promise<boolean> => {
       if (entry === undefined) throw new TcfsError("TCFS_CORRUPT", `pack ${formatPackId(pack)} is not in the store`);
       const { partial } = entry;
       await partial?.complete();
       return partial?.blocks.isComplete ?? true;
-    });
+    };
+    return this.use(pack, whole, MAX_REQUEST_BYTES);
+  }
+
+  /** Bring a range of a pack here before it is read. @returns False where enough is under way. */
+  approach(pack: PackId, offset: number, lengthBytes: number): boolean {
+    const { entries, clock } = this.#parts;
+    const entry = entries.get(pack);
+    const isHere = entry !== undefined && (entry.partial?.hasOrAwaits(offset, lengthBytes) ?? true);
+    if (isHere || !this.#hasRoom) return true;
+    if (entry === undefined && this.#beginning.has(formatPackId(pack))) return false; // soon it is known what is missing
+    const [oldest] = this.#approaches;
+    const nowMs = clock.monotonicMs();
+    if (this.#approaches.size >= APPROACHES_AT_ONCE || nowMs - (oldest?.sinceMs ?? nowMs) > SLOW_MS) return false;
+    const approach = { sinceMs: nowMs };
+    this.#approaches.add(approach);
+    // All of it with the first request, where it is near enough to the pack's beginning.
+    const startBytes =
+      offset <= lengthBytes ? Math.min(MAX_REQUEST_BYTES, blocksUpTo(offset + lengthBytes)) : undefined;
+    void this.use(pack, (found) => found?.partial?.approach(offset, lengthBytes), startBytes)
+      .catch(() => undefined) // the read that comes for it meets the same failure, and reports it
+      .finally(() => this.#approaches.delete(approach));
+    return true;
   }
 
   add(pack: PackId, blocks: BlockMap): PartialPack {
@@ -95,16 +128,16 @@ export class PartialPacks {
   }
 
   /** All who ask for it wait for one request. @returns Whether the store has the pack. */
-  #begin(pack: PackId, name: string): Promise<boolean> {
+  #begin(pack: PackId, name: string, startBytes: number): Promise<boolean> {
     const known = this.#beginning.get(name);
     if (known !== undefined) return known;
-    const begun = this.#readStart(pack).finally(() => this.#beginning.delete(name));
+    const begun = this.#readStart(pack, startBytes).finally(() => this.#beginning.delete(name));
     this.#beginning.set(name, begun);
     return begun;
   }
 
-  async #readStart(pack: PackId): Promise<boolean> {
-    const start = await this.#parts.remote.readStart(pack, BLOCK_BYTES);
+  async #readStart(pack: PackId, startBytes: number): Promise<boolean> {
+    const start = await this.#parts.remote.readStart(pack, startBytes);
     if (start === undefined) return false;
     if (this.#parts.entries.get(pack) === undefined) {
       this.add(pack, new BlockMap(start.packBytes)).begin(start.content);
@@ -118,7 +151,7 @@ export class PartialPacks {
       disk,
       remote,
       path: files.blocksPath(entry.pack),
-      reserve,
+      reserve: async (bytes) => (this.#hasRoom = await reserve(bytes)),
       giveBack,
       onKept: (bytes) => {
         giveBack(bytes);
@@ -143,4 +176,9 @@ export class PartialPacks {
       await disk.syncDirectory(dirname(path));
     });
   }
+}
+
+/** @returns Whole blocks that hold the bytes before an offset. */
+function blocksUpTo(offset: number): number {
+  return Math.ceil(offset / BLOCK_BYTES) * BLOCK_BYTES;
 }

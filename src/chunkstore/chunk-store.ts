@@ -67,6 +67,13 @@ export interface ChunkStore {
   retain(id: ChunkId): void;
   /** Tell that these bytes are likely to be read next; fetched in the background, bounded, never fails. */
   prefetch(id: ChunkId, offset: number, lengthBytes: number): void;
+  /** Whether some of what is stored may be in a store alone. */
+  readonly hasStore: boolean;
+  /**
+   * Tell that these will be read before long: what only the store has of them is brought here in the background, bounded;
+   * never fails. @returns False where enough is under way: to be told again.
+   */
+  approach(ids: readonly ChunkId[]): boolean;
   /**
    * Device-flush every pack written since the last time, then put the records of all chunks stored so far into
    * the batch. Called once per batch, after the last `store` that the batch depends on. If it fails it can be

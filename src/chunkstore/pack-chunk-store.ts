@@ -18,6 +18,7 @@ import { type BorrowedBytes, lend } from "../borrowed-bytes.ts";
 import { ChunkLedger, type UncommittedChunk } from "./chunk-ledger.ts";
 import { type ChunkMove, ChunkMover, isSamePlace } from "./chunk-mover.ts";
 import type { ChunkStore, ChunkStoreStatistics, CollectionReport, StoredChunk } from "./chunk-store.ts";
+import { ChunkPrefetcher } from "./chunk-prefetcher.ts";
 import { Collector } from "./collector.ts";
 import type { FrameCache } from "./frame-cache.ts";
 import { FrameReader } from "./frame-reader.ts";
@@ -90,6 +91,7 @@ export class PackChunkStore implements ChunkStore, AsyncDisposable {
   readonly #frames: FrameReader;
   /** Past the cache. */
   readonly #storedFrames: FrameReader;
+  readonly #prefetcher: ChunkPrefetcher;
   readonly #cache: FrameCache;
   readonly #proofs: PackProofs;
   readonly #ledger: ChunkLedger;
@@ -124,6 +126,7 @@ export class PackChunkStore implements ChunkStore, AsyncDisposable {
     });
     this.#cache = options.frameCache;
     this.#frames = new FrameReader(this.#readers, this.#cache);
+    this.#prefetcher = new ChunkPrefetcher({ ledger, metadata, frames: this.#frames, shelf: options.shelf });
     this.#storedFrames = new FrameReader(this.#readers, NO_FRAME_CACHE);
     this.#proofs = new PackProofs(this.#readers);
     this.#mover = new ChunkMover(this.#packs, ledger, engine, this.#limits);
@@ -361,22 +364,15 @@ export class PackChunkStore implements ChunkStore, AsyncDisposable {
   }
 
   prefetch(id: ChunkId, offset: number, lengthBytes: number): void {
-    if (this.#isClosed || lengthBytes <= 0) return;
-    const uncommitted = this.#ledger.uncommitted(chunkIdKey(id));
-    if (uncommitted?.written !== undefined) return;
-    const record = uncommitted?.record ?? this.#recordForPrefetch(id);
-    if (record?.kind !== "packed") return;
-    const end = Math.min(offset + lengthBytes, record.lengthBytes);
-    if (offset < end) this.#frames.prefetch(record, offset, end - offset);
+    if (!this.#isClosed && lengthBytes > 0) this.#prefetcher.prefetch(id, offset, lengthBytes);
   }
 
-  /** Prefetching never fails: the read that follows meets the same failure. */
-  #recordForPrefetch(id: ChunkId): ChunkRecord | undefined {
-    try {
-      return this.#metadata.getChunk(id);
-    } catch {
-      return undefined;
-    }
+  get hasStore(): boolean {
+    return this.#shelf !== undefined;
+  }
+
+  approach(ids: readonly ChunkId[]): boolean {
+    return this.#isClosed || this.#prefetcher.approach(ids);
   }
 
   get isDirty(): boolean {

@@ -34,6 +34,8 @@ export interface PackShelf {
   giveBack(bytes: number): void;
   /** A pack of this session is so long now. @param isFinal - Nothing is appended to it any more. */
   noteWritten(pack: PackId, lengthBytes: number, isFinal: boolean): void;
+  /** A range of a pack will be read before long: bring it here, with room, in the background. @returns False where enough is under way. */
+  approach(pack: PackId, offset: number, lengthBytes: number): boolean;
   /** It is being read. @param name - The pack's. */
   noteUsed(name: string): void;
   /** No state names it any more: delete what there is of it beside `packs`, and forget it. */

@@ -136,17 +136,33 @@ export class Contents {
     return areThere(loans) ? joinLoans(loans) : gather(pieces, loans);
   }
 
-  /** Ask for what a sequential reader wants next. Where that cannot be read, the read that comes for it is told. */
+  /** Ask for what a sequential reader wants next. */
   prefetch(inode: InodeRecord, offset: bigint, lengthBytes: number): void {
+    for (const piece of this.#storedPieces(inode, offset, lengthBytes)) {
+      this.#chunks.prefetch(piece.id, piece.offset, piece.lengthBytes);
+    }
+  }
+
+  /** Whether some of what is stored may be in a store alone. */
+  get hasStore(): boolean {
+    return this.#chunks.hasStore;
+  }
+
+  /** Tell what a reader will come to before long. @returns False where enough is under way: to be told again. */
+  approach(inode: InodeRecord, offset: bigint, lengthBytes: number): boolean {
+    return this.#chunks.approach(this.#storedPieces(inode, offset, lengthBytes).map(({ id }) => id));
+  }
+
+  /** What chunks have of a range. Nothing where that cannot be read: the read that comes for it is told. */
+  #storedPieces(inode: InodeRecord, offset: bigint, lengthBytes: number): ChunkPiece[] {
     const rest = inode.lengthBytes - offset;
-    if (rest <= 0n) return;
     const wanted = rest < BigInt(lengthBytes) ? Number(rest) : lengthBytes;
     try {
-      for (const piece of this.#pieces(inode, offset, wanted)) {
-        if (!(piece instanceof Uint8Array)) this.#chunks.prefetch(piece.id, piece.offset, piece.lengthBytes);
-      }
+      const pieces = wanted > 0 ? this.#pieces(inode, offset, wanted) : [];
+      return pieces.filter((piece): piece is ChunkPiece => !(piece instanceof Uint8Array));
     } catch (error) {
       if (!isTcfsError(error)) throw error;
+      return [];
     }
   }
 

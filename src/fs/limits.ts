@@ -77,3 +77,7 @@ export const MAX_WAITING_RECORDS = 65_536;
 /** Files whose sequential reading is watched, and how far ahead of a reader chunks are fetched. */
 export const READ_AHEAD_FILES = 64;
 export const READ_AHEAD_BYTES = 2 * 1024 * 1024;
+
+/** How far ahead of a reader what only the store has is brought to this disk at most, and how much at a time: about what one pack has of a file in one place. */
+export const MAX_APPROACH_BYTES = 32 * 1024 * 1024;
+export const APPROACH_STEP_BYTES = 4 * 1024 * 1024;

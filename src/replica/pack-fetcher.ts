@@ -7,8 +7,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { MAX_PACK_OBJECT_BYTES, packObject } from "./object-names.ts";
 import { type PackRooms, usableLength, usableStart } from "./remote-epoch.ts";
 
-/** Requests under way; each holds its range in memory. */
-const REQUESTS_AT_ONCE = 8;
+/** Requests under way; each holds its range in memory. What is brought before it is read takes at most eight of them. */
+const REQUESTS_AT_ONCE = 12;
 const FIRST_PAUSE_MS = 100;
 const LAST_PAUSE_MS = 2000;
 /** What a line is thought to carry at least: a long range may take longer. */

@@ -25,6 +25,7 @@ export interface CachedVaultOptions {
   readonly maxBytes: number;
   readonly waitMs?: number;
   readonly packBytes?: number;
+  readonly openPacks?: number;
   readonly faults?: FaultyStoreOptions;
   readonly disk?: Disk;
   readonly clock?: Clock;
@@ -44,7 +45,8 @@ export interface CachedVault extends AsyncDisposable {
 }
 
 export async function openCachedVault(options: CachedVaultOptions): Promise<CachedVault> {
-  const { maxBytes, waitMs = 5000, packBytes = 1024 * 1024, disk = new NodeDisk(), clock = systemClock } = options;
+  const { maxBytes, waitMs = 5000, packBytes = 1024 * 1024, openPacks = 2 } = options;
+  const { disk = new NodeDisk(), clock = systemClock } = options;
   const place = await temporaryDirectory("store");
   const clean = await DirectoryStore.open(place.path, { create: true });
   const store = new FaultyStore(clean, options.faults ?? { seed: 1, chances: {} });
@@ -63,7 +65,7 @@ export async function openCachedVault(options: CachedVaultOptions): Promise<Cach
     return shelf();
   };
   const chunking = { minBytes: 4096, averageBytes: 65_536, maxBytes: 262_144 };
-  const vault = await TestVault.open({ packBytes, chunking, cacheBytes: 0, disk, openShelf });
+  const vault = await TestVault.open({ packBytes, openPacks, chunking, cacheBytes: 0, disk, openShelf });
   return {
     vault,
     store,
