@@ -5,11 +5,11 @@ import { readHeader } from "../../keys/header-file.ts";
 import { unlockHeader } from "../../keys/keyring.ts";
 import { isTpmSlot } from "../../keys/slot-format.ts";
 import { NodeDisk } from "../../platform/node-disk.ts";
-import { describeSlot } from "../describe-slot.ts";
-import { openDeviceBook, withSealer } from "../device-setup.ts";
-import { withSecret } from "../secrets.ts";
+import { describeSlot } from "../access/describe-slot.ts";
+import { openDeviceBook, withSealer } from "../../vault/device-setup.ts";
+import { withSecret } from "../access/secrets.ts";
 import type { Settings } from "../settings.ts";
-import { type VaultArguments, secretSource, vaultDirectory } from "../vault-access.ts";
+import { type VaultArguments, secretSource, vaultDirectory } from "../access/vault-access.ts";
 
 /** No TPM is asked: what opens the vault here is what opens it without one. A mount notices by itself. */
 export async function runKeyForgetTpm(parameters: VaultArguments, settings: Settings): Promise<void> {
