@@ -1,6 +1,6 @@
 /** npm packages, native/ and dist/: each made only when what it is made from has changed. */
 import { createHash } from "node:crypto";
-import { chmodSync, existsSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join, relative } from "node:path";
 import { Failure, ROOT, runQuietly, step } from "./run.mjs";
 import { BUILD_NEEDS, ensurePackages } from "./system-packages.mjs";
@@ -91,10 +91,6 @@ export function ensureDist() {
     console.error(result.output);
     throw new Failure("src/ could not be built; the bundler's words are above.");
   }
-  const { bin } = /** @type {{ bin: Record<string, string> }} */ (
-    JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8"))
-  );
-  for (const path of Object.values(bin)) chmodSync(join(fresh, relative("dist", path)), 0o755);
   writeFileSync(join(fresh, "tcfs-inputs"), inputs);
   const old = join(ROOT, "dist.old");
   rmSync(old, { recursive: true, force: true });

@@ -1,4 +1,3 @@
-#!/usr/bin/env node
 /** The command `tcfs`: words and flags in, one of the commands called, one exit code out. Rooms are loaded only when used. */
 import { readFileSync } from "node:fs";
 import yargs from "yargs";

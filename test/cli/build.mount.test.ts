@@ -4,7 +4,7 @@ import { dirname, join } from "node:path";
 import { expect, test } from "vitest";
 import { attempt } from "../support/run.ts";
 import { temporaryDirectory } from "../support/temporary-directory.ts";
-import { COMMAND } from "./fixtures.ts";
+import { COMMAND, LINKED_COMMAND } from "./fixtures.ts";
 
 test("a daemon needs no other file of its build, which may be replaced while it runs", async () => {
   const text = await readFile(join(dirname(COMMAND), "daemon.js"), "utf8");
@@ -21,7 +21,7 @@ test("the SDK of a store is loaded with the store, and not by every daemon", asy
 test("the command of a directory in which nothing is built says what builds it", async () => {
   await using directory = await temporaryDirectory("unbuilt");
   const command = join(directory.path, "tcfs.mjs");
-  await copyFile(join(dirname(COMMAND), "../../scripts/tcfs.mjs"), command);
+  await copyFile(LINKED_COMMAND, command);
   const { code, stderr } = await attempt(command, ["--version"]);
   expect(stderr).toContain("npm start");
   expect(code).toBe(1);

@@ -15,6 +15,8 @@ import type { TemporaryDirectory } from "../support/temporary-directory.ts";
 import { copyVault } from "../support/vault-template.ts";
 
 export const COMMAND = fileURLToPath(new URL("../../dist/cli/main.js", import.meta.url));
+/** What npm links under the name `tcfs`. */
+export const LINKED_COMMAND = fileURLToPath(new URL("../../scripts/tcfs.mjs", import.meta.url));
 
 const PASSPHRASE = "swordfish";
 const DAEMON_END_TIMEOUT_MS = 180_000;

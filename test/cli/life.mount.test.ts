@@ -8,7 +8,7 @@ import { EXIT_CODE } from "../../src/cli/exit-codes.ts";
 import { daemonArguments, listDaemons } from "../../src/cli/mounts/mount-table.ts";
 import { attempt, eventually, run, sleep } from "../support/run.ts";
 import type { RunResult } from "../support/run.ts";
-import { COMMAND, CommandLine, mountLine } from "./fixtures.ts";
+import { COMMAND, CommandLine, LINKED_COMMAND, mountLine } from "./fixtures.ts";
 
 /** A user that owns nothing here. */
 const NOBODY = 65534;
@@ -162,7 +162,7 @@ describe("mount and umount", () => {
   test("are made and changed by the helper of mount(8)", async () => {
     await using line = await CommandLine.make();
     const helper = join(line.directory, "mount.fuse.tcfs");
-    await symlink(COMMAND, helper);
+    await symlink(LINKED_COMMAND, helper);
     const mountBy = async (list: string): Promise<string | undefined> => {
       const words = `${list},passphrase_file=${line.passphraseFile},pid_file=${line.pidFile}`;
       expect(await attempt(helper, [line.vault, line.mountPoint, "-o", words])).toMatchObject({ code: 0, stderr: "" });

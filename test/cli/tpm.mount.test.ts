@@ -13,7 +13,7 @@ import { unsealFromTpm } from "../../src/keys/tpm/tpm-secret.ts";
 import { attempt, run } from "../support/run.ts";
 import { SoftwareTpm, swtpmIsMissing } from "../support/swtpm.ts";
 import { tcfs } from "../support/tcfs-mount.ts";
-import { COMMAND, CommandLine } from "./fixtures.ts";
+import { CommandLine, LINKED_COMMAND } from "./fixtures.ts";
 
 const PIN = "file:2468";
 const PASSPHRASE = "swordfish";
@@ -49,7 +49,7 @@ describe.skipIf(swtpmIsMissing !== undefined)("a vault with a TPM", () => {
 
     // As /etc/fstab has it: mount(8)'s helper, which asks nobody.
     const helper = join(line.directory, "mount.tcfs");
-    await symlink(COMMAND, helper);
+    await symlink(LINKED_COMMAND, helper);
     const options = `tpm,tcti=${tpm.tcti},pid_file=${line.pidFile}`;
     expect(await attempt(helper, [line.vault, line.mountPoint, "-o", options])).toMatchObject({ code: 0, stderr: "" });
     expect(await readFile(join(line.mountPoint, "a"), "utf8")).toBe("a");
