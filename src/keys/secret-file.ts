@@ -3,8 +3,9 @@
  * A file that others can read, or could have written, is refused.
  */
 import { constants } from "node:fs";
-import { open } from "node:fs/promises";
+import { open, rm } from "node:fs/promises";
 import type { FileHandle } from "node:fs/promises";
+import { dirname } from "node:path";
 import { TcfsError } from "../errors.ts";
 
 /** Longest passphrase, and longest recovery file. */
@@ -49,8 +50,8 @@ export function readKeyFile(path: string, rules: SecretFileRules): Promise<Uint8
 }
 
 /**
- * Write a secret to a new file, 0600, and flush it.
- * @throws TcfsError `TCFS_EXISTS` rather than touch a file that is there.
+ * Write a secret to a new file, 0600, and flush it and its name: what it opens may come right after, and outlive a power cut.
+ * @throws TcfsError `TCFS_EXISTS` rather than touch a file that is there; `TCFS_USAGE` if it cannot be written, and is gone.
  */
 export async function writeSecretFile(path: string, content: string | Uint8Array): Promise<void> {
   let handle: FileHandle;
@@ -66,8 +67,22 @@ export async function writeSecretFile(path: string, content: string | Uint8Array
     await handle.chmod(0o600);
     await handle.writeFile(content);
     await handle.sync();
+    await flushNames(dirname(path));
+  } catch (cause) {
+    await rm(path, { force: true });
+    throw unreadable(path, "written", cause);
   } finally {
     await handle.close();
+  }
+}
+
+/** Where a directory may be written and not read, or the filesystem flushes none, nothing can be done. */
+async function flushNames(directory: string): Promise<void> {
+  try {
+    const handle = await open(directory, constants.O_RDONLY | constants.O_DIRECTORY);
+    await handle.sync().finally(() => handle.close());
+  } catch (error) {
+    if (!isNodeError(error, "EACCES") && !isNodeError(error, "EINVAL")) throw error;
   }
 }
 

@@ -1,8 +1,9 @@
 import { execFileSync } from "node:child_process";
-import { chmodSync, mkdirSync, mkdtempSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import { type FileHandle, open } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { isTcfsError } from "../../src/errors.ts";
 import { readPassphraseFile, readRecoveryFile, writeSecretFile } from "../../src/keys/secret-file.ts";
 
@@ -95,6 +96,23 @@ describe("a recovery file", () => {
     expect(statSync(path).mode & 0o777).toBe(0o600);
     expect(Buffer.from(await readRecoveryFile(path, { owners: [me] })).toString()).toBe("a b\nc\n");
     expect(await codeOf(writeSecretFile(path, "other"))).toBe("TCFS_EXISTS");
+  });
+
+  test("is flushed with its name, and gone where that fails", async () => {
+    const path = join(directory, "flushed");
+    const probe = await open(directory);
+    const prototype = Object.getPrototypeOf(probe) as FileHandle;
+    await probe.close();
+    const flushed: string[] = [];
+    const flush = vi.spyOn(prototype, "sync").mockImplementation(async function (this: FileHandle) {
+      flushed.push((await this.stat()).isDirectory() ? "directory" : "file");
+    });
+    await writeSecretFile(path, "a");
+    expect(flushed).toEqual(["file", "directory"]);
+    flush.mockRejectedValue(Object.assign(new Error("EIO: i/o error, fsync"), { code: "EIO" }));
+    expect(await codeOf(writeSecretFile(join(directory, "unflushed"), "a"))).toBe("TCFS_USAGE");
+    flush.mockRestore();
+    expect(existsSync(join(directory, "unflushed"))).toBe(false);
   });
 
   test("that others can read is refused", async () => {
