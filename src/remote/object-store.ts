@@ -62,6 +62,13 @@ export interface ObjectStore {
   close(): Promise<void>;
 }
 
+/** It is known where the store is, but it lets nobody connect, or fails: as one does that is just being started. */
+export class StoreNotReady extends TcfsError {
+  constructor(message: string) {
+    super("TCFS_REMOTE_UNAVAILABLE", message);
+  }
+}
+
 const NAME = /^[a-z0-9][a-z0-9-]*(?:\/[a-z0-9][a-z0-9-]*)*$/u;
 const MAX_NAME_CHARACTERS = 200;
 

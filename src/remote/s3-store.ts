@@ -14,6 +14,7 @@ import {
   type ObjectStart,
   type ObjectStore,
   type ObjectVersion,
+  StoreNotReady,
   type StoredObject,
   requireLength,
   requireObjectName,
@@ -330,6 +331,9 @@ const NAME_CODES: Readonly<Record<string, TcfsErrorCode>> = {
   XMinioStorageFull: "TCFS_REMOTE_FULL",
 };
 
+/** Of connections, while a server is being started or ended. */
+const STARTING: ReadonlySet<string> = new Set(["ECONNREFUSED", "ECONNRESET", "EPIPE"]);
+
 /** SeaweedFS answers 500 when no volume takes more; the text alone tells. */
 const FULL_TEXT = /no (?:free|writable) volumes?|no space left|not enough (?:space|volumes)|volume .* is full/iu;
 
@@ -346,7 +350,13 @@ function translate(what: string, place: string, error: unknown): TcfsError {
   // All that a full SeaweedFS says.
   const hint = status === 500 && full === undefined ? " (the server fails: is it full?)" : "";
   const told = status === undefined ? `${name}${networkCode}` : `${name}, HTTP ${status}${hint}`;
-  return new TcfsError(code ?? "TCFS_REMOTE_UNAVAILABLE", `${what} in ${place}: ${told}`);
+  const text = `${what} in ${place}: ${told}`;
+  if (code !== undefined) return new TcfsError(code, text);
+  return isStarting(status, networkCode.trim()) ? new StoreNotReady(text) : unavailable(text);
+}
+
+function isStarting(status: number | undefined, networkCode: string): boolean {
+  return status === undefined ? STARTING.has(networkCode) : status >= 500;
 }
 
 function statusOf(error: unknown): number | undefined {

@@ -1,6 +1,8 @@
 /** A vault with a store: uploaded by the daemon, brought back on another machine from the store alone. */
 import { execFile } from "node:child_process";
 import { mkdir, readFile, readdir, rm, writeFile, appendFile } from "node:fs/promises";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { describe, expect, test } from "vitest";
@@ -9,6 +11,9 @@ import { NO_SEAWEED, startWithBucket } from "../remote/seaweed.ts";
 import { tcfs } from "../support/tcfs-mount.ts";
 
 /** Dozens of commands each, on a machine that may be busy. */
+
+/** Of one request, by the SDK. */
+const FIRST_TRIES = 4;
 
 const run = promisify(execFile);
 
@@ -186,6 +191,26 @@ describe.skipIf(NO_SEAWEED !== undefined)("SeaweedFS as the store", () => {
       await server.stop();
     }
   });
+});
+
+test("a store that is being started is waited for, and that is told", async () => {
+  let requestCount = 0;
+  const server = createServer((_request, response) => {
+    requestCount += 1;
+    const isReady = requestCount > FIRST_TRIES;
+    response.writeHead(isReady ? 404 : 500).end();
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  try {
+    await using line = await CommandLine.make({ isBare: true });
+    const url = `s3://vault/a?endpoint=http://127.0.0.1:${String((server.address() as AddressInfo).port)}`;
+    const env = { AWS_ACCESS_KEY_ID: "AKIA", AWS_SECRET_ACCESS_KEY: "secret" };
+    const { stderr } = await line.expect("NO_VAULT", ["attach", url, "--vault", line.vault], { env });
+    expect(stderr).toMatch(/the store does not answer yet, trying on\n[^]*there is no vault in s3:/u);
+    expect(requestCount).toBe(FIRST_TRIES + 1);
+  } finally {
+    await new Promise((resolve) => server.close(resolve));
+  }
 });
 
 test("a vault without a store says so", async () => {

@@ -1,12 +1,15 @@
 /** Giving a vault a store: what must be true of the store first, and what is written then. */
+import { setTimeout as sleep } from "node:timers/promises";
 import { toHex } from "../../bytes.ts";
 import type { SecretKey } from "../../crypto/secret-key.ts";
 import { TcfsError, isTcfsError } from "../../errors.ts";
 import { type VaultHeader, formatHeader, parseHeader } from "../../keys/header.ts";
+import { systemClock } from "../../platform/clock.ts";
 import { NodeDisk } from "../../platform/node-disk.ts";
 import { systemRandom } from "../../platform/random.ts";
 import type { ObjectStore } from "../../remote/object-store.ts";
 import { openStore } from "../../remote/open-store.ts";
+import { patientStore } from "../../remote/patient-store.ts";
 import type { S3Credentials } from "../../remote/s3-store.ts";
 import { formatStoreUrl, parseStoreUrl } from "../../remote/store-url.ts";
 import { HEADER_NAME, MAX_HEADER_OBJECT_BYTES, ROOT_NAME } from "../../replica/object-names.ts";
@@ -31,7 +34,19 @@ export async function openNamedStore(
   flags: CredentialFlags,
   { create, directory }: { readonly create: boolean; readonly directory?: string | undefined },
 ): Promise<ObjectStore> {
-  return openStore(url, { credentials: await credentialsForUrl(url, settings, flags, directory), create });
+  return openPatiently(url, await credentialsForUrl(url, settings, flags, directory), { create });
+}
+
+/** Open a store for somebody who waits for what is asked of it. The caller closes it. @throws TcfsError as {@link openStore} */
+export async function openPatiently(
+  url: string,
+  credentials: S3Credentials | undefined,
+  { create }: { readonly create: boolean },
+): Promise<ObjectStore> {
+  const onWait = (): void => {
+    process.stderr.write("the store does not answer yet, trying on\n");
+  };
+  return patientStore(await openStore(url, { credentials, create }), { clock: systemClock, pause: sleep, onWait });
 }
 
 /** @returns Those for the store that a URL names; undefined for a directory. @param directory - The vault's, where there is one. */

@@ -7,7 +7,6 @@ import { unlockHeader } from "../../keys/keyring.ts";
 import { NodeDisk } from "../../platform/node-disk.ts";
 import { systemRandom } from "../../platform/random.ts";
 import { HEADER_NAME } from "../../replica/object-names.ts";
-import { openStore } from "../../remote/open-store.ts";
 import type { S3Credentials } from "../../remote/s3-store.ts";
 import { readCredentialConfig, removeCredentialConfig, writeCredentialConfig } from "../access/credential-config.ts";
 import type { CredentialConfig } from "../access/credential-config.ts";
@@ -15,6 +14,7 @@ import { askDaemon } from "../control/control-client.ts";
 import { credentialConfig, readCredentials, renewalRequest } from "../access/credentials.ts";
 import type { Handing } from "../daemon/handed-credentials.ts";
 import type { Settings } from "../settings.ts";
+import { openPatiently } from "../access/store-setup.ts";
 import { secretSource, unlockVault, vaultDirectory } from "../access/vault-access.ts";
 import type { VaultArguments } from "../access/vault-access.ts";
 import { urlOfStore } from "./store.ts";
@@ -73,7 +73,7 @@ export async function runCredentialsTest(parameters: VaultArguments, settings: S
   } finally {
     passphrase?.fill(0);
   }
-  const store = await openStore(url, { credentials, create: false });
+  const store = await openPatiently(url, credentials, { create: false });
   try {
     const found = await store.head(HEADER_NAME);
     const what = found === undefined ? "nothing of a vault is there yet" : "a vault is there";

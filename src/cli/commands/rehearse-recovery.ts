@@ -15,7 +15,6 @@ import { unlockHeader } from "../../keys/keyring.ts";
 import { onEndingSignal } from "../../platform/ending-signals.ts";
 import { NodeDisk } from "../../platform/node-disk.ts";
 import type { ObjectStore } from "../../remote/object-store.ts";
-import { openStore } from "../../remote/open-store.ts";
 import type { S3Credentials } from "../../remote/s3-store.ts";
 import { formatStoreUrl, parseStoreUrl } from "../../remote/store-url.ts";
 import { usableLength } from "../../replica/remote-epoch.ts";
@@ -30,7 +29,7 @@ import { withSecret } from "../access/secrets.ts";
 import type { DaemonStatus } from "../daemon/serve-mount.ts";
 import type { Settings } from "../settings.ts";
 import { formatBytes } from "../../vault/status.ts";
-import { credentialsForUrl } from "../access/store-setup.ts";
+import { credentialsForUrl, openPatiently } from "../access/store-setup.ts";
 import { type VaultArguments, secretSource, vaultDirectory } from "../access/vault-access.ts";
 import { openQuietly } from "../access/with-open-vault.ts";
 
@@ -80,7 +79,7 @@ export async function runRehearsal(parameters: RehearsalArguments, settings: Set
   const url = await urlOf(parameters.url, local);
   const startedMs = performance.now();
   const credentials = await credentialsForUrl(url, settings, secretSource(parameters), local);
-  const store = await openStore(url, { credentials, create: false });
+  const store = await openPatiently(url, credentials, { create: false });
   try {
     const header = await readRemoteHeader(store);
     const { key } = await withSecret(secretSource(parameters), settings, (secret) => unlockHeader(header, secret));
