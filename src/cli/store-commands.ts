@@ -62,7 +62,16 @@ function addStoreCommand(commands: Argv, settings: Settings, secrets: AddSecrets
             .option("dry-run", { type: "boolean", describe: "only tell" }),
         async (parameters) => (await import("./commands/store-accept.ts")).runStoreAccept(parameters, settings),
       )
-      .demandCommand(1, "say what to do with the store: set, show, test, accept"),
+      .command(
+        "forget <root>",
+        "delete a root that tcfs store accept kept, and let go what only it leads to",
+        (forget) =>
+          secrets(forget)
+            .positional("root", { type: "string", demandOption: true, describe: "as tcfs store accept named it" })
+            .option("yes", { type: "boolean", alias: "y", describe: "ask nothing" }),
+        async (parameters) => (await import("./commands/store-forget.ts")).runStoreForget(parameters, settings),
+      )
+      .demandCommand(1, "say what to do with the store: set, show, test, accept, forget"),
   );
 }
 
@@ -145,7 +154,13 @@ function addUploadCommand(commands: Argv, settings: Settings, secrets: AddSecret
           (age) => age.option("vault", VAULT).positional("age", { type: "string", demandOption: true }),
           async (parameters) => upload("max-age", parameters),
         )
-        .demandCommand(1, "say what about uploads: pause, resume, limit, max-age"),
+        .command(
+          "keep-deleted <age>",
+          "how long the store keeps what the vault needs no more, for whoever reads an older state: 7d at first",
+          (keep) => keep.option("vault", VAULT).positional("age", { type: "string", demandOption: true }),
+          async (parameters) => upload("keep-deleted", parameters),
+        )
+        .demandCommand(1, "say what about uploads: pause, resume, limit, max-age, keep-deleted"),
     )
     .command(
       "audit-leak [url]",

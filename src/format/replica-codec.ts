@@ -1,5 +1,5 @@
 /** Manifests and the root of a store: bytes ⇄ fields (FORMAT.md §11.2, §11.4), and the framing that seals go around (§11.1). Pure. */
-import { ByteReader, ByteWriter } from "../bytes.ts";
+import { ByteReader, ByteWriter, toHex } from "../bytes.ts";
 import type { ChunkId, PackId } from "../ids.ts";
 import type { Timestamp } from "../platform/clock.ts";
 import { readTimestamp, writeTimestamp } from "./inode-codec.ts";
@@ -9,6 +9,9 @@ import { CHUNK_ID_BYTES, PACK_ID_BYTES } from "./record-keys.ts";
 export const MAX_INLINE_STREAM_BYTES = 64 * 1024;
 /** The steps between a checkpoint and the root. */
 export const MAX_STEPS = 1024;
+/** More are not kept at a time: whoever replaces a root once more deletes one first. */
+export const MAX_KEPT_ROOTS = 16;
+const KEPT_HASH_BYTES = 8;
 const HASH_BYTES = 32;
 const DEVICE_ID_BYTES = 16;
 const FRAME_BYTES = 64 * 1024;
@@ -52,6 +55,15 @@ export interface Root {
   readonly commit: number;
   readonly headerRevision: number;
   readonly devicesRevision: number;
+  /** Roots that were replaced on purpose, and what they lead to. */
+  readonly kept: readonly KeptRoot[];
+}
+
+/** A root under a name of its own (FORMAT.md §11.4, Accepting). */
+export interface KeptRoot {
+  readonly number: number;
+  /** The first 16 hexadecimal digits of the SHA-256 of the object. */
+  readonly hash: string;
 }
 
 /** @returns Fresh memory. */
@@ -95,6 +107,11 @@ export function encodeRoot(root: Root): Uint8Array {
   writer.u64(root.commit);
   writer.u32(root.headerRevision);
   writer.u32(root.devicesRevision);
+  writer.u8(root.kept.length);
+  for (const { number, hash } of root.kept) {
+    writer.u64(number);
+    writer.bytes(Buffer.from(hash, "hex"));
+  }
   return writer.take();
 }
 
@@ -112,11 +129,17 @@ export function decodeRoot(bytes: Uint8Array): Root {
   const commit = reader.u64();
   const headerRevision = reader.u32();
   const devicesRevision = reader.u32();
+  const keptCount = reader.u8();
+  if (keptCount > MAX_KEPT_ROOTS) throw reader.fail("too many kept roots");
+  const kept = Array.from({ length: keptCount }, () => ({
+    number: reader.u64(),
+    hash: toHex(reader.bytes(KEPT_HASH_BYTES)),
+  }));
   reader.end();
   const isCheckpoint = checkpoint === number;
   if (checkpoint === 0 || checkpoint > number || number - checkpoint > MAX_STEPS) throw reader.fail("impossible steps");
   if (isCheckpoint !== (headKind === "checkpoint")) throw reader.fail("another kind than its step's");
-  return { number, headKind, headHash, checkpoint, deviceId, time, commit, headerRevision, devicesRevision };
+  return { number, headKind, headHash, checkpoint, deviceId, time, commit, headerRevision, devicesRevision, kept };
 }
 
 /** @returns `lengthBytes` rounded up so that at most 12 % are added and little is told (FORMAT.md §11.1). */

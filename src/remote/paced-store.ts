@@ -5,6 +5,8 @@ import type { ObjectStore } from "./object-store.ts";
 
 /** Looked at again after so long: the limit may have changed. */
 const LONGEST_PAUSE_MS = 500;
+/** What a request without a body counts as. */
+const REQUEST_BYTES = 1024;
 
 export class Pace {
   readonly #clock: Clock;
@@ -52,7 +54,7 @@ export class Pace {
   }
 }
 
-/** @param pace - Of everything that is put; what is read is not held up. */
+/** @param pace - Of everything that is put or deleted; what is read is not held up. */
 export function pacedStore(store: ObjectStore, pace: Pace): ObjectStore {
   return {
     place: store.place,
@@ -72,7 +74,10 @@ export function pacedStore(store: ObjectStore, pace: Pace): ObjectStore {
       await pace.take(content.length, signal);
       return store.putIfMatch(name, content, version, signal);
     },
-    delete: (name, signal) => store.delete(name, signal),
+    delete: async (name, signal) => {
+      await pace.take(REQUEST_BYTES, signal);
+      await store.delete(name, signal);
+    },
     list: (prefix, signal) => store.list(prefix, signal),
     close: () => store.close(),
   };

@@ -5,7 +5,7 @@
 import { join } from "node:path";
 import { corrupt, toHex } from "../bytes.ts";
 import type { ObjectSealer } from "../crypto/object-seal.ts";
-import { TcfsError } from "../errors.ts";
+import { TcfsError, isTcfsError } from "../errors.ts";
 import { RECORD_KIND, packIdOfKey } from "../format/record-keys.ts";
 import type { VolumeRecord } from "../format/records.ts";
 import type { Manifest, Root } from "../format/replica-codec.ts";
@@ -15,7 +15,8 @@ import { RecordSink } from "../metadata/record-sink.ts";
 import type { Disk } from "../platform/disk.ts";
 import type { ObjectStore } from "../remote/object-store.ts";
 import { StreamReader, type StreamRooms } from "./record-stream.ts";
-import { readRoot, readSteps } from "./remote-root.ts";
+import { MAX_ROOT_BYTES, ROOT_NAME, sha256 } from "./object-names.ts";
+import { type RemoteRoot, readRoot, readSteps } from "./remote-root.ts";
 import { newLink, writeState } from "./replica-state.ts";
 import { noteOf } from "./step-writer.ts";
 import { StoredPacks } from "./stored-packs.ts";
@@ -42,17 +43,32 @@ export interface AttachReport {
 }
 
 /**
- * @throws TcfsError `TCFS_NO_VAULT` if the store has no root; `TCFS_REMOTE_DIVERGED` for an older header than the root's;
+ * @throws TcfsError `TCFS_NO_VAULT` if the store has no root; `TCFS_REMOTE_CONFLICT` if its root was replaced meanwhile, and
+ *   what it led to is gone; `TCFS_REMOTE_DIVERGED` for an older header than the root's;
  *   what {@link readRoot} throws, and what the store throws.
  */
 export async function attachRecords(options: AttachOptions): Promise<AttachReport> {
-  const { store, sealer, disk, directory, engine, signal } = options;
+  const { store, sealer, signal } = options;
   const found = await readRoot(store, sealer, { signal, name: options.rootName });
   if (found === undefined) throw new TcfsError("TCFS_NO_VAULT", `${store.place} has no finished upload of a vault yet`);
   const { root, hash } = found;
   if (options.headerRevision < root.headerRevision) {
     throw new TcfsError("TCFS_REMOTE_DIVERGED", "the store shows an older header than its root was written with");
   }
+  try {
+    return await attachRoot(options, found);
+  } catch (error) {
+    if (!isTcfsError(error, "TCFS_CORRUPT")) throw error;
+    const now = await store.get(options.rootName ?? ROOT_NAME, { maxBytes: MAX_ROOT_BYTES, signal });
+    if (now !== undefined && toHex(sha256(now.content)) === hash) throw error;
+    const message = "the store's state was replaced while it was read, and what it was is gone: try again";
+    throw new TcfsError("TCFS_REMOTE_CONFLICT", message, { cause: error });
+  }
+}
+
+async function attachRoot(options: AttachOptions, found: RemoteRoot): Promise<AttachReport> {
+  const { store, sealer, disk, directory, engine, signal } = options;
+  const { root, hash } = found;
   const steps = await readSteps(store, sealer, found, signal);
   const reader = new StreamReader(options, store, signal);
   const packs = new Map<string, PackId>();
@@ -82,7 +98,9 @@ export async function attachRecords(options: AttachOptions): Promise<AttachRepor
   const deviceId = toHex(identity.id);
   const last = { ...noteOf(root, hash), streamBytes: streamBytes(steps.slice(1)) };
   const link = newLink(options.random);
-  await writeState(disk, directory, { url: options.url, deviceId, last, pending: [], keptBelow: 0, link }, sealer);
+  const kept = root.kept.map((one) => ({ ...one, missingSince: null }));
+  const state = { url: options.url, deviceId, last, pending: [], keptBelow: 0, kept, link };
+  await writeState(disk, directory, state, sealer);
   return { volume, root, packCount: packs.size };
 }
 

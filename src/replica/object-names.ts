@@ -18,7 +18,11 @@ export const MAX_MANIFEST_BYTES = 16 * 1024 * 1024;
 export const MAX_PACK_OBJECT_BYTES = 64 * 1024 * 1024;
 
 export function packObject(pack: PackId): string {
-  const name = toHex(pack);
+  return packObjectNamed(toHex(pack));
+}
+
+/** @param name - The pack's, in hexadecimal. */
+export function packObjectNamed(name: string): string {
   return `packs/${name.slice(0, 2)}/${name}`;
 }
 
@@ -34,7 +38,10 @@ export function manifestObject(kind: ManifestKind, number: number, hash: Uint8Ar
   return `${kind}s/${number}-${toHex(hash.subarray(0, 8))}`;
 }
 
-/** Where a root is kept that was replaced on purpose though it was not ours. @param hash - SHA-256 of the object, hexadecimal. */
+/**
+ * Where a root is kept that was replaced on purpose though it was not ours.
+ * @param hash - SHA-256 of the object, hexadecimal, or what its name has of it.
+ */
 export function keptRootObject(number: number, hash: string): string {
   return `${KEPT_ROOTS}${number}-${hash.slice(0, 16)}`;
 }
@@ -43,10 +50,8 @@ export function isKeptRoot(name: string): boolean {
   return /^roots\/\d{1,15}-[0-9a-f]{16}$/u.test(name);
 }
 
-/** @returns The step in a manifest's name; undefined where it is none. */
-export function stepOfName(name: string): number | undefined {
-  const [, digits] = /^(?:commits|checkpoints)\/([1-9]\d{0,14})-[0-9a-f]{16}$/u.exec(name) ?? [];
-  return digits === undefined ? undefined : Number(digits);
+export function isManifest(name: string): boolean {
+  return /^(?:commits|checkpoints)\/[1-9]\d{0,14}-[0-9a-f]{16}$/u.test(name);
 }
 
 export function sha256(content: Uint8Array): Uint8Array {

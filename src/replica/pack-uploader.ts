@@ -93,7 +93,21 @@ export class PackUploader {
 
   /** @returns Those that the store is not known to have. */
   missing(packs: readonly PackRecord[]): PackRecord[] {
-    return packs.filter(({ pack }) => !this.#stored.has(pack));
+    return packs.filter(({ pack }) => !this.isStored(pack));
+  }
+
+  isStored(pack: PackId): boolean {
+    return this.#stored.has(pack);
+  }
+
+  /** Names of the packs that the store is known to have. */
+  storedNames(): IterableIterator<string> {
+    return this.#stored.names();
+  }
+
+  /** It is about to be deleted from the store. */
+  forget(pack: PackId): void {
+    this.#stored.remove(pack);
   }
 
   /**

@@ -5,6 +5,7 @@ import { toHex } from "../bytes.ts";
 import type { ObjectSealer } from "../crypto/object-seal.ts";
 import { TcfsError } from "../errors.ts";
 import type { Disk } from "../platform/disk.ts";
+import { MAX_KEPT_ROOTS } from "../format/replica-codec.ts";
 import type { RandomSource } from "../platform/random.ts";
 
 const STATE_NAME = "store.json";
@@ -27,6 +28,12 @@ const noteSchema = z.strictObject({
   time: z.iso.datetime({ precision: 3 }),
 });
 
+const keptSchema = z.strictObject({
+  number: count,
+  hash: hex(8),
+  missingSince: z.iso.datetime({ precision: 3 }).nullable(),
+});
+
 const stateSchema = z.strictObject({
   format: z.literal("tcfs store"),
   formatVersion: z.literal(1),
@@ -35,12 +42,16 @@ const stateSchema = z.strictObject({
   last: noteSchema.nullable(),
   pending: z.array(noteSchema).max(MAX_PENDING),
   keptBelow: count,
+  kept: z.array(keptSchema).max(MAX_KEPT_ROOTS),
   link: hex(LINK_BYTES),
   mac: hex(32),
 });
 
 /** A root, as this device wrote it or was about to. Hashes are hexadecimal. */
 export type RootNote = z.infer<typeof noteSchema>;
+
+/** A kept root, and since when the store was seen not to have it any more. */
+export type KeptNote = z.infer<typeof keptSchema>;
 
 export interface ReplicaState {
   readonly url: string;
@@ -53,8 +64,10 @@ export interface ReplicaState {
    * than the next one is made.
    */
   readonly pending: readonly RootNote[];
-  /** Steps below this number may be another device's alone: they are never deleted from here. */
+  /** Steps below this number may be another device's alone: nothing is taken over from them. */
   readonly keptBelow: number;
+  /** What was replaced on purpose and is there still, as far as it is known: while it is, nothing is deleted. */
+  readonly kept: readonly KeptNote[];
   /**
    * 16 random bytes in hexadecimal, others whenever the vault is given a store or a root to go on from: what a cache knew
    * of the store before counts no more.
@@ -107,9 +120,9 @@ export async function writeState(
   await disk.replaceFile(join(directory, STATE_NAME), Buffer.from(`${JSON.stringify({ ...body, mac }, null, 2)}\n`));
 }
 
-function bodyOf({ url, deviceId, last, pending, keptBelow, link }: ReplicaState): object {
+function bodyOf({ url, deviceId, last, pending, keptBelow, kept, link }: ReplicaState): object {
   const notes = { last: last && noteOf(last), pending: pending.map(noteOf) };
-  return { format: "tcfs store", formatVersion: 1, url, deviceId, ...notes, keptBelow, link };
+  return { format: "tcfs store", formatVersion: 1, url, deviceId, ...notes, keptBelow, kept, link };
 }
 
 /** In the order that FORMAT.md gives. */

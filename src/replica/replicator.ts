@@ -18,15 +18,18 @@ import type { ObjectStore, ObjectVersion } from "../remote/object-store.ts";
 import type { Pace } from "../remote/paced-store.ts";
 import { type CapturedChanges, ChangeLog } from "./change-log.ts";
 import { diverged } from "./divergence.ts";
-import { HEADER_NAME, stepOfName } from "./object-names.ts";
+import { HEADER_NAME } from "./object-names.ts";
 import { PackGone } from "./pack-uploader.ts";
 import { pushDevices } from "./remote-devices.ts";
 import { readManifest, readRoot } from "./remote-root.ts";
 import { type ReplicaState, type RootNote, withPending, writeState } from "./replica-state.ts";
+import type { ReplicaStatus } from "./replica-status.ts";
 import { isRefusal } from "./signed-objects.ts";
 import { describeForeign } from "./standing.ts";
+import { StoreCollector } from "./store-collector.ts";
 import { StepWriter, type StepWriterOptions, type WrittenStep, inBatches } from "./step-writer.ts";
 import type { UploadSettings } from "./upload-settings.ts";
+import { Waiters } from "./waiters.ts";
 
 /** After the last commit; a vault in use goes on for the settings' greatest age. */
 const QUIET_MS = 5000;
@@ -36,6 +39,9 @@ const LAST_RETRY_MS = 120_000;
 const STEPS_PER_CHECKPOINT = Math.min(64, MAX_STEPS);
 /** Or when the commits' streams have grown to so much. */
 const STREAM_BYTES_PER_CHECKPOINT = 64 * 1024 * 1024;
+/** From when something may be deleted until a step is made for it alone. */
+const COLLECT_AFTER_MS = 10 * 60_000;
+const DAY_MS = 24 * 3600_000;
 
 export interface ReplicatorOptions extends Omit<StepWriterOptions, "identity"> {
   readonly openStore: () => Promise<ObjectStore>;
@@ -62,37 +68,13 @@ export interface ReplicatorOptions extends Omit<StepWriterOptions, "identity"> {
   readonly pace: Pace;
 }
 
-export interface ReplicaStatus {
-  readonly url: string;
-  readonly activity: "idle" | "waiting" | "uploading" | "failing" | "paused" | "stopped";
-  /** Packs that the store lacks, and records that it does not know. */
-  readonly backlogBytes: number;
-  readonly backlogPacks: number;
-  /** Files and directories with changes that the store's root does not have; null after a restart or very many. */
-  readonly backlogFiles: number | null;
-  /** Since when the oldest of them waits; null: nothing does. */
-  readonly oldestSince: string | null;
-  readonly uploadedBytes: number;
-  readonly bytesPerSecond: number | null;
-  /** That somebody set. */
-  readonly limitBytesPerSecond: number | null;
-  readonly maxAgeSeconds: number;
-  readonly lastRoot: { readonly number: number; readonly time: string; readonly commit: number } | null;
-  readonly lastError: string | null;
-}
-
-interface Waiter {
-  readonly commit: number;
-  readonly resolve: () => void;
-  readonly reject: (error: unknown) => void;
-}
-
 export class Replicator {
   readonly #options: ReplicatorOptions;
   readonly #log: ChangeLog;
   readonly #steps: StepWriter;
   readonly #closing = new AbortController();
-  readonly #waiters = new Set<Waiter>();
+  readonly #waiters = new Waiters();
+  readonly #collector: StoreCollector;
   #state: ReplicaState;
   /** Of the root that `state.last` tells of; undefined before it was looked at in this session. */
   #version: ObjectVersion | undefined;
@@ -114,6 +96,11 @@ export class Replicator {
   #lastError: TcfsError | undefined;
   /** The next step is to be a checkpoint of its own pieces alone. */
   #isRenewalWanted = false;
+  #collectionTimer: Timer | undefined;
+  /** What is to be deleted waits for a root, and nothing else makes one. */
+  #isCollectionDue = false;
+  /** The root was written; what it gave up is looked at. */
+  #isCollecting = false;
   #stopped: TcfsError | undefined;
 
   constructor(options: ReplicatorOptions) {
@@ -122,10 +109,19 @@ export class Replicator {
     this.#state = state;
     this.#log = new ChangeLog(commit, state.last?.commit === commit);
     this.#steps = new StepWriter({ ...options, identity: options.devices.identity });
+    this.#collector = new StoreCollector({
+      ...options,
+      isNamed: (pack) => options.isPackNamed({ pack }),
+      isStored: (pack) => options.uploader.isStored(pack),
+      onDelete: (pack) => {
+        options.uploader.forget(pack);
+      },
+    });
     this.#settings = options.settings;
     options.pace.limitBytesPerSecond = options.settings.limitBytesPerSecond;
     options.uploader.mayHurry = () =>
-      this.#waiters.size > 0 || options.clock.monotonicMs() - this.#notedAtMs >= QUIET_MS;
+      this.#waiters.count > 0 || options.clock.monotonicMs() - this.#notedAtMs >= QUIET_MS;
+    this.#armCollection();
     if (this.#log.isEmpty) return;
     this.#schedule();
     this.#counting = this.#countPacks();
@@ -139,7 +135,7 @@ export class Replicator {
       this.#timer?.cancel();
       this.#timer = undefined;
       this.#step?.abort();
-      this.#reject(paused());
+      this.#waiters.rejectAll(paused());
     } else if (this.#isBehind && this.#stopped === undefined) {
       this.#retryMs = 0;
       this.#schedule();
@@ -159,16 +155,11 @@ export class Replicator {
    * @throws TcfsError `TCFS_REMOTE_DIVERGED` if uploads have ended, `TCFS_REMOTE_UNAVAILABLE` if they are paused, `TCFS_CANCELLED`, `TCFS_CLOSED`
    */
   wait(commit: number, signal: AbortSignal): Promise<void> {
-    return new Promise((resolve, reject) => {
-      const waiter: Waiter = { commit, resolve, reject };
-      this.#waiters.add(waiter);
-      signal.addEventListener("abort", () => {
-        if (this.#waiters.delete(waiter)) reject(new TcfsError("TCFS_CANCELLED", "the wait was given up"));
-      });
-      if (this.#stopped !== undefined) this.#reject(this.#stopped);
-      else if (this.#settings.isPaused) this.#reject(paused());
-      else this.#start();
-    });
+    const waiting = this.#waiters.wait(commit, signal);
+    if (this.#stopped !== undefined) this.#waiters.rejectAll(this.#stopped);
+    else if (this.#settings.isPaused) this.#waiters.rejectAll(paused());
+    else this.#start();
+    return waiting;
   }
 
   /** The vault's header is another: bring it soon. */
@@ -220,8 +211,9 @@ export class Replicator {
   }
 
   status(): ReplicaStatus {
-    const { backlog } = this.#options.uploader;
-    const { limitBytesPerSecond, maxAgeSeconds } = this.#settings;
+    const { uploader, ledger } = this.#options;
+    const { backlog } = uploader;
+    const { limitBytesPerSecond, maxAgeSeconds, keepDeletedSeconds } = this.#settings;
     const { last, url } = this.#state;
     const isIdle = !this.#isBehind && this.#captured === undefined;
     return {
@@ -237,15 +229,21 @@ export class Replicator {
       maxAgeSeconds,
       lastRoot: last && { number: last.number, time: last.time, commit: last.commit },
       lastError: (this.#stopped ?? (backlog.goesOn ? undefined : this.#lastError))?.message ?? null,
+      deadObjects: ledger.deadCount,
+      deadBytes: ledger.deadBytes,
+      deletedObjects: this.#collector.deletedCount,
+      keepDeletedSeconds,
+      collectionProblem: this.#collector.problem ?? null,
     };
   }
 
   /** Ends at once, whatever is under way: it goes on where it was with the next start. Idempotent. */
   async close(): Promise<void> {
     this.#timer?.cancel();
+    this.#collectionTimer?.cancel();
     this.#closing.abort();
     await Promise.all([this.#running, this.#counting]);
-    this.#reject(new TcfsError("TCFS_CLOSED", "the vault is closed before everything was in the store"));
+    this.#waiters.rejectAll(new TcfsError("TCFS_CLOSED", "the vault is closed before everything was in the store"));
   }
 
   /** Whether there is anything to tell the store, or to bring it again. */
@@ -257,8 +255,9 @@ export class Replicator {
     if (this.#stopped !== undefined) return "stopped";
     if (this.#settings.isPaused) return "paused";
     if (this.#lastError !== undefined && !this.#options.uploader.backlog.goesOn) return "failing";
-    if (this.#running !== undefined) return "uploading";
-    return isIdle ? "idle" : "waiting";
+    if (this.#running !== undefined && !this.#isCollecting) return "uploading";
+    if (!isIdle) return "waiting";
+    return this.#isCollecting ? "deleting" : "idle";
   }
 
   #countFiles(): number | null {
@@ -302,8 +301,10 @@ export class Replicator {
     this.#timer = undefined;
     this.#running = this.#run().finally(() => {
       this.#running = undefined;
+      this.#isCollecting = false;
       if (this.#stopped !== undefined) return;
-      if (this.#lastError === undefined && this.#waiters.size > 0) this.#start();
+      this.#armCollection();
+      if (this.#lastError === undefined && this.#waiters.count > 0) this.#start();
       else if (this.#lastError !== undefined || this.#isBehind) this.#schedule();
     });
   }
@@ -313,12 +314,15 @@ export class Replicator {
     const startedAt = Date.now();
     this.#step = new AbortController();
     try {
-      await this.#writeStep(AbortSignal.any([this.#closing.signal, this.#step.signal]));
+      const signal = AbortSignal.any([this.#closing.signal, this.#step.signal]);
+      const store = await this.#writeStep(signal);
       this.#retryMs = 0;
       if (this.#lastError !== undefined) this.#options.onOutcome(undefined);
       this.#lastError = undefined;
       this.#oldestSinceMs = this.#isBehind ? startedAt : undefined;
-      this.#settleWaiters();
+      this.#waiters.settle(this.#state.last?.commit ?? 0);
+      this.#isCollecting = true;
+      if (store !== undefined) await this.#collect(store, signal);
     } catch (error) {
       this.#failed(error);
     }
@@ -338,13 +342,14 @@ export class Replicator {
     this.#options.onOutcome(error);
     if (isRefusal(told)) {
       this.#stopped = told;
-      this.#reject(told);
+      this.#waiters.rejectAll(told);
       return;
     }
     this.#lastError = told;
   }
 
-  async #writeStep(signal: AbortSignal): Promise<void> {
+  /** @returns The store, where a root was written. */
+  async #writeStep(signal: AbortSignal): Promise<ObjectStore | undefined> {
     const store = await this.#options.openStore();
     if (!this.#isRootKnown) await this.#settleRoot(store, signal);
     await this.#steps.bringLost(store, signal);
@@ -353,10 +358,10 @@ export class Replicator {
     const isHeaderNew = last === null || last.headerRevision < header.revision;
     const devices = await this.#options.devices.reread();
     const isRenewal = this.#isRenewalWanted;
-    const isSettled = !isHeaderNew && !isRenewal && devices.revision === this.#devicesInStore;
+    const isSettled = !isHeaderNew && !isRenewal && !this.#isCollectionDue && devices.revision === this.#devicesInStore;
     if (this.#log.isEmpty && isSettled) {
       this.#options.onRooted?.();
-      return;
+      return undefined;
     }
     if (isHeaderNew) await store.put(HEADER_NAME, header.content, signal);
     await this.#settleDevices(store, devices, signal);
@@ -365,11 +370,36 @@ export class Replicator {
     this.#captured = captured;
     const revisions = { headerRevision: header.revision, devicesRevision: this.#options.devices.list.revision };
     const firstNumber = Math.max(1, this.#state.keptBelow);
-    const plan = { kind, commit: captured.commit, changes, previous: last, firstNumber, ...revisions };
+    const { kept } = this.#state;
+    const plan = { kind, commit: captured.commit, changes, previous: last, firstNumber, kept, ...revisions };
     const step = await this.#steps.write(store, plan, signal);
     await this.#publish(store, step, signal);
     if (isRenewal) this.#isRenewalWanted = false;
-    if (kind === "checkpoint" && last !== null) await this.#deleteBefore(store, last.checkpoint, signal);
+    this.#isCollectionDue = false;
+    return store;
+  }
+
+  /** The root has just been written by compare-and-swap: whatever it does not lead to is this device's to delete. */
+  async #collect(store: ObjectStore, signal: AbortSignal): Promise<void> {
+    const { last, kept } = this.#state;
+    if (last === null) return;
+    const graceMs = this.#settings.keepDeletedSeconds * 1000;
+    const mayGoOn = (): boolean => this.#waiters.count === 0 && !signal.aborted;
+    const still = await this.#collector.collect(store, { last, kept, graceMs, mayGoOn, signal });
+    if (JSON.stringify(still) !== JSON.stringify(kept)) await this.#keep({ ...this.#state, kept: still });
+  }
+
+  /** A vault that nobody changes gets a step without changes, once something has been due for a while. */
+  #armCollection(): void {
+    this.#collectionTimer?.cancel();
+    const untilMs = this.#collector.untilDueMs(this.#settings.keepDeletedSeconds * 1000);
+    if (untilMs === undefined || this.#closing.signal.aborted) return;
+    const besides = this.#collector.problem === undefined ? COLLECT_AFTER_MS : DAY_MS;
+    this.#collectionTimer = this.#options.clock.after(Math.min(DAY_MS, untilMs + besides), () => {
+      this.#isCollectionDue = this.#collector.untilDueMs(this.#settings.keepDeletedSeconds * 1000) === 0;
+      if (this.#isCollectionDue) this.#start();
+      else this.#armCollection();
+    });
   }
 
   #capture(
@@ -415,6 +445,7 @@ export class Replicator {
     }
     this.#captured = undefined;
     await this.#keep({ ...this.#state, last: step.note, pending: [] }); // so that an older root is known for one
+    await this.#steps.bury(step);
     this.#options.onRooted?.();
   }
 
@@ -451,39 +482,10 @@ export class Replicator {
     this.#steps.learn(await readManifest(store, this.#options.sealer, devices, place, signal));
   }
 
-  /** Steps that no root names any more, nor the one before. By a listing: what it leaves out stays for the next time. */
-  async #deleteBefore(store: ObjectStore, checkpoint: number, signal: AbortSignal): Promise<void> {
-    const { keptBelow } = this.#state;
-    try {
-      for (const prefix of ["commits/", "checkpoints/"]) {
-        for await (const name of store.list(prefix, signal)) {
-          const step = stepOfName(name);
-          if (step !== undefined && step >= keptBelow && step < checkpoint) await store.delete(name, signal);
-        }
-      }
-    } catch (error) {
-      if (!isTcfsError(error)) throw error; // of no harm: they take room
-    }
-  }
-
   async #keep(state: ReplicaState): Promise<void> {
     const { disk, directory, sealer } = this.#options;
     await writeState(disk, directory, state, sealer);
     this.#state = state;
-  }
-
-  #settleWaiters(): void {
-    const commit = this.#state.last?.commit ?? 0;
-    for (const waiter of this.#waiters) {
-      if (waiter.commit > commit) continue;
-      this.#waiters.delete(waiter);
-      waiter.resolve();
-    }
-  }
-
-  #reject(error: TcfsError): void {
-    for (const waiter of this.#waiters) waiter.reject(error);
-    this.#waiters.clear();
   }
 }
 

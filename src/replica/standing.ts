@@ -5,7 +5,7 @@
 import { toHex } from "../bytes.ts";
 import { type ObjectSealer, epochOfObject } from "../crypto/object-seal.ts";
 import { TcfsError, isTcfsError } from "../errors.ts";
-import type { Root } from "../format/replica-codec.ts";
+import { type KeptRoot, MAX_KEPT_ROOTS, type Root } from "../format/replica-codec.ts";
 import { DeviceBook, type NewIdentity, forgetIdentity } from "../keys/devices/device-book.ts";
 import { type DeviceList, mergeDevices } from "../keys/devices/device-list.ts";
 import type { Disk } from "../platform/disk.ts";
@@ -13,10 +13,15 @@ import type { ObjectStore } from "../remote/object-store.ts";
 import { DEVICES_NAME, MAX_ROOT_BYTES, ROOT_NAME, keptRootObject, sha256 } from "./object-names.ts";
 import { readRemoteDevices } from "./remote-devices.ts";
 import { type RemoteRoot, readManifest, readRoot } from "./remote-root.ts";
-import { type ReplicaState, type RootNote, newLink, writeState } from "./replica-state.ts";
+import { type KeptNote, type ReplicaState, type RootNote, newLink, writeState } from "./replica-state.ts";
 import { isRefusal, peekRoot } from "./signed-objects.ts";
 import { noteOf } from "./step-writer.ts";
 import { StoredPacks } from "./stored-packs.ts";
+
+/** Stands in the place of a root that is about to be deleted; it opens as none. */
+const NO_ROOT = new Uint8Array(16);
+/** Of the SHA-256 of a root, in the name under which it is kept. */
+const KEPT_HASH_DIGITS = 16;
 
 /**
  * `known`: the store has what this directory knows. Else: it has lost its root; one that cannot be read; one that is refused
@@ -183,15 +188,10 @@ export async function acceptStanding(
 ): Promise<string | undefined> {
   const isTrusted = relation !== "unreadable" && relation !== "refused";
   const number = Math.max(root?.number ?? 0, state.last?.number ?? 0, ...state.pending.map((note) => note.number));
-  const kept = rootHash === undefined ? undefined : keptRootObject(number, rootHash);
-  if (kept !== undefined) {
-    const object = await store.get(ROOT_NAME, { maxBytes: MAX_ROOT_BYTES });
-    if (object === undefined || toHex(sha256(object.content)) !== rootHash) {
-      throw new TcfsError("TCFS_REMOTE_CONFLICT", "the store's root has changed since it was told of: look again");
-    }
-    await store.putIfAbsent(kept, object.content);
-    if (!isTrusted) await store.delete(ROOT_NAME); // nobody can or may go on from it
-  }
+  const keptNumber = root?.number ?? number; // so that whoever wrote the root can tell the name
+  const kept = rootHash === undefined ? undefined : keptRootObject(keptNumber, rootHash);
+  const notes = keptNotes(state.kept, isTrusted ? root?.kept : undefined, rootHash, keptNumber);
+  if (kept !== undefined) await putAway(store, kept, rootHash, isTrusted);
   if (isListUnusable) await store.delete(DEVICES_NAME); // the next upload brings the directory's
   if (relation === "copied" || relation === "behind") await forgetIdentity({ disk, directory });
   const book = await DeviceBook.open({ disk, directory, sealer }, identity);
@@ -199,8 +199,45 @@ export async function acceptStanding(
   const isHead = isTrusted && root !== undefined && rootHash !== undefined;
   const last = isHead ? { ...noteOf(root, rootHash), number, commit: 0 } : null;
   const link = newLink(identity.random);
-  const next = { url: state.url, deviceId: toHex(book.identity.id), last, pending: [], keptBelow: number + 1, link };
+  const deviceId = toHex(book.identity.id);
+  const next = { url: state.url, deviceId, last, pending: [], keptBelow: number + 1, kept: notes, link };
   await StoredPacks.forget(disk, directory);
   await writeState(disk, directory, next, sealer);
   return kept;
+}
+
+/**
+ * Keep the root under another name, and take away one that nobody can or may go on from: replaced by comparison first, so
+ * that no root which came meanwhile is deleted.
+ * @throws TcfsError `TCFS_REMOTE_CONFLICT` if it is another one by now.
+ */
+async function putAway(
+  store: ObjectStore,
+  kept: string,
+  rootHash: string | undefined,
+  isTrusted: boolean,
+): Promise<void> {
+  const object = await store.get(ROOT_NAME, { maxBytes: MAX_ROOT_BYTES });
+  if (object === undefined || toHex(sha256(object.content)) !== rootHash) {
+    throw new TcfsError("TCFS_REMOTE_CONFLICT", "the store's root has changed since it was told of: look again");
+  }
+  await store.putIfAbsent(kept, object.content);
+  if (isTrusted) return;
+  await store.putIfMatch(ROOT_NAME, NO_ROOT, object.version);
+  await store.delete(ROOT_NAME);
+}
+
+/** @throws TcfsError `TCFS_USAGE` where there are as many as may be. */
+function keptNotes(
+  ours: readonly KeptNote[],
+  theirs: readonly KeptRoot[] = [],
+  rootHash: string | undefined,
+  number: number,
+): KeptNote[] {
+  const fresh = rootHash === undefined ? [] : [{ number, hash: rootHash.slice(0, KEPT_HASH_DIGITS) }];
+  const notes = new Map<string, KeptNote>(ours.map((note) => [note.hash, note]));
+  for (const root of [...theirs, ...fresh]) notes.set(root.hash, { ...root, missingSince: null });
+  if (notes.size <= MAX_KEPT_ROOTS) return [...notes.values()];
+  const message = `the store keeps ${MAX_KEPT_ROOTS} roots already: tcfs store forget deletes one`;
+  throw new TcfsError("TCFS_USAGE", message);
 }

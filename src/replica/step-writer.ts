@@ -7,6 +7,7 @@ import type { RecordChange } from "../format/journal-codec.ts";
 import { RECORD_KIND, chunkIdKey, packIdOfKey } from "../format/record-keys.ts";
 import type { PackRecord } from "../format/records.ts";
 import {
+  type KeptRoot,
   type Manifest,
   type ManifestKind,
   type RecordStream,
@@ -20,11 +21,12 @@ import type { DeviceIdentity } from "../keys/devices/device-book.ts";
 import { isTcfsError } from "../errors.ts";
 import type { Clock } from "../platform/clock.ts";
 import type { ObjectStore, ObjectVersion } from "../remote/object-store.ts";
-import { ROOT_NAME, manifestObject, sha256 } from "./object-names.ts";
+import { ROOT_NAME, manifestObject, packObject, packObjectNamed, sha256 } from "./object-names.ts";
 import { PackGone, type PackUploader, asDamage } from "./pack-uploader.ts";
 import { type StreamRooms, StreamWriter } from "./record-stream.ts";
 import type { RootNote } from "./replica-state.ts";
 import { sealSigned } from "./signed-objects.ts";
+import type { StoreLedger } from "./store-ledger.ts";
 import type { PackDirectory } from "../chunkstore/pack-directory.ts";
 
 /** Changes that are encoded at once. */
@@ -37,7 +39,8 @@ export interface StepWriterOptions extends StreamRooms {
   readonly uploader: PackUploader;
   readonly identity: DeviceIdentity;
   /** Whether the vault's newest state still names the pack. */
-  readonly isPackNamed: (pack: PackRecord) => boolean;
+  readonly isPackNamed: (pack: Pick<PackRecord, "pack">) => boolean;
+  readonly ledger: StoreLedger;
 }
 
 /** What a step is made of. */
@@ -52,12 +55,16 @@ export interface StepPlan {
   readonly firstNumber: number;
   readonly headerRevision: number;
   readonly devicesRevision: number;
+  readonly kept: readonly KeptRoot[];
 }
 
 /** A step in the store but for its root. */
 export interface WrittenStep {
   readonly rootObject: Uint8Array;
   readonly note: RootNote;
+  readonly kind: ManifestKind;
+  /** Objects, by name: all that a checkpoint leads to; what a commit leads to no more. */
+  readonly names: ReadonlySet<string>;
 }
 
 export class StepWriter {
@@ -101,13 +108,16 @@ export class StepWriter {
     const { sealer, identity, clock } = this.#options;
     const deviceId = identity.id;
     const packs = new Map<string, PackRecord>();
+    const gone = new Set<string>();
+    const { ledger } = this.#options;
     const stream = new StreamWriter(this.#options, this.#known, async (name, content) => {
+      ledger.note(name);
       await store.putIfAbsent(name, content, signal);
     });
     let { commit } = plan;
     for await (const changes of plan.changes) {
       for (const change of changes) {
-        notePack(packs, change);
+        notePack(packs, gone, change);
         // A walk may see a commit that is on the disk and not yet told of: the step's commit is its records'.
         if (change.key[0] === RECORD_KIND.volume && change.value !== undefined)
           commit = decodeVolume(change.value).commit;
@@ -123,16 +133,35 @@ export class StepWriter {
     const manifest: Manifest = { number, deviceId, previousHash, time, commit, stream: written };
     const object = sealSigned(sealer, identity, { kind: plan.kind, number }, encodeManifest(manifest));
     const headHash = sha256(object);
-    await store.putIfAbsent(manifestObject(plan.kind, number, headHash), object, signal);
+    const manifestName = manifestObject(plan.kind, number, headHash);
+    ledger.note(manifestName);
+    await ledger.save();
+    await store.putIfAbsent(manifestName, object, signal);
     if (plan.kind === "checkpoint") this.#known = chunksOf(written);
     const isCheckpoint = plan.kind === "checkpoint";
     const checkpoint = isCheckpoint ? number : (plan.previous?.checkpoint ?? number);
-    const { kind: headKind, headerRevision, devicesRevision } = plan;
+    const { kind: headKind, headerRevision, devicesRevision, kept } = plan;
     const state = { number, headKind, headHash, checkpoint, deviceId, time, commit };
-    const root: Root = { ...state, headerRevision, devicesRevision };
+    const root: Root = { ...state, headerRevision, devicesRevision, kept };
     const rootObject = sealSigned(sealer, identity, { kind: "root", number: 0 }, encodeRoot(root));
     const streamBytes = isCheckpoint ? 0 : (plan.previous?.streamBytes ?? 0) + stream.lengthBytes;
-    return { rootObject, note: { ...noteOf(root, toHex(sha256(rootObject))), streamBytes } };
+    const note = { ...noteOf(root, toHex(sha256(rootObject))), streamBytes };
+    const names = isCheckpoint ? new Set([manifestName, ...reach(written, packs.keys())]) : gone;
+    return { rootObject, note, kind: plan.kind, names };
+  }
+
+  /** The store's root is this step's: what it does not lead to is dead, also what never got a root. */
+  async bury({ kind, names, note: { number } }: WrittenStep): Promise<void> {
+    const { ledger, uploader, clock } = this.#options;
+    const nowMs = clock.now().seconds * 1000;
+    if (kind === "commit") {
+      if (names.size === 0) return;
+      ledger.bury(names, number, nowMs);
+    } else {
+      for (const pack of uploader.storedNames()) ledger.note(packObjectNamed(pack));
+      ledger.buryAllBut(names, number, nowMs);
+    }
+    await ledger.save();
   }
 
   /** @throws TcfsError `TCFS_REMOTE_CONFLICT` if the root is not `version` (undefined: if there is one). */
@@ -186,11 +215,17 @@ export async function* inBatches(changes: Iterable<RecordChange>): AsyncGenerato
   if (batch.length > 0) yield batch;
 }
 
-function notePack(packs: Map<string, PackRecord>, { key, value }: RecordChange): void {
+function notePack(packs: Map<string, PackRecord>, gone: Set<string>, { key, value }: RecordChange): void {
   if (key[0] !== RECORD_KIND.pack) return;
   const pack = packIdOfKey(key);
-  if (value === undefined) packs.delete(toHex(pack));
+  if (value === undefined) gone.add(packObject(pack));
   else packs.set(toHex(pack), decodePack(pack, value));
+}
+
+/** @returns Objects that hold a checkpoint's stream, and packs of its state. */
+function* reach(stream: RecordStream, packs: Iterable<string>): Generator<string> {
+  if (stream.kind === "chunks") for (const { pack } of stream.chunks) yield packObject(pack);
+  for (const pack of packs) yield packObjectNamed(pack);
 }
 
 function chunksOf(stream: RecordStream): Map<ChunkIdKey, StreamChunk> {

@@ -15,9 +15,9 @@ import {
   KEPT_ROOTS,
   MAX_PACK_OBJECT_BYTES,
   ROOT_NAME,
+  isManifest,
   packObject,
   packOfName,
-  stepOfName,
 } from "./object-names.ts";
 
 /** As much of a manifest or the root as says its key epoch. */
@@ -102,7 +102,7 @@ export class StoreRenewal {
   }
 
   async #isOlderManifest(name: string): Promise<boolean> {
-    return stepOfName(name) !== undefined && (await this.#isOlderObject(name));
+    return isManifest(name) && (await this.#isOlderObject(name));
   }
 
   async #isOlderObject(name: string): Promise<boolean> {

@@ -21,7 +21,8 @@ export class StoredPacks implements AsyncDisposable {
     this.#file = file;
     this.#endOffset = content.length - (content.length % PACK_ID_BYTES);
     for (let at = 0; at < this.#endOffset; at += PACK_ID_BYTES) {
-      this.#offsets.set(toHex(content.subarray(at, at + PACK_ID_BYTES)), at);
+      const id = content.subarray(at, at + PACK_ID_BYTES);
+      if (id.some((byte) => byte !== 0)) this.#offsets.set(toHex(id), at);
     }
   }
 
@@ -51,6 +52,11 @@ export class StoredPacks implements AsyncDisposable {
 
   has(pack: PackId): boolean {
     return this.#offsets.has(toHex(pack));
+  }
+
+  /** In hexadecimal. */
+  names(): IterableIterator<string> {
+    return this.#offsets.keys();
   }
 
   /** What cannot be written down is asked for again after the next start. */

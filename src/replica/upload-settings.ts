@@ -13,6 +13,10 @@ const DEFAULT_MAX_AGE_SECONDS = 60;
 /** Slower than this no pack arrives within an hour or so. */
 const MIN_LIMIT = 4096;
 const MAX_AGE_SECONDS = 7 * 24 * 3600;
+const DEFAULT_KEEP_SECONDS = 7 * 24 * 3600;
+/** Whoever attaches, or reads lazily from an older root, needs what it leads to for so long at least. */
+const MIN_KEEP_SECONDS = 60;
+const MAX_KEEP_SECONDS = 10 * 365 * 24 * 3600;
 
 /** What is not named stays as it is. */
 export const uploadChangeSchema = z.strictObject({
@@ -21,12 +25,15 @@ export const uploadChangeSchema = z.strictObject({
   limitBytesPerSecond: z.int().min(MIN_LIMIT).nullable().optional(),
   /** From the first change to the beginning of its upload, at most. */
   maxAgeSeconds: z.int().min(1).max(MAX_AGE_SECONDS).optional(),
+  /** From the root that does not lead to an object any more to its deletion in the store. */
+  keepDeletedSeconds: z.int().min(MIN_KEEP_SECONDS).max(MAX_KEEP_SECONDS).optional(),
 });
 
 const settingsSchema = z.strictObject({
   isPaused: z.boolean().default(false),
   limitBytesPerSecond: z.int().min(MIN_LIMIT).nullable().default(null),
   maxAgeSeconds: z.int().min(1).max(MAX_AGE_SECONDS).default(DEFAULT_MAX_AGE_SECONDS),
+  keepDeletedSeconds: z.int().min(MIN_KEEP_SECONDS).max(MAX_KEEP_SECONDS).default(DEFAULT_KEEP_SECONDS),
 });
 
 export type UploadChange = z.infer<typeof uploadChangeSchema>;
@@ -52,7 +59,7 @@ export async function changeUploadSettings(
 ): Promise<UploadSettings> {
   const parsed = uploadChangeSchema.safeParse(change);
   if (!parsed.success) {
-    const bounds = `a limit has at least ${MIN_LIMIT} bytes per second, an age is between a second and a week`;
+    const bounds = `a limit has at least ${MIN_LIMIT} bytes per second, an age is between a second and a week; what is deleted is kept for a minute to ten years`;
     throw new TcfsError("TCFS_USAGE", bounds);
   }
   const named = Object.fromEntries(Object.entries(parsed.data).filter(([, value]) => value !== undefined));

@@ -2,7 +2,9 @@
 import { join } from "node:path";
 import { toHex } from "../bytes.ts";
 import type { SealingEngine } from "../crypto/engine.ts";
+import type { ObjectSealer } from "../crypto/object-seal.ts";
 import { BoundedPackShelf, type ShelfUploads } from "../cache/bounded-pack-shelf.ts";
+import type { ShelfSeal } from "../cache/shelf-index.ts";
 import { defaultCacheBytes, readCacheSettings } from "../cache/cache-settings.ts";
 import { type OwnPacks, PackDirectory } from "../chunkstore/pack-directory.ts";
 import { type PackDamage, findPackDamage } from "../chunkstore/pack-verifier.ts";
@@ -25,7 +27,9 @@ import { RequestTrace, watchedStore } from "../remote/watched-store.ts";
 import { PackFetcher } from "../replica/pack-fetcher.ts";
 import { PackUploader, type PackUploaderOptions } from "../replica/pack-uploader.ts";
 import { type ReplicaState, readState, verifyState } from "../replica/replica-state.ts";
-import { type ReplicaStatus, Replicator } from "../replica/replicator.ts";
+import type { ReplicaStatus } from "../replica/replica-status.ts";
+import { Replicator } from "../replica/replicator.ts";
+import { StoreLedger } from "../replica/store-ledger.ts";
 import { StoreRenewal } from "../replica/store-renewal.ts";
 import { StoredConfirmer } from "../replica/stored-confirmer.ts";
 import { StoredPacks } from "../replica/stored-packs.ts";
@@ -100,7 +104,7 @@ export class Replica {
       directory,
       clock: systemClock,
       remote: fetcher,
-      seal: { mac: (bytes) => sealer.mac(bytes), link: new Uint8Array(Buffer.from(state.link, "hex")) },
+      seal: sealOf(sealer, state),
       maxBytes: maxBytes ?? defaultCacheBytes((await disk.space(directory)).totalBytes),
       waitMs: options.storeWaitMs,
     });
@@ -167,6 +171,7 @@ export class Replica {
       clock: systemClock,
       local,
       uploader,
+      ledger: await StoreLedger.open(disk, directory, sealOf(epochs.sealer, this.#state)),
       isPackNamed: ({ pack }) => isNamed(pack),
       onRooted: () => void confirmer.confirm(),
       ...rooms,
@@ -247,6 +252,11 @@ export class Replica {
     await this.#stored?.[Symbol.asyncDispose]();
     await this.#opener.close();
   }
+}
+
+/** Of what the vault directory notes about this link to a store. */
+function sealOf(sealer: ObjectSealer, { link }: ReplicaState): ShelfSeal {
+  return { mac: (bytes) => sealer.mac(bytes), link: new Uint8Array(Buffer.from(link, "hex")) };
 }
 
 /** What the shelf asks of uploads. */

@@ -2,7 +2,8 @@
 
 import type { PolicyFigures } from "../fs/snapshots/automatic-snapshots.ts";
 import type { StoredVersions } from "../fs/versions/version-manager.ts";
-import type { ReplicaStatus } from "../replica/replicator.ts";
+import type { ReplicaStatus } from "../replica/replica-status.ts";
+import { formatDuration } from "./durations.ts";
 import { type RotationStatus, formatRotation } from "./rotation-status.ts";
 
 /** What only an open vault knows. Bytes are exact; times are ISO 8601. */
@@ -128,7 +129,15 @@ function storeRows(store: ReplicaStatus): [string, string][] {
     lastRoot === null ? "none yet" : `${lastRoot.number}, commit ${lastRoot.commit}, ${lastRoot.time}`,
   ]);
   if (store.lastError !== null) rows.push(["store error", store.lastError]);
+  if (store.deadObjects > 0) rows.push(["to be deleted", formatDead(store)]);
   return rows;
+}
+
+/** `12 objects (93.1 MiB) that the store needs no more, each 7d after it became so; not now: …`. */
+function formatDead({ deadObjects, deadBytes, keepDeletedSeconds, collectionProblem }: ReplicaStatus): string {
+  const what = `${deadObjects} objects (${formatBytes(deadBytes)}) that the store needs no more`;
+  const problem = collectionProblem === null ? "" : `; not now: ${collectionProblem}`;
+  return `${what}, each ${formatDuration(keepDeletedSeconds)} after it became so${problem}`;
 }
 
 /** `, about 40 s to go`, while something moves and there is a speed to tell it from. */

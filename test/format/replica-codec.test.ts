@@ -2,6 +2,8 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { ObjectSealer, epochOfObject } from "../../src/crypto/object-seal.ts";
 import {
+  type KeptRoot,
+  MAX_KEPT_ROOTS,
   type Manifest,
   type Root,
   decodeManifest,
@@ -52,8 +54,12 @@ const root: fc.Arbitrary<Root> = fc
     headHash: bytes(32),
     deviceId: bytes(16),
     time,
+    kept: fc.array(
+      bytes(8).map((hash) => ({ number: 9, hash: Buffer.from(hash).toString("hex") })),
+      { maxLength: MAX_KEPT_ROOTS },
+    ),
   })
-  .map(({ number, steps, headHash, deviceId, time: at }) => {
+  .map(({ number, steps, headHash, deviceId, time: at, kept }) => {
     const checkpoint = Math.max(1, number - steps);
     const headKind = checkpoint === number ? "checkpoint" : "commit";
     return {
@@ -66,6 +72,7 @@ const root: fc.Arbitrary<Root> = fc
       commit: 7,
       headerRevision: 3,
       devicesRevision: 2,
+      kept,
     };
   });
 
@@ -108,6 +115,7 @@ describe("manifests and the root", () => {
       commit: 1,
       headerRevision: 1,
       devicesRevision: 1,
+      kept: [],
     };
     for (const change of [
       { checkpoint: 0 },
@@ -118,6 +126,8 @@ describe("manifests and the root", () => {
       expect(() => decodeRoot(encodeRoot({ ...one, ...change }))).toThrow(corrupt);
     }
     expect(() => decodeRoot(encodeRoot({ ...one, number: 2000 }))).toThrow(corrupt);
+    const kept = new Array<KeptRoot>(MAX_KEPT_ROOTS + 1).fill({ number: 1, hash: "00".repeat(8) });
+    expect(() => decodeRoot(encodeRoot({ ...one, kept }))).toThrow(corrupt);
   });
 });
 

@@ -7,7 +7,7 @@ import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { CacheFigures } from "../../src/fs/local-copies.ts";
-import type { ReplicaStatus } from "../../src/replica/replicator.ts";
+import type { ReplicaStatus } from "../../src/replica/replica-status.ts";
 import { CommandLine } from "../cli/fixtures.ts";
 import { NO_SEAWEED, type Seaweed, createBucket, deleteBucket, fill, startWithBucket } from "../remote/seaweed.ts";
 import { eventually } from "../support/run.ts";

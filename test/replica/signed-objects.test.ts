@@ -37,6 +37,7 @@ const root = (writer: string, number = 7, headHash = noise("head", 32)): Root =>
   commit: 1,
   headerRevision: 1,
   devicesRevision: 1,
+  kept: [],
 });
 const manifest = (writer: string, number = 7): Manifest => ({
   number,

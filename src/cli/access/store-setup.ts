@@ -112,7 +112,7 @@ export async function setStore(store: ObjectStore, { directory, header, key, url
     await StoredPacks.forget(disk, directory);
     const { identity } = await openDeviceBook({ disk, directory, sealer }, header.deviceId);
     const deviceId = toHex(identity.id);
-    const next = { url: text, deviceId, last: null, pending: [], keptBelow: 0, link: newLink(systemRandom) };
+    const next = { url: text, deviceId, last: null, pending: [], keptBelow: 0, kept: [], link: newLink(systemRandom) };
     await writeState(disk, directory, next, sealer);
   });
 }

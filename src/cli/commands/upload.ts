@@ -8,7 +8,7 @@ import { parseBytes, parseDuration } from "../durations.ts";
 import type { Settings } from "../settings.ts";
 import { vaultDirectory } from "../access/vault-access.ts";
 
-export type UploadWord = "pause" | "resume" | "limit" | "max-age";
+export type UploadWord = "pause" | "resume" | "limit" | "max-age" | "keep-deleted";
 
 export interface UploadArguments {
   readonly vault?: string | undefined;
@@ -47,5 +47,7 @@ function changeOf(word: UploadWord, { rate = "", age = "" }: UploadArguments): U
       return { limitBytesPerSecond: parseRate(rate) };
     case "max-age":
       return { maxAgeSeconds: parseDuration(age) };
+    case "keep-deleted":
+      return { keepDeletedSeconds: parseDuration(age) };
   }
 }

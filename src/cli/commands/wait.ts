@@ -2,7 +2,7 @@
 import { realpath } from "node:fs/promises";
 import { resolve } from "node:path";
 import { TcfsError } from "../../errors.ts";
-import type { ReplicaStatus } from "../../replica/replicator.ts";
+import type { ReplicaStatus } from "../../replica/replica-status.ts";
 import { askDaemon } from "../control/control-client.ts";
 import { listDaemons } from "../mounts/mount-table.ts";
 import type { DaemonStatus } from "../daemon/serve-mount.ts";
