@@ -1,7 +1,9 @@
 /** The vault's pack files as whole files: for whoever brings them elsewhere (DESIGN §6). */
-import type { PackId } from "../ids.ts";
-import type { Disk } from "../platform/disk.ts";
 import { join } from "node:path";
+import { MAX_CHUNK_BYTES } from "../crypto/engine.ts";
+import { isTcfsError } from "../errors.ts";
+import type { PackId } from "../ids.ts";
+import type { Disk, DiskFile } from "../platform/disk.ts";
 import { packPath } from "./open-packs.ts";
 import { parsePackId } from "./pack-format.ts";
 
@@ -49,8 +51,52 @@ export class PackDirectory {
     return this.#own.retire();
   }
 
-  /** @returns The file, whole; undefined where there is none. */
-  read(pack: PackId): Promise<Uint8Array | undefined> {
-    return this.#disk.readFile(packPath(this.#directory, pack));
+  /**
+   * @param room - Taken over: what an earlier call gave from it is gone.
+   * @returns The file, whole, as a view of the room; undefined where there is none.
+   */
+  async readInto(pack: PackId, room: PackRoom): Promise<Uint8Array | undefined> {
+    let file: DiskFile;
+    try {
+      file = await this.#disk.open(packPath(this.#directory, pack));
+    } catch (error) {
+      if (isTcfsError(error, "TCFS_NO_ENTRY")) return undefined;
+      throw error;
+    }
+    try {
+      const content = room.content(await file.length());
+      return content.subarray(0, await file.readInto(content, 0));
+    } finally {
+      await file.close();
+    }
+  }
+}
+
+/** Almost every pack fits. */
+const ROOM_BYTES = 17 * 1024 * 1024;
+
+/**
+ * Memory that one pack after another is read into and opened in. Whoever reads many whole packs would otherwise leave 16 MiB
+ * for each to a garbage collector that comes late.
+ */
+export class PackRoom {
+  #content: Uint8Array | undefined;
+  #chunk: Uint8Array | undefined;
+
+  /** @returns The room's memory, with anything in it. */
+  content(lengthBytes: number): Uint8Array {
+    const present = this.#content;
+    const content =
+      present !== undefined && present.length >= lengthBytes
+        ? present
+        : Buffer.allocUnsafeSlow(Math.max(ROOM_BYTES, lengthBytes));
+    this.#content = content;
+    return content.subarray(0, lengthBytes);
+  }
+
+  /** Beside the content: for one opened chunk of it. */
+  chunk(lengthBytes: number): Uint8Array {
+    this.#chunk ??= Buffer.allocUnsafeSlow(MAX_CHUNK_BYTES);
+    return this.#chunk.subarray(0, lengthBytes);
   }
 }

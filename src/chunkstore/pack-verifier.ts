@@ -2,10 +2,11 @@
  * Whether the bytes of a pack are what was sealed, asked before they leave for a store that is to be relied on. What a
  * pack's index names is opened, and thrown away; of a pack that was never finished only the header is looked at.
  */
-import { MAX_CHUNK_BYTES, type PackCipher } from "../crypto/engine.ts";
+import type { PackCipher } from "../crypto/engine.ts";
 import { isTcfsError } from "../errors.ts";
 import type { ChunkId, PackId } from "../ids.ts";
 import { type PackCipherRooms, openPackCipher } from "./pack-cipher.ts";
+import type { PackRoom } from "./pack-directory.ts";
 import {
   INDEX_FIRST_FRAME,
   MAX_FOOTER_BYTES,
@@ -22,19 +23,23 @@ export interface PackDamage {
   readonly chunks: readonly ChunkId[];
 }
 
-/** @param content - The whole file; lent until settled. @returns Undefined where nothing is wrong. */
+/**
+ * @param content - The whole file; lent until settled.
+ * @param room - Where its chunks are opened.
+ * @returns Undefined where nothing is wrong.
+ */
 export async function findPackDamage(
   pack: PackId,
   content: Uint8Array,
   rooms: PackCipherRooms,
+  room: PackRoom,
 ): Promise<PackDamage | undefined> {
   let cipher: PackCipher | undefined;
   try {
     cipher = openPackCipher(content, pack, rooms);
     const entries = await readIndex(pack, content, cipher);
     const chunks: ChunkId[] = [];
-    const scratch = new Uint8Array(MAX_CHUNK_BYTES);
-    for (const entry of entries) if (!(await opens(entry, content, cipher, scratch))) chunks.push(entry.id);
+    for (const entry of entries) if (!(await opens(entry, content, cipher, room))) chunks.push(entry.id);
     return chunks.length === 0 ? undefined : { ofPack: undefined, chunks };
   } catch (error) {
     if (isTcfsError(error)) return { ofPack: error.message, chunks: [] };
@@ -59,12 +64,12 @@ async function opens(
   { record }: PackIndexEntry,
   content: Uint8Array,
   cipher: PackCipher,
-  scratch: Uint8Array,
+  room: PackRoom,
 ): Promise<boolean> {
   const { packOffset, storedFrameBytes, lengthBytes } = record;
   const sealed = content.subarray(packOffset, packOffset + sumBytes(storedFrameBytes));
   try {
-    await cipher.unseal(record, sealed, scratch.subarray(0, lengthBytes));
+    await cipher.unseal(record, sealed, room.chunk(lengthBytes));
     return true;
   } catch (error) {
     if (isTcfsError(error, "TCFS_CORRUPT")) return false;

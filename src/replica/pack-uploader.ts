@@ -1,11 +1,11 @@
 /** Brings packs to the store: oldest first, several at once, each once; what an earlier session brought is found again. */
-import { type PackDirectory } from "../chunkstore/pack-directory.ts";
+import { type PackDirectory, PackRoom } from "../chunkstore/pack-directory.ts";
 import type { PackDamage } from "../chunkstore/pack-verifier.ts";
 import { formatPackId } from "../chunkstore/pack-format.ts";
 import { TcfsError, isTcfsError } from "../errors.ts";
 import type { PackRecord } from "../format/records.ts";
 import type { PackId } from "../ids.ts";
-import type { Clock } from "../platform/clock.ts";
+import type { Clock, Timer } from "../platform/clock.ts";
 import type { ObjectStore } from "../remote/object-store.ts";
 import { Backlog } from "./backlog.ts";
 import { packObject } from "./object-names.ts";
@@ -14,6 +14,8 @@ import type { StoredPacks } from "./stored-packs.ts";
 
 /** Each holds a pack in memory. */
 const UPLOADS_AT_ONCE = 3;
+/** Their memory is given back when nothing was uploaded for so long. */
+const KEEP_ROOMS_MS = 30_000;
 /** While somebody works only one goes on; the others look again after so long. */
 const LOOK_AGAIN_MS = 250;
 
@@ -22,7 +24,7 @@ export interface PackUploaderOptions extends PackRooms {
   readonly stored: StoredPacks;
   readonly clock: Clock;
   /** What is wrong with a pack that is about to be sent. */
-  readonly findDamage: (pack: PackId, content: Uint8Array) => Promise<PackDamage | undefined>;
+  readonly findDamage: (pack: PackId, content: Uint8Array, room: PackRoom) => Promise<PackDamage | undefined>;
   /** A pack is sent though it is damaged, for the rest of it is all there is. */
   readonly onDamage: (pack: PackId, damage: PackDamage) => void;
   /** A pack that the store lost is not here either. */
@@ -39,7 +41,7 @@ export class PackUploader {
   readonly #local: PackDirectory;
   readonly #stored: StoredPacks;
   readonly #clock: Clock;
-  readonly #rooms: PackRooms;
+  readonly #keys: PackRooms;
   readonly #findDamage: PackUploaderOptions["findDamage"];
   readonly #onDamage: PackUploaderOptions["onDamage"];
   readonly #onGone: PackUploaderOptions["onGone"];
@@ -47,6 +49,9 @@ export class PackUploader {
   /** Taken by the store, and not there any more; by name. */
   readonly #lost = new Map<string, PackRecord>();
   readonly #timesLost = new Map<string, number>();
+  /** One for each upload under way; those not in use. */
+  #rooms: PackRoom[] = [];
+  #emptying: Timer | undefined;
   /** Whether several packs may go up at once. */
   mayHurry: () => boolean = () => true;
 
@@ -57,7 +62,7 @@ export class PackUploader {
     this.#local = local;
     this.#stored = stored;
     this.#clock = clock;
-    this.#rooms = { packKeys, vaultId };
+    this.#keys = { packKeys, vaultId };
     this.backlog = new Backlog((pack) => stored.has(pack));
   }
 
@@ -128,7 +133,7 @@ export class PackUploader {
         }
         const record = queue.pop();
         if (record === undefined) return;
-        await this.#bring(store, record, either);
+        await this.#inRoom((room) => this.#bring(store, record, room, either));
       }
     };
     const workers = Array.from({ length: UPLOADS_AT_ONCE }, (_, lane) =>
@@ -143,13 +148,27 @@ export class PackUploader {
     if (either.aborted) throw new TcfsError("TCFS_CANCELLED", "the upload was given up");
   }
 
-  async #bring(store: ObjectStore, record: PackRecord, signal: AbortSignal): Promise<void> {
+  /** @param use - Whatever it does with the room has ended when it settles: a request that was given up reads no more. */
+  async #inRoom(use: (room: PackRoom) => Promise<void>): Promise<void> {
+    const room = this.#rooms.pop() ?? new PackRoom();
+    try {
+      await use(room);
+    } finally {
+      this.#rooms.push(room);
+      this.#emptying?.cancel();
+      this.#emptying = this.#clock.after(KEEP_ROOMS_MS, () => {
+        this.#rooms = [];
+      });
+    }
+  }
+
+  async #bring(store: ObjectStore, record: PackRecord, room: PackRoom, signal: AbortSignal): Promise<void> {
     const { pack } = record;
-    const content = await this.#local.read(pack);
+    const content = await this.#local.readInto(pack, room);
     let sentBytes = 0;
     if (content === undefined || content.length < record.lengthBytes) await this.#requireThere(store, record, signal);
-    else if (this.#local.isOwn(pack) || (await usableLength(store, pack, this.#rooms, signal)) !== content.length) {
-      sentBytes = await this.#send(store, record, content, signal);
+    else if (this.#local.isOwn(pack) || (await usableLength(store, pack, this.#keys, signal)) !== content.length) {
+      sentBytes = await this.#send(store, record, content, room, signal);
     }
     this.#lost.delete(formatPackId(pack));
     await this.#stored.add(pack);
@@ -161,15 +180,22 @@ export class PackUploader {
    * over nothing that the store has.
    * @returns Bytes sent.
    */
-  async #send(store: ObjectStore, record: PackRecord, content: Uint8Array, signal: AbortSignal): Promise<number> {
+  async #send(
+    store: ObjectStore,
+    record: PackRecord,
+    content: Uint8Array,
+    room: PackRoom,
+    signal: AbortSignal,
+  ): Promise<number> {
     const { pack, lengthBytes } = record;
     let whole = content;
-    if ((await this.#findDamage(pack, content)) !== undefined) {
-      whole = (await this.#local.read(pack)) ?? content;
-      const damage = await this.#findDamage(pack, whole);
+    if ((await this.#findDamage(pack, content, room)) !== undefined) {
+      whole = (await this.#local.readInto(pack, room)) ?? content;
+      if (whole.length < lengthBytes) throw new PackGone(`${packObject(pack)} was cut short here`);
+      const damage = await this.#findDamage(pack, whole, room);
       if (damage !== undefined) {
         this.#onDamage(pack, damage);
-        if (((await usableLength(store, pack, this.#rooms, signal)) ?? 0) >= lengthBytes) return 0;
+        if (((await usableLength(store, pack, this.#keys, signal)) ?? 0) >= lengthBytes) return 0;
       }
     }
     await this.#put(store, packObject(pack), whole, signal);
@@ -191,7 +217,7 @@ export class PackUploader {
     { pack, lengthBytes }: Pick<PackRecord, "pack" | "lengthBytes">,
     signal: AbortSignal,
   ): Promise<void> {
-    const found = await usableLength(store, pack, this.#rooms, signal);
+    const found = await usableLength(store, pack, this.#keys, signal);
     if (found !== undefined && found >= lengthBytes) return;
     throw new PackGone(`${packObject(pack)} is damaged or missing, here and in the store`);
   }

@@ -10,6 +10,7 @@ import type { RecordChange } from "../format/journal-codec.ts";
 import { RECORD_KIND } from "../format/record-keys.ts";
 import type { PackRecord } from "../format/records.ts";
 import { MAX_STEPS } from "../format/replica-codec.ts";
+import type { PackId } from "../ids.ts";
 import type { DeviceBook } from "../keys/devices/device-book.ts";
 import { type Device, type DeviceList, requireNotRevoked } from "../keys/devices/device-list.ts";
 import type { Timer } from "../platform/clock.ts";
@@ -62,6 +63,8 @@ export interface ReplicatorOptions extends Omit<StepWriterOptions, "identity"> {
   readonly onRooted?: () => void;
   /** Told when uploads begin to fail or end for good, and with none when they succeed again. */
   readonly onOutcome: (error: unknown) => void;
+  /** What the vault's newest state says of a pack. @throws TcfsError where that cannot be told */
+  readonly findPack: (pack: PackId) => PackRecord | undefined;
   /** The vault's packs, for the figures. */
   readonly packs: () => AsyncIterable<PackRecord>;
   readonly settings: UploadSettings;
@@ -111,7 +114,7 @@ export class Replicator {
     this.#steps = new StepWriter({ ...options, identity: options.devices.identity });
     this.#collector = new StoreCollector({
       ...options,
-      isNamed: (pack) => options.isPackNamed({ pack }),
+      isNamed: (pack) => options.findPack(pack) !== undefined,
       isStored: (pack) => options.uploader.isStored(pack),
       onDelete: (pack) => {
         options.uploader.forget(pack);

@@ -39,7 +39,7 @@ export interface StepWriterOptions extends StreamRooms {
   readonly uploader: PackUploader;
   readonly identity: DeviceIdentity;
   /** Whether the vault's newest state still names the pack. */
-  readonly isPackNamed: (pack: Pick<PackRecord, "pack">) => boolean;
+  readonly isPackNamed: (pack: PackRecord) => boolean;
   readonly ledger: StoreLedger;
 }
 

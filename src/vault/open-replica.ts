@@ -126,7 +126,8 @@ export class Replica {
     const stored = await StoredPacks.open(disk, directory);
     this.#stored = stored;
     const local = new PackDirectory(disk, join(directory, "packs"), ownPacks);
-    const findDamage: PackUploaderOptions["findDamage"] = (pack, content) => findPackDamage(pack, content, rooms);
+    const findDamage: PackUploaderOptions["findDamage"] = (pack, content, room) =>
+      findPackDamage(pack, content, rooms, room);
     const uploader = new PackUploader({ ...rooms, local, stored, clock: systemClock, findDamage, onDamage, onGone });
     const openStore = (): Promise<ObjectStore> => this.#opener.open();
     const recordOf = (pack: PackId): PackRecord | undefined => unlessCorrupt(() => metadata.getPack(pack));
@@ -173,6 +174,7 @@ export class Replica {
       uploader,
       ledger: await StoreLedger.open(disk, directory, sealOf(epochs.sealer, this.#state)),
       isPackNamed: ({ pack }) => isNamed(pack),
+      findPack: (pack) => metadata.getPack(pack),
       onRooted: () => void confirmer.confirm(),
       ...rooms,
       random: systemRandom,

@@ -16,7 +16,7 @@ import { DirectoryStore } from "../../src/remote/directory-store.ts";
 import { packObject } from "../../src/replica/object-names.ts";
 import { PackGone, PackUploader } from "../../src/replica/pack-uploader.ts";
 import { StoredPacks } from "../../src/replica/stored-packs.ts";
-import { VAULT_ID, noise } from "../crypto/fixtures.ts";
+import { VAULT_ID, expectSameBytes, noise } from "../crypto/fixtures.ts";
 import { temporaryDirectory } from "../support/temporary-directory.ts";
 
 const disk = new NodeDisk();
@@ -95,13 +95,54 @@ test("takes a pack for lost that only the store has, under a key which was given
   await place.upload();
 });
 
+test("reads one pack after another into the same memory, whatever their lengths", async () => {
+  await using place = await temporaryDirectory("rooms");
+  const store = await DirectoryStore.open(join(place.path, "store"), { create: true });
+  await using stored = await StoredPacks.open(disk, place.path);
+  const packs = join(place.path, "packs");
+  const own = { isOwn: () => true, isOpen: () => false, retire: () => Promise.resolve() };
+  const memories = new Set<ArrayBufferLike>();
+  const uploader = new PackUploader({
+    local: new PackDirectory(disk, packs, own),
+    stored,
+    clock: systemClock,
+    packKeys: keysOf(1),
+    vaultId: VAULT_ID,
+    findDamage: (_, content) => {
+      memories.add(content.buffer);
+      return Promise.resolve(undefined);
+    },
+    onDamage: () => expect.unreachable("nothing is damaged"),
+    onGone: () => expect.unreachable("nothing was lost"),
+  });
+  const contents = Array.from({ length: 12 }, (_, i) => noise(`pack ${String(i)}`, 100_000 - ((i * 37) % 12) * 5000));
+  const records = contents.map((content, i) => {
+    return {
+      pack: noise(`id ${String(i)}`, 16) as PackId,
+      lengthBytes: content.length,
+      contentBytes: 1,
+      isFinished: true,
+    };
+  });
+  for (const [i, { pack }] of records.entries()) {
+    await mkdir(dirname(packPath(packs, pack)), { recursive: true });
+    await writeFile(packPath(packs, pack), contents[i]!);
+  }
+  await uploader.upload(store, records, new AbortController().signal);
+  for (const [i, { pack }] of records.entries()) {
+    const found = await store.get(packObject(pack), { maxBytes: 1_000_000 });
+    expectSameBytes(found!.content, contents[i]!);
+  }
+  expect(memories.size).toBeLessThanOrEqual(3);
+});
+
 test("sends what is whole when it is read again", async () => {
   await using place = await makePlace();
   const content = packUnder(2);
   await place.writeLocal(content);
-  const read = place.local.read.bind(place.local);
+  const read = place.local.readInto.bind(place.local);
   let reads = 0;
-  place.local.read = async (pack) => (reads++ === 0 ? spoiled(content) : read(pack));
+  place.local.readInto = async (pack, room) => (reads++ === 0 ? spoiled(content) : read(pack, room));
   await place.upload();
   expect(await place.stored()).toEqual(content);
   expect(place.damages).toEqual([]);

@@ -23,6 +23,7 @@ import { systemRandom } from "../../src/platform/random.ts";
 import { DirectoryStore } from "../../src/remote/directory-store.ts";
 import type { ObjectStore } from "../../src/remote/object-store.ts";
 import { Pace } from "../../src/remote/paced-store.ts";
+import { TcfsError } from "../../src/errors.ts";
 import { RECORD_KIND, packIdOfKey, packKey } from "../../src/format/record-keys.ts";
 import { KEPT_ROOTS, ROOT_NAME, manifestObject, packObject } from "../../src/replica/object-names.ts";
 import { readRoot, readSteps } from "../../src/replica/remote-root.ts";
@@ -62,6 +63,8 @@ export const hurriedClock: Clock = {
 export interface SessionOptions {
   readonly clock?: Clock;
   readonly keepDeletedSeconds?: number;
+  /** Whether records are known to be damaged. */
+  readonly isDamaged?: () => boolean;
 }
 
 const newEngine = (): SealingEngine =>
@@ -161,7 +164,7 @@ export class Session {
     directory: string,
     store: ObjectStore,
     known: Known,
-    { clock = hurriedClock, keepDeletedSeconds = 0 }: SessionOptions = {},
+    { clock = hurriedClock, keepDeletedSeconds = 0, isDamaged = () => false }: SessionOptions = {},
   ): Promise<Session> {
     const engine = newEngine();
     const follower: { replicator?: Replicator } = {};
@@ -193,13 +196,17 @@ export class Session {
         local,
         stored,
         clock,
-        findDamage: (pack, content) => findPackDamage(pack, content, rooms(engine)),
+        findDamage: (pack, content, room) => findPackDamage(pack, content, rooms(engine), room),
         onDamage: () => expect.unreachable("nothing is damaged"),
         onGone: (pack) => known.gone.push(formatPackId(pack)),
       }),
       packs: () => metadata.packs(),
       settings: { isPaused: false, limitBytesPerSecond: null, maxAgeSeconds: 60, keepDeletedSeconds },
       pace: new Pace(clock),
+      findPack: (pack) => {
+        if (isDamaged()) throw new TcfsError("TCFS_CORRUPT", "made to fail: a damaged table");
+        return metadata.getPack(pack);
+      },
       isPackNamed: ({ pack }) => metadata.database.find(packKey(pack)) !== undefined,
     });
     follower.replicator = replicator;

@@ -223,6 +223,31 @@ test("a store that refuses to delete takes uploads all the same, and is asked ag
   await expectAttachable(clean, known, join(temporary.path, "locked-copy"));
 });
 
+test("no pack is deleted while records are known to be damaged", async () => {
+  const { directory, clean, known } = await makeVault(temporary.path, "damaged");
+  const deletions = newDeletions();
+  const damage = { isKnown: true };
+  const options = { isDamaged: () => damage.isKnown };
+  let session = await Session.open(directory, guarding(clean, deletions), known, options);
+  const random = seeded(12);
+  for (let cycle = 0; cycle < 3; cycle++) {
+    await rewrite(session, random);
+    await upload(session);
+  }
+  await eventually("it is told of", 20_000, () => {
+    return session.replicator.status().collectionProblem === "made to fail: a damaged table";
+  });
+  await session.close();
+  expect(deletions.names.filter((name) => name.startsWith("packs/"))).toEqual([]);
+  damage.isKnown = false;
+  session = await Session.open(directory, guarding(clean, deletions), known, options);
+  await session.replicator.renewCheckpoint(signal);
+  await settled(session);
+  expect(deletions.names.filter((name) => name.startsWith("packs/"))).not.toEqual([]);
+  expect(deletions.losses).toEqual([]);
+  await session.close();
+});
+
 test("nothing is deleted before the root that gives it up is known to be the store's", async () => {
   const { directory, clean, known } = await makeVault(temporary.path, "late");
   const deletions = newDeletions();
