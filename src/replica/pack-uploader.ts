@@ -1,7 +1,7 @@
 /** Brings packs to the store: oldest first, several at once, each once; what an earlier session brought is found again. */
 import { type PackDirectory, PackRoom } from "../chunkstore/pack-directory.ts";
 import type { PackDamage } from "../chunkstore/pack-verifier.ts";
-import { formatPackId } from "../chunkstore/pack-format.ts";
+import { formatPackId, parsePackId } from "../chunkstore/pack-format.ts";
 import { TcfsError, isTcfsError } from "../errors.ts";
 import type { PackRecord } from "../format/records.ts";
 import type { PackId } from "../ids.ts";
@@ -113,6 +113,14 @@ export class PackUploader {
   /** It is about to be deleted from the store. */
   forget(pack: PackId): void {
     this.#stored.remove(pack);
+  }
+
+  /** The store has nothing any more. */
+  forgetAll(): void {
+    for (const name of [...this.storedNames()]) {
+      const pack = parsePackId(name);
+      if (pack !== undefined) this.#stored.remove(pack);
+    }
   }
 
   /**

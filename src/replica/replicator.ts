@@ -376,6 +376,7 @@ export class Replicator {
     const { kept } = this.#state;
     const plan = { kind, commit: captured.commit, changes, previous: last, firstNumber, kept, ...revisions };
     const step = await this.#steps.write(store, plan, signal);
+    if (last === null) await this.#steps.requireFilled(store, signal);
     await this.#publish(store, step, signal);
     if (isRenewal) this.#isRenewalWanted = false;
     this.#isCollectionDue = false;

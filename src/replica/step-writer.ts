@@ -18,10 +18,10 @@ import {
 } from "../format/replica-codec.ts";
 import type { ChunkIdKey } from "../ids.ts";
 import type { DeviceIdentity } from "../keys/devices/device-book.ts";
-import { isTcfsError } from "../errors.ts";
+import { TcfsError, isTcfsError } from "../errors.ts";
 import type { Clock } from "../platform/clock.ts";
 import type { ObjectStore, ObjectVersion } from "../remote/object-store.ts";
-import { ROOT_NAME, manifestObject, packObject, packObjectNamed, sha256 } from "./object-names.ts";
+import { HEADER_NAME, ROOT_NAME, manifestObject, packObject, packObjectNamed, sha256 } from "./object-names.ts";
 import { PackGone, type PackUploader, asDamage } from "./pack-uploader.ts";
 import { type StreamRooms, StreamWriter } from "./record-stream.ts";
 import type { RootNote } from "./replica-state.ts";
@@ -162,6 +162,18 @@ export class StepWriter {
       ledger.buryAllBut(names, number, nowMs);
     }
     await ledger.save();
+  }
+
+  /**
+   * Before a first root, which no other one vouches for: a store that was emptied since the upload began lacks the header
+   * too, and gets everything again.
+   * @throws TcfsError `TCFS_REMOTE_MISSING`
+   */
+  async requireFilled(store: ObjectStore, signal: AbortSignal): Promise<void> {
+    if ((await store.head(HEADER_NAME, signal)) !== undefined) return;
+    this.#options.uploader.forgetAll();
+    this.forget();
+    throw new TcfsError("TCFS_REMOTE_MISSING", "the store was emptied while it was filled: all is brought again");
   }
 
   /** @throws TcfsError `TCFS_REMOTE_CONFLICT` if the root is not `version` (undefined: if there is one). */

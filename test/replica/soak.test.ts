@@ -7,7 +7,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { packPath } from "../../src/chunkstore/open-packs.ts";
 import { formatPackId } from "../../src/chunkstore/pack-format.ts";
 import { TcfsError } from "../../src/errors.ts";
-import { ROOT_NAME, packObject } from "../../src/replica/object-names.ts";
+import { HEADER_NAME, ROOT_NAME, packObject } from "../../src/replica/object-names.ts";
 import { FaultyStore, collect, seeded } from "../remote/faulty-store.ts";
 import { type Deletions, Session, change, disk, expectAttachable, guarding, makeVault } from "./session.ts";
 import { eventually } from "../support/run.ts";
@@ -99,6 +99,30 @@ test("a pack that the store lost is brought again, and no other", async () => {
   expect(known.gone).toEqual([formatPackId(record!.pack)]);
   expect(again.replicator.status()).toMatchObject({ backlogPacks: 0, lastError: null });
   await again.close();
+});
+
+test("a store that is emptied before its first root gets everything again", async () => {
+  const { directory, clean, known } = await makeVault(temporary.path, "emptied");
+  const store = new FaultyStore(clean, { seed: 1, chances: {} });
+  const session = await Session.open(directory, store, known);
+  const putIfAbsent = store.putIfAbsent.bind(store);
+  let times = 0;
+  store.putIfAbsent = async (...all) => {
+    if (all[0].startsWith("checkpoints/") && ++times === 1) {
+      for (const prefix of ["packs/", "commits/", "checkpoints/"]) {
+        for (const name of await collect(clean.list(prefix))) await clean.delete(name);
+      }
+      await clean.delete(HEADER_NAME);
+    }
+    return putIfAbsent(...all);
+  };
+  for (const seed of [1, 2, 3]) await change(session, seeded(seed), known);
+  const { commit } = session.metadata.volume;
+  await session.replicator.wait(commit, new AbortController().signal);
+  expect(times).toBeGreaterThan(1);
+  known.acknowledged = commit;
+  await session.close();
+  await expectAttachable(clean, known, join(temporary.path, "emptied-copy"));
 });
 
 test("a root that the store wrote after it was given up is known for ours", async () => {
