@@ -2,7 +2,7 @@
 import { MIN_CACHE_BYTES, readCacheSettings, writeCacheSettings } from "../cache/cache-settings.ts";
 import { TcfsError } from "../errors.ts";
 import { NodeDisk } from "../platform/node-disk.ts";
-import { parseBytes } from "./durations.ts";
+import { parseBytes } from "../vault/durations.ts";
 import { formatBytes } from "../vault/status.ts";
 
 /** @param text - `20g`, or `auto`. @returns Null for half of the disk. @throws TcfsError `TCFS_USAGE` */

@@ -1,7 +1,7 @@
 /** What versions are kept and for how long, as it is typed and shown: `all=1h,hourly=1d,…`. Pure. */
 import { TcfsError } from "../errors.ts";
 import type { VersionPolicy } from "../format/version-codec.ts";
-import { formatDuration, parseBytes, parseDuration } from "./durations.ts";
+import { formatDuration, parseBytes, parseDuration } from "../vault/durations.ts";
 import type { PolicyChanges } from "./control/version-protocol.ts";
 
 const DURATIONS = {

@@ -1,5 +1,4 @@
 /** What `tcfs status` tells: figures as JSON with stable keys (README), and as lines for a person. */
-
 import type { PolicyFigures } from "../fs/snapshots/automatic-snapshots.ts";
 import type { StoredVersions } from "../fs/versions/version-manager.ts";
 import type { ReplicaStatus } from "../replica/replica-status.ts";

@@ -22,7 +22,7 @@ import { readState } from "../../replica/replica-state.ts";
 import { noteOf } from "../../replica/step-writer.ts";
 import { attachVault, readRemoteHeader } from "../../vault/attach-vault.ts";
 import { askDaemon } from "../control/control-client.ts";
-import { parseBytes } from "../durations.ts";
+import { parseBytes } from "../../vault/durations.ts";
 import { EXIT_CODE } from "../exit-codes.ts";
 import type { OpenVault } from "../../vault/open-vault.ts";
 import { withSecret } from "../access/secrets.ts";

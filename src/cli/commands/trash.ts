@@ -1,7 +1,7 @@
 /** `tcfs trash`: what was deleted, how it comes back, and how it goes for good. */
 import { TcfsError } from "../../errors.ts";
 import type { TrashFigures, TrashRestored } from "../../fs/versions/trash.ts";
-import { parseDuration } from "../durations.ts";
+import { parseDuration } from "../../vault/durations.ts";
 import { findPath, pathIn } from "../find-path.ts";
 import { findVault } from "../access/find-vault.ts";
 import type { MountedVaultArguments } from "../access/find-vault.ts";

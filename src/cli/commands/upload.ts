@@ -4,7 +4,7 @@ import { NodeDisk } from "../../platform/node-disk.ts";
 import { readState } from "../../replica/replica-state.ts";
 import { type UploadChange, changeUploadSettings } from "../../replica/upload-settings.ts";
 import { askDaemon } from "../control/control-client.ts";
-import { parseBytes, parseDuration } from "../durations.ts";
+import { parseBytes, parseDuration } from "../../vault/durations.ts";
 import type { Settings } from "../settings.ts";
 import { vaultDirectory } from "../access/vault-access.ts";
 
