@@ -315,14 +315,12 @@ export class PackChunkStore implements ChunkStore, AsyncDisposable {
     const key = chunkIdKey(id);
     const now = this.#ledger.uncommitted(key)?.record ?? this.#metadata.getChunk(id);
     if (now !== undefined && !isSamePlace(now, from)) return read(isSecond);
-    if (!isTcfsError(error, "TCFS_CORRUPT")) throw error;
-    if (isSecond || this.#shelf === undefined) {
-      this.#damaged.add(key);
-      throw error;
-    }
-    return distrustChunk(this.#shelf, from).then((isElsewhere) => {
-      if (isElsewhere) return read(true);
-      this.#damaged.add(key);
+    const isDamage = isTcfsError(error, "TCFS_CORRUPT");
+    if (!isDamage && !isTcfsError(error, "TCFS_IO")) throw error;
+    const isElsewhere = isSecond || this.#shelf === undefined ? false : distrustChunk(this.#shelf, from, error);
+    return andThen(isElsewhere, (isThere) => {
+      if (isThere) return read(true);
+      if (isDamage) this.#damaged.add(key);
       throw error;
     });
   }

@@ -1,4 +1,5 @@
 /** The local packs of a vault with a store, as a bounded cache of it: what the chunk store tells it and asks of it. */
+import { type TcfsError, isTcfsError } from "../errors.ts";
 import type { PackId } from "../ids.ts";
 import type { DiskFile } from "../platform/disk.ts";
 import { PACK_HEADER_BYTES, type PackedChunkRecord, sumBytes } from "./pack-format.ts";
@@ -47,11 +48,18 @@ export interface PackShelf {
   distrust(pack: PackId, offset: number, lengthBytes: number): Promise<boolean>;
 }
 
-/** Its frames, and the pack's header: that may be damaged too, or under a key epoch that has ended since it was fetched. */
+/**
+ * After a failed read: give up its frames, and if they do not verify the pack's header, too, which may be damaged as well, or
+ * under a key epoch that has ended since it was fetched. What this disk cannot read is given up alone.
+ * @returns Whether reading again gets it from the store; false for a failure of the store itself.
+ */
 export async function distrustChunk(
   shelf: PackShelf,
   { pack, packOffset, storedFrameBytes }: PackedChunkRecord,
+  error: TcfsError,
 ): Promise<boolean> {
+  const isDamage = error.code === "TCFS_CORRUPT";
+  if (!isDamage && !isTcfsError(error.cause, "TCFS_IO")) return false;
   const isElsewhere = await shelf.distrust(pack, packOffset, sumBytes(storedFrameBytes));
-  return isElsewhere && shelf.distrust(pack, 0, PACK_HEADER_BYTES);
+  return isElsewhere && (!isDamage || shelf.distrust(pack, 0, PACK_HEADER_BYTES));
 }

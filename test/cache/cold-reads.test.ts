@@ -2,8 +2,11 @@
 import { expect, test, vi } from "vitest";
 import { BLOCK_BYTES } from "../../src/cache/block-map.ts";
 import type { StoredChunk } from "../../src/chunkstore/chunk-store.ts";
+import { TcfsError } from "../../src/errors.ts";
 import { type Clock, systemClock } from "../../src/platform/clock.ts";
+import { NodeDisk } from "../../src/platform/node-disk.ts";
 import { packObject } from "../../src/replica/object-names.ts";
+import { FaultyDisk } from "../chunkstore/faulty-disk.ts";
 import { expectSameBytes, noise } from "../crypto/fixtures.ts";
 import { type CachedVault, UNASKED_BYTES, openCachedVault } from "./fixtures.ts";
 
@@ -123,4 +126,38 @@ test("only so much is approached at once, and nothing more over a slow line; who
     cold.store.getStart = getStart;
     for (const go of held) go();
   }
+});
+
+test("what this disk cannot read any more comes from the store, or once that is back", async () => {
+  const disk = new FaultyDisk(new NodeDisk());
+  await using cached = await openCachedVault({
+    maxBytes: UNASKED_BYTES + 100 * MIB,
+    openPacks: 1,
+    waitMs: 60_000,
+    disk,
+  });
+  const content = noise("worn out", 4 * MIB);
+  const chunks = await cached.vault.put(content);
+  await cached.vault.commit(new Map([[1, chunks.map(({ id }) => id)]]));
+  await cached.upload();
+  await cached.shelf().close();
+  await cached.vault.reopen();
+  const first = chunks[0]!;
+  await cached.vault.read(first.id, 0, 10); // the header has been read
+  const requestsOf = (): number => cached.trace.report().totals.reduce((sum, { count }) => sum + count, 0);
+  const before = requestsOf();
+  disk.fail("read", "TCFS_IO");
+  expectSameBytes(await cached.vault.get(chunks), content);
+  expect(requestsOf() - before).toBeGreaterThan(0);
+  await cached.vault.get(chunks);
+  const after = requestsOf();
+  expectSameBytes(await cached.vault.get(chunks), content);
+  expect(requestsOf()).toBe(after);
+  cached.store.beforeAnswer = () => {
+    throw new TcfsError("TCFS_REMOTE_DENIED", "made to fail");
+  };
+  disk.fail("read", "TCFS_IO");
+  await expect(cached.vault.read(first.id, 0, 10)).rejects.toMatchObject({ code: "TCFS_IO" });
+  cached.store.beforeAnswer = () => undefined;
+  expectSameBytes(await cached.vault.get(chunks), content);
 });

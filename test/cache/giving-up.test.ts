@@ -12,7 +12,7 @@ const MIB = 1024 * 1024;
 const CONTENT = noise("only copy", 3 * MIB);
 
 /** A vault with content in a few packs that the store has, opened anew: nothing was seen in this session. */
-async function makeUploaded(waitMs = 300): Promise<CachedVault & { readonly chunks: readonly StoredChunk[] }> {
+async function makeUploaded(waitMs = 60_000): Promise<CachedVault & { readonly chunks: readonly StoredChunk[] }> {
   const cached = await openCachedVault({ maxBytes: UNASKED_BYTES + 40 * MIB, waitMs });
   const chunks = await cached.vault.put(CONTENT);
   await cached.vault.commit(new Map([[1, chunks.map(({ id }) => id)]]));
@@ -73,7 +73,7 @@ test("a length that no pack has makes nobody take memory for it", async () => {
 });
 
 test("a store that does not answer: to clear is refused, room is made all the same", async () => {
-  await using cached = await makeUploaded();
+  await using cached = await makeUploaded(300);
   const silence = { isThere: true };
   cached.store.beforeAnswer = () => {
     if (silence.isThere) throw new TcfsError("TCFS_REMOTE_UNAVAILABLE", "made to fail");
