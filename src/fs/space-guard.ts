@@ -35,8 +35,8 @@ export interface SpaceGuardOptions {
   readonly room?: PackRoom | undefined;
   /** Admitted bytes that no commit has put on the disk yet. */
   readonly heldBytes: () => number;
-  /** Called when something is refused: whoever can make room should. */
-  readonly onFull: () => void;
+  /** Before something is refused: whoever can make room should. Never rejects. @returns Whether to try again. */
+  readonly onFull: (bytes: number) => Promise<boolean>;
 }
 
 export class SpaceGuard {
@@ -44,7 +44,7 @@ export class SpaceGuard {
   readonly #directory: string;
   readonly #room: PackRoom | undefined;
   readonly #heldBytes: () => number;
-  readonly #onFull: () => void;
+  readonly #onFull: SpaceGuardOptions["onFull"];
   #space: DiskSpace;
   #admittedBytes = 0;
   #askedMs = -Infinity;
@@ -82,6 +82,11 @@ export class SpaceGuard {
     return this.#fits(RECHECK_BYTES);
   }
 
+  /** What would have to go until there is. */
+  get lackingBytes(): number {
+    return Math.max(0, RECHECK_BYTES + RESERVED_BYTES + this.#heldBytes() - this.#space.availableBytes);
+  }
+
   /** A commit is done: ask the disk, unless it was asked just now and has plenty. */
   noteCommit(): void {
     const now = this.#clock.monotonicMs();
@@ -115,15 +120,16 @@ export class SpaceGuard {
 
   /**
    * Admit `bytes` more, or not. Where it is the packs' bound that is reached, as long as uploads make room: wait.
+   * @param mayRelieve - False for whoever holds the turn that giving up versions needs.
    * @returns Nothing when there is plenty; otherwise a promise of the answer, which rejects with `TCFS_STORE_FULL`.
    */
-  admit(bytes: number): undefined | Promise<void> {
+  admit(bytes: number, mayRelieve = true): undefined | Promise<void> {
     this.#admittedBytes += bytes;
     if (this.#admittedBytes < RECHECK_BYTES && this.#fits(this.#admittedBytes)) return undefined;
-    return this.#admitLater(bytes);
+    return this.#admitLater(bytes, mayRelieve);
   }
 
-  async #admitLater(bytes: number): Promise<void> {
+  async #admitLater(bytes: number, mayRelieve: boolean): Promise<void> {
     await this.refresh();
     // Others that waited for the same answer were admitted meanwhile.
     while (!this.#hasPackRoom(this.#admittedBytes + bytes)) {
@@ -132,8 +138,8 @@ export class SpaceGuard {
       }
       await this.refresh();
     }
+    while (mayRelieve && !this.#fits(this.#admittedBytes + bytes) && (await this.#onFull(bytes))) await this.refresh();
     if (!this.#fits(this.#admittedBytes + bytes)) {
-      this.#onFull();
       throw new TcfsError("TCFS_STORE_FULL", "the disk that holds the vault is full");
     }
     this.#admittedBytes += bytes;

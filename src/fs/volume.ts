@@ -22,6 +22,7 @@ import { S_IFDIR } from "./mode.ts";
 import type { FileState } from "./local-copies.ts";
 import { Namespace } from "./namespace.ts";
 import type { FileSystemOperations, FileSystemStatistics } from "./operations.ts";
+import { Relief } from "./relief.ts";
 import type { KernelCaches } from "./snapshots/kernel-caches.ts";
 import { RoutedOperations, type VirtualShown } from "./snapshots/routed-operations.ts";
 import { SnapshotForest } from "./snapshots/snapshot-forest.ts";
@@ -34,9 +35,6 @@ import { VersionTree } from "./versions/version-tree.ts";
 import { VolumeOperations } from "./volume-operations.ts";
 import type { VolumeParts } from "./volume-parts.ts";
 import { Xattrs } from "./xattrs.ts";
-
-/** Between two times that versions are given up for lack of room: the room must be seen first. */
-const RELIEF_PAUSE_MS = 10_000;
 
 export interface VolumeOptions {
   readonly metadata: MetadataStore;
@@ -86,7 +84,7 @@ export class Volume {
   readonly #options: VolumeOptions;
   readonly #background: Background;
   readonly #cleaner: VersionCleaner;
-  #relief: Promise<void> | undefined;
+  readonly #relief: Relief;
   #isClosed = false;
 
   private constructor(parts: VolumeParts, background: Background, options: VolumeOptions) {
@@ -100,6 +98,17 @@ export class Volume {
     const { clock, versionsShown, onCommit: onFailure, onPolicy } = options;
     const inTurn = <T>(action: () => Promise<T>): Promise<T> => this.snapshots.inTurn(action);
     this.#cleaner = new VersionCleaner({ parts, clock, inTurn, onFailure });
+    this.#relief = new Relief({
+      clock,
+      lackingBytes: () => parts.space.lackingBytes,
+      giveUp: (lackingBytes) => this.#cleaner.relieve(lackingBytes),
+      collect: () => background.housekeeper.collect(new AbortController().signal),
+      onNothingKept: () => {
+        background.housekeeper.makeRoom();
+      },
+      onRelief: (count) => options.onRelief?.(count),
+      onFailure,
+    });
     parts.versions.onKept = () => {
       this.#cleaner.noteKept();
     };
@@ -160,9 +169,7 @@ export class Volume {
       directory,
       room: options.room,
       heldBytes: () => files.heldBytes,
-      onFull: () => {
-        volume.#makeRoom(true);
-      },
+      onFull: (bytes) => volume.#relief.makeRoom(bytes),
     });
     const onSealed = (): void => {
       committer.releaseRoom();
@@ -180,7 +187,7 @@ export class Volume {
         housekeeper.consider();
         volume.snapshots.automatic.keeper.noteCommit();
       }
-      if (!space.isAmple) volume.#makeRoom(false);
+      if (!space.isAmple && !isReadOnly) volume.#relief.consider();
       options.onCommit(error);
     };
     const notePage: NotePage = (ino, page, extents) => {
@@ -256,29 +263,6 @@ export class Volume {
     }
   }
 
-  /** The disk is full, or nearly: the oldest versions and deleted files go, and what then is of no use to anybody. @param isRefused - Something was. */
-  #makeRoom(isRefused: boolean): void {
-    if (this.#relief !== undefined || this.#isClosed || this.#parts.isReadOnly) return;
-    const { housekeeper } = this.#background;
-    const relieve = async (): Promise<void> => {
-      const count = await this.#cleaner.relieve();
-      if (count === 0) {
-        if (isRefused) housekeeper.makeRoom();
-        return;
-      }
-      this.#options.onRelief?.(count);
-      await housekeeper.collect(new AbortController().signal);
-    };
-    this.#relief = relieve()
-      .catch((error: unknown) => {
-        if (!this.#isClosed) this.#options.onCommit(error);
-      })
-      .finally(() => {
-        const { clock } = this.#options;
-        clock.after(RELIEF_PAUSE_MS, () => (this.#relief = undefined));
-      });
-  }
-
   /** Make everything acknowledged so far durable. */
   async syncAll(): Promise<void> {
     if (!this.#parts.isReadOnly) await this.#parts.committer.commit();
@@ -318,6 +302,7 @@ export class Volume {
     if (this.#isClosed) return;
     this.#isClosed = true;
     this.#background.defragmenter.close();
+    this.#relief.close();
     await this.snapshots.automatic.keeper.close();
     await this.#cleaner.close();
     await this.snapshots.close();

@@ -77,7 +77,7 @@ export class Restorer {
     const { metadata, inodes, space, versions } = this.#parts;
     const endPage = isRegularMode(record.inode.mode) ? endPageOf(record.inode.lengthBytes) : 0;
     const pages = await metadata.versions.pages(record, 0, endPage);
-    await space.admit(FILE_BYTES + pages.length * PAGE_RECORD_BYTES);
+    await space.admit(FILE_BYTES + pages.length * PAGE_RECORD_BYTES, false);
     const { mode, uid, gid } = record.inode;
     const made = inodes.make({ mode, uid, gid });
     made.linkCount = 0;

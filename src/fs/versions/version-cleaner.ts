@@ -19,7 +19,7 @@ const AGING_MS = 3_600_000;
 const LEAP_SECONDS = 24 * 3600;
 /** Versions that one commit drops. */
 const DROPPED_PER_BATCH = 512;
-/** On a full disk the oldest go: this share of all, and no less than this. */
+/** On a full disk the oldest go, as many as it takes, but no more at once than this share of all, or so many. */
 const RELIEF_SHARE = 0.25;
 const RELIEF_COUNT = 64;
 
@@ -105,16 +105,26 @@ export class VersionCleaner {
     return this.#isSoon;
   }
 
-  /** The disk is full: the oldest go, whatever the policy says. @returns How many. */
-  relieve(): Promise<number> {
+  /**
+   * The disk is full, or nearly: the oldest go, whatever the policy says.
+   * @param lackingBytes - What they should free; chunks that others share do not go with them.
+   * @returns How many went.
+   */
+  relieve(lackingBytes: number): Promise<number> {
     return this.#inTurn(async () => {
       const all: Aged[] = [];
       for await (const records of this.#versions.all()) {
         for (const record of records) if (!record.isDropped) all.push(agedOf(record));
       }
-      all.sort(byAge);
-      const count = Math.max(RELIEF_COUNT, Math.ceil(all.length * RELIEF_SHARE));
-      const dropped = await this.#dropNumbered(new Set(all.slice(0, count).map(({ version }) => version)));
+      const atMost = Math.max(RELIEF_COUNT, Math.ceil(all.length * RELIEF_SHARE));
+      const doomed = new Set<number>();
+      let bytes = 0;
+      for (const aged of all.sort(byAge)) {
+        if (bytes >= lackingBytes || doomed.size === atMost) break;
+        doomed.add(aged.version);
+        bytes += Math.max(0, aged.bytes);
+      }
+      const dropped = await this.#dropNumbered(doomed);
       await this.#clear();
       return dropped;
     });

@@ -1,0 +1,93 @@
+/** A disk that fills up: what is kept of the past gives way before a write is refused, and no more of it than has to. */
+import { setImmediate as nextTurn } from "node:timers/promises";
+import { expect, onTestFinished, test, vi } from "vitest";
+import { DEFAULT_VERSION_POLICY } from "../../src/format/version-codec.ts";
+import { RESERVED_BYTES } from "../../src/fs/limits.ts";
+import { SimulatedClock } from "../support/simulated-clock.ts";
+import { TestVault } from "./fixtures/test-vault.ts";
+import { Driver, pattern } from "./fixtures/versions-driver.ts";
+
+const MIB = 1024 * 1024;
+const FILE_BYTES = 4 * MIB;
+const DELETED = ["oldest", "older", "newest"];
+
+test("a write that finds no room has it once deleted files gave way, and succeeds", async () => {
+  const { driver } = await open(MIB);
+  await driver.write("new", 0, pattern(FILE_BYTES, 9));
+  expect(await trashOf(driver)).toEqual([]);
+  expect((await driver.read("new")).equals(pattern(FILE_BYTES, 9))).toBe(true);
+});
+
+test("a write is refused when there is nothing left to give up", async () => {
+  const { driver } = await open(MIB);
+  await expect(driver.write("new", 0, pattern(32 * MIB, 9))).rejects.toMatchObject({ code: "TCFS_STORE_FULL" });
+  expect(await trashOf(driver)).toEqual([]);
+});
+
+test("a disk that is nearly full takes the oldest, and only what it lacks", async () => {
+  const { driver } = await open(64 * MIB - FILE_BYTES - 1);
+  for (const name of ["a", "b"]) {
+    await driver.write(name, 0, Buffer.from("small"));
+    await driver.operations.syncAll();
+    await settled();
+  }
+  while ((await trashOf(driver)).length === DELETED.length) await settled();
+  expect(await trashOf(driver)).toEqual(["newest"]);
+});
+
+test("a write waits no longer than ten seconds while a restore has the turn", async () => {
+  const { driver, clock } = await open(MIB);
+  let release = (): void => undefined;
+  const holding = driver.vault.volume.snapshots.inTurn(() => new Promise<void>((resolve) => (release = resolve)));
+  const fromMs = clock.monotonicMs();
+  let outcome: unknown;
+  const writing = driver.write("new", 0, pattern(FILE_BYTES, 9)).then(
+    () => (outcome = "written"),
+    (error: unknown) => (outcome = error),
+  );
+  while (outcome === undefined) await clock.pass(1000, settled);
+  await writing;
+  expect(outcome).toMatchObject({ code: "TCFS_STORE_FULL" });
+  expect(clock.monotonicMs() - fromMs).toBeGreaterThanOrEqual(10_000);
+  release();
+  await holding;
+  await driver.write("new", 0, pattern(MIB, 9));
+});
+
+/** A volume with three deleted files in the trash, on a disk with so much room beyond the reserve. */
+async function open(roomBytes: number) {
+  const clock = new SimulatedClock("2026-11-22T08:10:00Z");
+  const vault = await TestVault.create({ clock, canFail: true });
+  onTestFinished(() => vault[Symbol.asyncDispose]());
+  await vault.volume.versions.setPolicy({ ...DEFAULT_VERSION_POLICY, minimumAgeSeconds: 0 });
+  const driver = new Driver(vault);
+  for (const [seed, name] of DELETED.entries()) {
+    await driver.save(name, pattern(FILE_BYTES, seed));
+    await driver.operations.syncAll();
+    await driver.unlink(name);
+    clock.jump(60_000);
+  }
+  await driver.operations.syncAll();
+  expect(await trashOf(driver)).toEqual(DELETED);
+  const { chunks } = vault;
+  const limitBytes = RESERVED_BYTES + roomBytes + chunks.statistics().storedBytes;
+  const { disk } = vault;
+  vi.spyOn(disk, "space").mockImplementation(() => {
+    const availableBytes = limitBytes - chunks.statistics().storedBytes;
+    return Promise.resolve({ totalBytes: limitBytes, freeBytes: availableBytes, availableBytes });
+  });
+  await clock.pass(1000, settled);
+  await driver.write("first", 0, Buffer.from("x"));
+  await driver.operations.syncAll();
+  await settled(); // the disk was asked, and nothing was done yet
+  expect(await trashOf(driver)).toEqual(DELETED);
+  return { driver, clock };
+}
+
+async function settled(): Promise<void> {
+  for (let turn = 0; turn < 20; turn++) await nextTurn();
+}
+
+async function trashOf(driver: Driver): Promise<string[]> {
+  return (await driver.vault.volume.versions.listTrash()).map(({ path }) => path).reverse();
+}
