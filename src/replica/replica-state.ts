@@ -85,6 +85,28 @@ export function withPending(state: ReplicaState, note: RootNote): ReplicaState {
 }
 
 /**
+ * The roots that the directory may go on from. One with a commit that it does not have is none: it is a copy, or was
+ * restored, perhaps in part. That is kept before it commits again; once its commits have the same numbers nobody can tell.
+ * Durable when it resolves.
+ * @param commit - The directory's last, as it was opened.
+ */
+export async function disownNewer(
+  disk: Disk,
+  directory: string,
+  state: ReplicaState,
+  commit: number,
+  sealer: ObjectSealer,
+): Promise<ReplicaState> {
+  const isOwn = (note: RootNote): boolean => note.commit <= commit;
+  const last = state.last !== null && isOwn(state.last) ? state.last : null;
+  const pending = state.pending.filter(isOwn);
+  if (last === state.last && pending.length === state.pending.length) return state;
+  const own = { ...state, last, pending };
+  await writeState(disk, directory, own, sealer);
+  return own;
+}
+
+/**
  * What the vault directory says of its store. Not authenticated: see {@link verifyState}.
  * @returns Undefined where there is no store. @throws TcfsError `TCFS_CORRUPT`
  */

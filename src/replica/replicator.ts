@@ -49,6 +49,7 @@ export interface ReplicatorOptions extends Omit<StepWriterOptions, "identity"> {
   readonly disk: Disk;
   /** The vault's. */
   readonly directory: string;
+  /** As `disownNewer` left it. */
   readonly state: ReplicaState;
   readonly devices: DeviceBook;
   /** Told of devices that came into the list without this one's doing. */
@@ -466,11 +467,6 @@ export class Replicator {
       this.#log.storeHas(late.commit);
     } else if (found?.hash !== last?.rootHash) {
       throw diverged(describeForeign(found?.root, last, deviceId));
-    }
-    if (this.#log.commit < (this.#state.last?.commit ?? 0)) {
-      throw diverged(
-        "the vault directory holds an older state than the store has from it: it is a copy or was restored",
-      );
     }
     this.#version = found?.version;
     if (found !== undefined) await this.#learnCheckpoint(store, found.devices, signal);

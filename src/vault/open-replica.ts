@@ -26,7 +26,7 @@ import type { S3Credentials } from "../remote/s3-store.ts";
 import { RequestTrace, watchedStore } from "../remote/watched-store.ts";
 import { PackFetcher } from "../replica/pack-fetcher.ts";
 import { PackUploader, type PackUploaderOptions } from "../replica/pack-uploader.ts";
-import { type ReplicaState, readState, verifyState } from "../replica/replica-state.ts";
+import { type ReplicaState, disownNewer, readState, verifyState } from "../replica/replica-state.ts";
 import type { ReplicaStatus } from "../replica/replica-status.ts";
 import { Replicator } from "../replica/replicator.ts";
 import { StoreLedger } from "../replica/store-ledger.ts";
@@ -69,7 +69,7 @@ export interface FollowOptions {
 
 export class Replica {
   readonly #options: OpenReplicaOptions;
-  readonly #state: ReplicaState;
+  #state: ReplicaState;
   readonly #fetcher: PackFetcher;
   /** What was asked of the store. */
   readonly requests: RequestTrace;
@@ -114,6 +114,12 @@ export class Replica {
   /** A commit is durable. @param changes - Lent. */
   noteCommit(commit: number, changes: readonly RecordChange[]): void {
     this.#replicator?.note(commit, changes);
+  }
+
+  /** Before the vault commits anything. @param commit - Its last, as it was opened. */
+  async disownNewer(commit: number): Promise<void> {
+    const { disk, directory, epochs } = this.#options;
+    this.#state = await disownNewer(disk, directory, this.#state, commit, epochs.sealer);
   }
 
   /** Keep the store following the vault from now on; before anything changes in it. */

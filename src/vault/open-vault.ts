@@ -116,11 +116,9 @@ export class OpenVault implements AsyncDisposable {
     const closers: Closer[] = [];
     try {
       const rooms = await openRooms(options, closers);
-      const { replica, engine, metadata, chunks } = rooms;
+      const { replica } = rooms;
       const anchor = options.freshness && (await keepFresh(options, options.freshness, rooms, closers));
-      if (options.isReplicated === true && !isReadOnly) {
-        await replica?.follow({ engine, metadata, ownPacks: chunks.ownPacks, ...uploadReports(logger, chunks) });
-      }
+      if (!isReadOnly) await followStore(options, rooms);
       // The database is locked: nobody else writes the vault between this and what it announces.
       const named = isReadOnly ? header : await announceFeatures(options);
       const volume = await Volume.open({
@@ -403,6 +401,14 @@ interface TpmAnchor {
   readonly isActive: () => boolean;
   /** @throws as {@link Freshness.renew}. */
   readonly renew: () => Promise<void>;
+}
+
+/** Before anything is committed. */
+async function followStore({ isReplicated, logger }: OpenVaultOptions, rooms: Rooms): Promise<void> {
+  const { replica, engine, metadata, chunks } = rooms;
+  await replica?.disownNewer(metadata.volume.commit);
+  if (isReplicated !== true) return;
+  await replica?.follow({ engine, metadata, ownPacks: chunks.ownPacks, ...uploadReports(logger, chunks) });
 }
 
 /** Before anything changes in the vault; and once nothing does any more. Loads little where no TPM remembers it. */

@@ -32,7 +32,7 @@ import { collect } from "../remote/faulty-store.ts";
 import { attachRecords } from "../../src/replica/attach.ts";
 import { PackFetcher } from "../../src/replica/pack-fetcher.ts";
 import { PackUploader } from "../../src/replica/pack-uploader.ts";
-import { type ReplicaState, readState, verifyState, writeState } from "../../src/replica/replica-state.ts";
+import { type ReplicaState, disownNewer, readState, verifyState, writeState } from "../../src/replica/replica-state.ts";
 import { Replicator } from "../../src/replica/replicator.ts";
 import { StoreLedger } from "../../src/replica/store-ledger.ts";
 import { StoredPacks } from "../../src/replica/stored-packs.ts";
@@ -174,16 +174,18 @@ export class Session {
     const chunks = await openChunks(directory, engine, metadata);
     const stored = await StoredPacks.open(disk, directory);
     const local = new PackDirectory(disk, join(directory, "packs"), chunks.ownPacks);
-    const state = await readState(disk, directory);
+    const { commit } = metadata.volume;
+    const found = verifyState((await readState(disk, directory))!, sealer);
+    const state = await disownNewer(disk, directory, found, commit, sealer);
     const replicator = new Replicator({
       ...rooms(engine),
       openStore: () => Promise.resolve(store),
       disk,
       directory,
-      state: verifyState(state!, sealer),
+      state,
       devices: await DeviceBook.open({ disk, directory, sealer }, newDevice("the first")),
       onNewDevices: () => undefined,
-      commit: metadata.volume.commit,
+      commit,
       allRecords: () => metadata.allRecords(),
       readHeader: () => Promise.resolve({ content: Buffer.from("header"), revision: 1 }),
       onOutcome: () => undefined,

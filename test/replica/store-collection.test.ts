@@ -1,5 +1,5 @@
 /** What no root leads to any more is deleted from the store, and nothing else: not too early, by nobody else, whatever fails. */
-import { cp } from "node:fs/promises";
+import { cp, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { toHex } from "../../src/bytes.ts";
@@ -315,6 +315,40 @@ test("an older copy of the directory deletes nothing", async () => {
   await copy.close();
   expect(deletions.names).toEqual([]);
   await expectAttachable(clean, known, join(temporary.path, "behind-attached"));
+});
+
+test("records set back without store.json are told of, however many commits come before uploads, and over a restart", async () => {
+  const { directory, clean, known } = await makeVault(temporary.path, "set-back");
+  const deletions = newDeletions();
+  const store = guarding(clean, deletions);
+  const random = seeded(12);
+  let session = await Session.open(directory, store, known);
+  await rewrite(session, random);
+  await upload(session);
+  await session.close();
+  for (const part of ["meta", "journal"]) {
+    await cp(join(directory, part), join(temporary.path, `set-back-${part}`), { recursive: true });
+  }
+  session = await Session.open(directory, store, known);
+  await change(session, random, known);
+  await upload(session);
+  const root = await clean.get(ROOT_NAME, { maxBytes: 4096 });
+  await session.close();
+  for (const part of ["meta", "journal"]) {
+    await rm(join(directory, part), { recursive: true });
+    await cp(join(temporary.path, `set-back-${part}`), join(directory, part), { recursive: true });
+  }
+  const elsewhere: Known = { ...known, states: new Map() };
+  for (let times = 0; times < 2; times++) {
+    session = await Session.open(directory, store, elsewhere);
+    for (let commits = 0; commits < 8; commits++) await change(session, seeded(commits), elsewhere);
+    await expect(session.replicator.wait(session.metadata.volume.commit, signal)).rejects.toMatchObject({
+      code: "TCFS_REMOTE_DIVERGED",
+    });
+    await session.close();
+  }
+  expect((await clean.get(ROOT_NAME, { maxBytes: 4096 }))?.content).toEqual(root?.content);
+  await expectAttachable(clean, known, join(temporary.path, "set-back-copy"));
 });
 
 test("what a kept root leads to stays until the kept root is gone; then what nobody knew of goes too", async () => {
