@@ -1,7 +1,7 @@
 /** Names of a store's objects (FORMAT.md §11.1). */
 import { createHash } from "node:crypto";
 import { toHex } from "../bytes.ts";
-import type { ManifestKind } from "../format/replica-codec.ts";
+import type { KeptRoot, ManifestKind } from "../format/replica-codec.ts";
 import type { PackId } from "../ids.ts";
 
 export const HEADER_NAME = "header";
@@ -46,8 +46,14 @@ export function keptRootObject(number: number, hash: string): string {
   return `${KEPT_ROOTS}${number}-${hash.slice(0, 16)}`;
 }
 
+/** @returns What the name of a kept root says; undefined where it is none. */
+export function keptRootOf(name: string): KeptRoot | undefined {
+  const [, number, hash] = /^roots\/(\d{1,15})-([0-9a-f]{16})$/u.exec(name) ?? [];
+  return number === undefined || hash === undefined ? undefined : { number: Number(number), hash };
+}
+
 export function isKeptRoot(name: string): boolean {
-  return /^roots\/\d{1,15}-[0-9a-f]{16}$/u.test(name);
+  return keptRootOf(name) !== undefined;
 }
 
 export function isManifest(name: string): boolean {

@@ -4,16 +4,28 @@
  */
 import { toHex } from "../bytes.ts";
 import { TcfsError, isTcfsError } from "../errors.ts";
+import { MAX_KEPT_ROOTS } from "../format/replica-codec.ts";
 import type { PackId } from "../ids.ts";
 import type { Clock } from "../platform/clock.ts";
 import type { ObjectStore } from "../remote/object-store.ts";
-import { MAX_ROOT_BYTES, ROOT_NAME, isManifest, keptRootObject, packOfName, sha256 } from "./object-names.ts";
+import {
+  KEPT_ROOTS,
+  MAX_ROOT_BYTES,
+  ROOT_NAME,
+  isManifest,
+  keptRootObject,
+  keptRootOf,
+  packOfName,
+  sha256,
+} from "./object-names.ts";
 import type { KeptNote, RootNote } from "./replica-state.ts";
 import type { LedgerEntry, StoreLedger } from "./store-ledger.ts";
 
 /** Between two looks at the root. */
 const BATCH_OBJECTS = 64;
 const REQUESTS_AT_ONCE = 4;
+/** So long a look at the root counts. */
+const FRESH_MS = 30_000;
 /** After a refusal: a store that locks its objects is not asked at every root. */
 const REST_MS = 10 * 60_000;
 /** A listing is gone through so often at most. */
@@ -61,6 +73,7 @@ export class StoreCollector {
       kept = await this.#askForKept(store, plan);
       this.problem = undefined;
       const due = ledger.due(plan.last.number, this.#nowMs(), plan.graceMs);
+      if (due.length > 0) kept = await withListed(store, kept, plan);
       if (kept.length > 0 && due.length > 0) throw keptRoots(kept);
       for (let at = 0; at < due.length && plan.mayGoOn(); at += BATCH_OBJECTS) {
         await this.#deleteBatch(store, due.slice(at, at + BATCH_OBJECTS), plan);
@@ -112,9 +125,11 @@ export class StoreCollector {
 
   async #deleteBatch(store: ObjectStore, batch: readonly LedgerEntry[], plan: CollectionPlan): Promise<void> {
     const { ledger } = this.#options;
+    const isFresh = this.#beginLook();
     await requireOwnRoot(store, plan);
     try {
       await atOnce(batch, async ({ name }) => {
+        if (!isFresh()) return; // the next root's: who accepts over this one may have asked for it meanwhile
         const pack = packOfName(name);
         if (pack !== undefined && this.#options.isNamed(pack)) {
           ledger.forget(name);
@@ -128,6 +143,14 @@ export class StoreCollector {
     } finally {
       await ledger.save();
     }
+  }
+
+  /** By both clocks: one of them stands still while the machine sleeps. */
+  #beginLook(): () => boolean {
+    const { clock } = this.#options;
+    const wallMs = this.#nowMs();
+    const awakeMs = clock.monotonicMs();
+    return () => Math.abs(this.#nowMs() - wallMs) < FRESH_MS && clock.monotonicMs() - awakeMs < FRESH_MS;
   }
 
   /** What nobody here knows of: a listing shows it, and the next checkpoint tells whether the root leads there. */
@@ -159,6 +182,22 @@ async function requireOwnRoot(store: ObjectStore, { last, signal }: CollectionPl
   const isKept = (await store.head(keptRootObject(last.number, last.rootHash), signal)) !== undefined;
   if (isOurs && !isKept) return;
   throw new TcfsError("TCFS_REMOTE_DIVERGED", "another copy of the vault is about to write to the store");
+}
+
+/** Also those that nobody named: of an accept that broke off, or that went over a root which could not be read. */
+async function withListed(
+  store: ObjectStore,
+  kept: readonly KeptNote[],
+  { last, signal }: CollectionPlan,
+): Promise<readonly KeptNote[]> {
+  const found = new Map(kept.map((note) => [note.hash, note]));
+  for await (const name of store.list(KEPT_ROOTS, signal)) {
+    const root = keptRootOf(name);
+    const isOwn = root !== undefined && last.rootHash.startsWith(root.hash); // asked for before each batch
+    if (root === undefined || isOwn || found.has(root.hash) || found.size >= MAX_KEPT_ROOTS) continue;
+    found.set(root.hash, { ...root, missingSince: null });
+  }
+  return [...found.values()];
 }
 
 function keptRoots(kept: readonly KeptNote[]): TcfsError {

@@ -351,6 +351,62 @@ test("records set back without store.json are told of, however many commits come
   await expectAttachable(clean, known, join(temporary.path, "set-back-copy"));
 });
 
+test("a root that somebody kept and named nowhere, as an accept that breaks off does, is found and holds all", async () => {
+  const { directory, clean, known } = await makeVault(temporary.path, "broken-off");
+  const deletions = newDeletions();
+  const session = await Session.open(directory, guarding(clean, deletions), known);
+  const random = seeded(13);
+  await rewrite(session, random);
+  await upload(session);
+  const root = await clean.get(ROOT_NAME, { maxBytes: 4096 });
+  const kept = keptRootObject(session.replicator.status().lastRoot?.number ?? 0, toHex(sha256(root!.content)));
+  await clean.put(kept, root!.content);
+  for (let cycle = 0; cycle < 3; cycle++) {
+    await rewrite(session, random);
+    await session.replicator.renewCheckpoint(signal);
+  }
+  await settled(session);
+  expect(session.replicator.status().collectionProblem).toContain(kept);
+  expect(deletions.names).toEqual([]);
+  await session.close();
+  await expectAttachable(clean, { ...known, acknowledged: 0 }, join(temporary.path, "broken-off-copy"), kept);
+});
+
+test("a machine that slept within a batch does not go on with it", async () => {
+  const { directory, clean, known } = await makeVault(temporary.path, "slept");
+  const deletions = newDeletions();
+  const clock = movableClock();
+  const store = guarding(clean, deletions);
+  const deleted = { sinceRoot: 0, most: 0 };
+  const sleeping = Object.assign(guarding(store, newDeletions()), {
+    putIfMatch: (...all: Parameters<ObjectStore["putIfMatch"]>) => {
+      if (all[0] === ROOT_NAME) deleted.sinceRoot = 0;
+      return store.putIfMatch(...all);
+    },
+    delete: async (name: string) => {
+      deleted.sinceRoot += 1;
+      deleted.most = Math.max(deleted.most, deleted.sinceRoot);
+      clock.aheadSeconds += DAY_SECONDS;
+      await store.delete(name);
+    },
+  });
+  const session = await Session.open(directory, sleeping, known, { clock, keepDeletedSeconds: DAY_SECONDS });
+  const random = seeded(14);
+  for (let cycle = 0; cycle < 5; cycle++) {
+    await rewrite(session, random);
+    await session.replicator.renewCheckpoint(signal);
+  }
+  await settled(session);
+  expect(session.replicator.status().deadObjects).toBeGreaterThan(8);
+  clock.aheadSeconds += 2 * DAY_SECONDS;
+  await session.replicator.renewCheckpoint(signal);
+  await settled(session);
+  expect(deleted.most).toBeGreaterThan(0);
+  expect(deleted.most).toBeLessThanOrEqual(4); // what was sent at once
+  expect(deletions.losses).toEqual([]);
+  await session.close();
+});
+
 test("what a kept root leads to stays until the kept root is gone; then what nobody knew of goes too", async () => {
   const { directory, clean, known } = await makeVault(temporary.path, "kept");
   const deletions = newDeletions();
@@ -412,12 +468,15 @@ test("nothing is deleted once somebody is about to replace the root on purpose",
   const session = await Session.open(directory, store, known);
   const random = seeded(11);
   const putIfMatch = store.putIfMatch.bind(store);
+  let fence: string | undefined;
   store.putIfMatch = async (name, content, version, given) => {
     const put = await putIfMatch(name, content, version, given);
     if (name !== ROOT_NAME) return put;
     const number = (session.replicator.status().lastRoot?.number ?? 0) + 1;
     const hash = toHex(sha256(content));
-    await clean.put(keptRootObject(number, hash), content); // as tcfs store accept does first
+    if (fence !== undefined) await clean.delete(fence);
+    fence = keptRootObject(number, hash);
+    await clean.put(fence, content); // as tcfs store accept does first
     return put;
   };
   for (let cycle = 0; cycle < 3; cycle++) {
