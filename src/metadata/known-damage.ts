@@ -25,6 +25,7 @@ export class KnownDamage {
   readonly #keys: DamagedKeys[] = [];
   readonly #files: string[] = [];
   #checking: Promise<void> | undefined;
+  #isChecked = false;
 
   private constructor(directory: string, onDamage: (error: TcfsError) => void) {
     this.#directory = directory;
@@ -58,6 +59,15 @@ export class KnownDamage {
     return this.#keys.some(concerns) ? this.#error() : undefined;
   }
 
+  /**
+   * All there was at the start is checked: before anything is deleted, here or elsewhere, because a walk did not find it.
+   * @throws TcfsError `TCFS_CANCELLED` if the check ended before it was done.
+   */
+  async checked(): Promise<void> {
+    await this.#checking;
+    if (!this.#isChecked) throw new TcfsError("TCFS_CANCELLED", "the check of the metadata was given up");
+  }
+
   /** End the check. Idempotent. */
   async stop(): Promise<void> {
     this.#stopping.abort();
@@ -85,6 +95,7 @@ export class KnownDamage {
         ),
       );
     }
+    this.#isChecked = !this.#stopping.signal.aborted;
   }
 
   #error(): TcfsError {

@@ -53,7 +53,7 @@ import {
   ExtentWalks,
   listOrphans,
   plainRecords,
-  requireIntact,
+  requireChecked,
   visitIntact,
   type WalkContext,
 } from "./walks.ts";
@@ -325,7 +325,7 @@ export class LevelMetadataStore implements MetadataStore, BatchOwner, AsyncDispo
     for await (const entries of this.database.walk(allOfKind("chunk"))) {
       for (const entry of entries) yield this.#reader.storedChunk(entry);
     }
-    requireIntact(this.database, allOfKind("chunk"));
+    await requireChecked(this.database, allOfKind("chunk"));
   }
 
   async *allExtentPages(): AsyncGenerator<ExtentPage> {
@@ -336,7 +336,7 @@ export class LevelMetadataStore implements MetadataStore, BatchOwner, AsyncDispo
         else if (entry[0][0] === RECORD_KIND.version) yield* this.#reader.storedVersion(entry).pages?.values() ?? [];
       }
     }
-    requireIntact(this.database, ALL_EXTENT_PAGES);
+    await requireChecked(this.database, ALL_EXTENT_PAGES);
   }
 
   /** Those of the database. A damaged record is reported by a throw after all the others were given. */
@@ -447,7 +447,7 @@ export class LevelMetadataStore implements MetadataStore, BatchOwner, AsyncDispo
       yield* intact;
     }
     if (damaged[0] !== undefined) throw damaged[0];
-    requireIntact(this.database, allOfKind(kind));
+    await requireChecked(this.database, allOfKind(kind));
   }
 
   #changeDentry(directory: InodeNumber, name: Name, dentry: CachedDentry | null): void {

@@ -196,8 +196,14 @@ export function plainRecords(
     for await (const entries of walk) {
       yield entries.map(([key, value, isPlain]) => ({ key, value: isPlain ? value : records.unseal(key, value) }));
     }
-    requireIntact(database, EVERYTHING);
+    await requireChecked(database, EVERYTHING);
   })();
+}
+
+/** {@link requireIntact}, once every table has been checked. @throws TcfsError `TCFS_CORRUPT`, `TCFS_CANCELLED` */
+export async function requireChecked(database: JournaledDatabase, range: KeyRange): Promise<void> {
+  await database.damage.checked();
+  requireIntact(database, range);
 }
 
 /** @throws TcfsError `TCFS_CORRUPT` if a walk of the range may have left something out. */

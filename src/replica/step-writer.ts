@@ -1,7 +1,7 @@
 /** One step of the store's history (FORMAT.md §11): packs, then the manifest, then the root, by compare-and-swap. */
 import { toHex } from "../bytes.ts";
 import type { ObjectSealer } from "../crypto/object-seal.ts";
-import { decodePack } from "../format/chunk-codec.ts";
+import { decodeChunk, decodePack } from "../format/chunk-codec.ts";
 import { decodeVolume } from "../format/inode-codec.ts";
 import type { RecordChange } from "../format/journal-codec.ts";
 import { RECORD_KIND, chunkIdKey, packIdOfKey } from "../format/record-keys.ts";
@@ -105,11 +105,12 @@ export class StepWriter {
 
   /** Bring everything but the root. @throws TcfsError what the store throws, `TCFS_CORRUPT`; {@link PackGone}. */
   async write(store: ObjectStore, plan: StepPlan, signal: AbortSignal): Promise<WrittenStep> {
-    const { sealer, identity, clock } = this.#options;
+    const { sealer, identity, clock, ledger } = this.#options;
     const deviceId = identity.id;
+    const isCheckpoint = plan.kind === "checkpoint";
     const packs = new Map<string, PackRecord>();
     const gone = new Set<string>();
-    const { ledger } = this.#options;
+    const used = new Set<string>();
     const stream = new StreamWriter(this.#options, this.#known, async (name, content) => {
       ledger.note(name);
       await store.putIfAbsent(name, content, signal);
@@ -118,6 +119,7 @@ export class StepWriter {
     for await (const changes of plan.changes) {
       for (const change of changes) {
         notePack(packs, gone, change);
+        if (isCheckpoint) noteUse(used, change);
         // A walk may see a commit that is on the disk and not yet told of: the step's commit is its records'.
         if (change.key[0] === RECORD_KIND.volume && change.value !== undefined)
           commit = decodeVolume(change.value).commit;
@@ -137,8 +139,7 @@ export class StepWriter {
     ledger.note(manifestName);
     await ledger.save();
     await store.putIfAbsent(manifestName, object, signal);
-    if (plan.kind === "checkpoint") this.#known = chunksOf(written);
-    const isCheckpoint = plan.kind === "checkpoint";
+    if (isCheckpoint) this.#known = chunksOf(written);
     const checkpoint = isCheckpoint ? number : (plan.previous?.checkpoint ?? number);
     const { kind: headKind, headerRevision, devicesRevision, kept } = plan;
     const state = { number, headKind, headHash, checkpoint, deviceId, time, commit };
@@ -146,7 +147,7 @@ export class StepWriter {
     const rootObject = sealSigned(sealer, identity, { kind: "root", number: 0 }, encodeRoot(root));
     const streamBytes = isCheckpoint ? 0 : (plan.previous?.streamBytes ?? 0) + stream.lengthBytes;
     const note = { ...noteOf(root, toHex(sha256(rootObject))), streamBytes };
-    const names = isCheckpoint ? new Set([manifestName, ...reach(written, packs.keys())]) : gone;
+    const names = isCheckpoint ? new Set([manifestName, ...reach(written, packs.keys()), ...used]) : gone;
     return { rootObject, note, kind: plan.kind, names };
   }
 
@@ -232,6 +233,13 @@ function notePack(packs: Map<string, PackRecord>, gone: Set<string>, { key, valu
   const pack = packIdOfKey(key);
   if (value === undefined) gone.add(packObject(pack));
   else packs.set(toHex(pack), decodePack(pack, value));
+}
+
+/** The packs of chunks count, too: a pack's own record may have been lost with a damaged table, and its chunks be needed. */
+function noteUse(used: Set<string>, { key, value }: RecordChange): void {
+  if (key[0] !== RECORD_KIND.chunk || value === undefined) return;
+  const chunk = decodeChunk(value);
+  if (chunk.kind === "packed") used.add(packObject(chunk.pack));
 }
 
 /** @returns Objects that hold a checkpoint's stream, and packs of its state. */

@@ -1,13 +1,14 @@
 import { cp, open, readdir, readFile, rename, rm, stat, symlink, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import fc from "fast-check";
-import { describe, expect, test } from "vitest";
-import { isTcfsError, type TcfsError } from "../../src/errors.ts";
+import { describe, expect, test, vi } from "vitest";
+import { TcfsError, isTcfsError } from "../../src/errors.ts";
 import { openLevel, type LevelDatabase, type OpenLevel } from "../../src/metadata/database.ts";
 import { JOURNAL_FILE_BYTES } from "../../src/metadata/journal.ts";
 import { LevelMetadataStore } from "../../src/metadata/level-metadata-store.ts";
 import { systemClock } from "../../src/platform/clock.ts";
 import type { Disk } from "../../src/platform/disk.ts";
+import { collect } from "../support/collect.ts";
 import { PowerCutDisk } from "./power-cut-disk.ts";
 import { inode, makeInode, makeTemporaryDirectory, name, openTestEngine } from "./store-fixture.ts";
 
@@ -329,6 +330,23 @@ describe("a table", () => {
       () => undefined,
     );
     expect(reports.damage).toHaveLength(1);
+  });
+
+  test("that is found damaged only while walks run makes those fail that decide what is deleted", async () => {
+    const store = await openStore(await makeTables());
+    const walks = [store.allRecords(), store.chunks(), store.allExtentPages(), store.packs(), store.inlineLists()];
+    const error = new TcfsError("TCFS_CORRUPT", "found late");
+    let isFound = false;
+    vi.spyOn(store.database.damage, "ofRange").mockImplementation(() => (isFound ? error : undefined));
+    vi.spyOn(store.database.damage, "checked").mockImplementation(() => {
+      isFound = true;
+      return Promise.resolve();
+    });
+    for (const walk of walks) {
+      isFound = false;
+      await expect(collect<unknown>(walk)).rejects.toBe(error);
+    }
+    await store.close();
   });
 
   test("that is whole is not reported", async () => {

@@ -1,18 +1,13 @@
 import { expect, test, vi } from "vitest";
 import type { Extent } from "../../src/format/records.ts";
 import type { LevelMetadataStore } from "../../src/metadata/level-metadata-store.ts";
+import { collect } from "../support/collect.ts";
 import { chunkId, inode, makeInode, makeTemporaryDirectory, name, openTestStore, packId } from "./store-fixture.ts";
 
 const ROOT = inode(1);
 
 async function commitAll(store: LevelMetadataStore): Promise<void> {
   await store.freeze().commit();
-}
-
-async function collect<T>(items: AsyncIterable<T>): Promise<T[]> {
-  const all: T[] = [];
-  for await (const item of items) all.push(item);
-  return all;
 }
 
 function extent(start: number, lengthBytes: number, seed: number): Extent {

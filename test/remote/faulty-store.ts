@@ -12,6 +12,7 @@ import type {
   ObjectVersion,
   StoredObject,
 } from "../../src/remote/object-store.ts";
+import { collect } from "../support/collect.ts";
 
 export type StoreFault = "slow" | "failing" | "throttled" | "lost" | "cut" | "flipped" | "full";
 
@@ -143,13 +144,6 @@ export class FaultyStore implements ObjectStore {
     this.faultCount += 1;
     return true;
   }
-}
-
-/** @returns All of it: Node 20 has no Array.fromAsync. */
-export async function collect<T>(all: AsyncIterable<T>): Promise<T[]> {
-  const found: T[] = [];
-  for await (const one of all) found.push(one);
-  return found;
 }
 
 const INSISTING_TRIES = 60;

@@ -4,7 +4,8 @@ import { DirectoryStore } from "../../src/remote/directory-store.ts";
 import { type ObjectStore, StoreNotReady } from "../../src/remote/object-store.ts";
 import { patientStore } from "../../src/remote/patient-store.ts";
 import { temporaryDirectory } from "../support/temporary-directory.ts";
-import { FaultyStore, collect } from "./faulty-store.ts";
+import { FaultyStore } from "./faulty-store.ts";
+import { collect } from "../support/collect.ts";
 
 interface Patient extends AsyncDisposable {
   readonly store: ObjectStore;

@@ -6,7 +6,8 @@ import { RenewingStore } from "../../src/remote/renewing-store.ts";
 import type { S3Credentials } from "../../src/remote/s3-store.ts";
 import { SimulatedClock } from "../support/simulated-clock.ts";
 import { temporaryDirectory } from "../support/temporary-directory.ts";
-import { FaultyStore, collect } from "./faulty-store.ts";
+import { FaultyStore } from "./faulty-store.ts";
+import { collect } from "../support/collect.ts";
 import { testObjectStore } from "./store-contract.ts";
 
 const named = (accessKeyId: string): S3Credentials => ({ accessKeyId, secretAccessKey: "s" });

@@ -2,7 +2,7 @@
 import { randomBytes } from "node:crypto";
 import { describe, expect, test } from "vitest";
 import { isTcfsError } from "../../src/errors.ts";
-import { collect } from "./faulty-store.ts";
+import { collect } from "../support/collect.ts";
 import type { ObjectStore, ObjectVersion } from "../../src/remote/object-store.ts";
 
 const MAX_BYTES = 64 * 1024 * 1024;

@@ -28,7 +28,7 @@ import { RECORD_KIND, packIdOfKey, packKey } from "../../src/format/record-keys.
 import { KEPT_ROOTS, ROOT_NAME, manifestObject, packObject } from "../../src/replica/object-names.ts";
 import { readRoot, readSteps } from "../../src/replica/remote-root.ts";
 import { StreamReader } from "../../src/replica/record-stream.ts";
-import { collect } from "../remote/faulty-store.ts";
+import { collect } from "../support/collect.ts";
 import { attachRecords } from "../../src/replica/attach.ts";
 import { PackFetcher } from "../../src/replica/pack-fetcher.ts";
 import { PackUploader } from "../../src/replica/pack-uploader.ts";

@@ -1,20 +1,28 @@
 /** What no root leads to any more is deleted from the store, and nothing else: not too early, by nobody else, whatever fails. */
 import { cp, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { toHex } from "../../src/bytes.ts";
 import { TcfsError } from "../../src/errors.ts";
+import { RECORD_KIND } from "../../src/format/record-keys.ts";
 import { readDevices } from "../../src/keys/devices/device-book.ts";
-import type { Clock } from "../../src/platform/clock.ts";
 import type { ObjectStore } from "../../src/remote/object-store.ts";
-import { ROOT_NAME, keptRootObject, sha256 } from "../../src/replica/object-names.ts";
+import { ROOT_NAME, keptRootObject, packObject, sha256 } from "../../src/replica/object-names.ts";
 import { readState, verifyState } from "../../src/replica/replica-state.ts";
 import { acceptStanding, readStanding } from "../../src/replica/standing.ts";
-import { FaultyStore, collect, seeded } from "../remote/faulty-store.ts";
+import { FaultyStore, seeded } from "../remote/faulty-store.ts";
 import { eventually } from "../support/run.ts";
 import { type TemporaryDirectory, temporaryDirectory } from "../support/temporary-directory.ts";
 import {
-  type Deletions,
+  movableClock,
+  rewrite,
+  upload,
+  objectsOf,
+  settled,
+  expectNothingBeyond,
+  newDeletions,
+} from "./collection-fixtures.ts";
+import {
   type Known,
   Session,
   attachCopy,
@@ -22,7 +30,6 @@ import {
   disk,
   expectAttachable,
   guarding,
-  hurriedClock,
   makeVault,
   newDevice,
   reachOf,
@@ -37,62 +44,6 @@ beforeAll(async () => {
   temporary = await temporaryDirectory("collection");
 });
 afterAll(() => temporary[Symbol.asyncDispose]());
-
-/** A clock whose wall time the test sets forward. */
-function movableClock(): Clock & { aheadSeconds: number } {
-  const clock = {
-    ...hurriedClock,
-    aheadSeconds: 0,
-    now: () => {
-      const { seconds, nanoseconds } = hurriedClock.now();
-      return { seconds: seconds + clock.aheadSeconds, nanoseconds };
-    },
-  };
-  return clock;
-}
-
-/** Rewrite most files, and let local collection drop what nothing refers to any more. */
-async function rewrite(session: Session, random: () => number): Promise<void> {
-  for (let times = 0; times < 3; times++) await change(session, random, session.known);
-  await session.chunks.collect(() => session.commit(), signal);
-}
-
-async function upload(session: Session): Promise<void> {
-  const { commit } = session.metadata.volume;
-  await session.replicator.wait(commit, signal);
-  session.known.acknowledged = commit;
-}
-
-async function objectsOf(store: ObjectStore): Promise<Set<string>> {
-  const names: string[] = [];
-  for (const prefix of ["packs/", "commits/", "checkpoints/"]) names.push(...(await collect(store.list(prefix))));
-  return new Set(names);
-}
-
-async function settled(session: Session): Promise<void> {
-  await eventually("uploads rest", 20_000, () => session.replicator.status().activity === "idle");
-}
-
-/** A checkpoint, and what the store then holds beyond it is gone with the next root. */
-async function expectNothingBeyond(
-  session: Session,
-  clean: ObjectStore,
-  between: () => void = () => undefined,
-): Promise<void> {
-  await session.replicator.renewCheckpoint(signal);
-  await settled(session);
-  const reach = await reachOf(clean);
-  const beyond = [...(await objectsOf(clean))].filter((name) => !reach.has(name));
-  expect(beyond.length).toBe(session.replicator.status().deadObjects);
-  between();
-  await session.replicator.renewCheckpoint(signal);
-  await settled(session);
-  const objects = await objectsOf(clean);
-  for (const name of await reachOf(clean)) expect(objects).toContain(name);
-  for (const name of beyond) expect(objects).not.toContain(name);
-}
-
-const newDeletions = (): Deletions => ({ names: [], losses: [] });
 
 test("after many rewrites the store holds what its root leads to, and what the last one gave up", async () => {
   const { directory, clean, known } = await makeVault(temporary.path, "rewrites");
@@ -245,6 +196,30 @@ test("no pack is deleted while records are known to be damaged", async () => {
   await settled(session);
   expect(deletions.names.filter((name) => name.startsWith("packs/"))).not.toEqual([]);
   expect(deletions.losses).toEqual([]);
+  await session.close();
+});
+
+test("a pack whose own record is lost stays while records of chunks lead to it", async () => {
+  const { directory, clean, known } = await makeVault(temporary.path, "lost-records");
+  const deletions = newDeletions();
+  const session = await Session.open(directory, guarding(clean, deletions), known);
+  await rewrite(session, seeded(13));
+  await upload(session);
+  const { metadata } = session;
+  const packs: string[] = [];
+  for await (const { pack } of metadata.packs()) packs.push(packObject(pack));
+  const whole = metadata.allRecords.bind(metadata);
+  vi.spyOn(metadata, "getPack").mockReturnValue(undefined);
+  vi.spyOn(metadata, "allRecords").mockImplementation(async function* () {
+    for await (const records of whole()) yield records.filter(({ key }) => key[0] !== RECORD_KIND.pack);
+  });
+  for (let times = 0; times < 2; times++) {
+    await session.replicator.renewCheckpoint(signal);
+    await settled(session);
+  }
+  expect(packs.length).toBeGreaterThan(0);
+  const kept = await objectsOf(clean);
+  expect(packs.filter((name) => !kept.has(name))).toEqual([]);
   await session.close();
 });
 
