@@ -49,7 +49,7 @@ test("packs that the store lost count as unsent again", async () => {
 });
 
 test("to clear, the store is asked for what it was just seen to have", async () => {
-  await using cached = await openCachedVault({ maxBytes: UNASKED_BYTES + 40 * MIB, waitMs: 300 });
+  await using cached = await openCachedVault({ maxBytes: UNASKED_BYTES + 40 * MIB, waitMs: 60_000 });
   const chunks = await cached.vault.put(CONTENT);
   await cached.vault.commit(new Map([[1, chunks.map(({ id }) => id)]]));
   await cached.upload();

@@ -68,6 +68,7 @@ export class FaultyDisk implements Disk {
    */
   cutPower(): ReadonlyMap<string, number | undefined> {
     for (const action of ACTIONS) this.fail(action, "TCFS_IO", Infinity);
+    this.leftShare = 0; // what is asked for after this moment leaves nothing behind
     return new Map([...this.#made].map(([path, made]) => [path, made.isNamed ? made.flushedBytes : undefined]));
   }
 

@@ -17,7 +17,7 @@ afterEach(() => {
 
 /** A vault with content in packs of epoch 1 that the store has, in its second epoch now. */
 async function makeOlder(disk: FaultyDisk): Promise<CachedVault & { readonly chunks: readonly StoredChunk[] }> {
-  const cached = await openCachedVault({ maxBytes: UNASKED_BYTES + 40 * MIB, waitMs: 300, disk });
+  const cached = await openCachedVault({ maxBytes: UNASKED_BYTES + 40 * MIB, waitMs: 5000, disk });
   const chunks = await cached.vault.put(CONTENT);
   await cached.vault.commit(new Map([[1, chunks.map(({ id }) => id)]]));
   await cached.upload();

@@ -165,8 +165,7 @@ async function inTurn<T>(options: DeviceBookOptions, action: () => Promise<T>): 
   const { disk, directory, sealer } = options;
   await using _lock = await lockPath(directory, "is changing the vault's list of devices", LOCK_SECONDS);
   const isVault = await hasHeader(disk, directory); // not yet, while one is made
-  if (isVault && (await readHeader(disk, directory)).keyEpoch !== sealer.keyEpoch)
-    throw rotatedMeanwhile();
+  if (isVault && (await readHeader(disk, directory)).keyEpoch !== sealer.keyEpoch) throw rotatedMeanwhile();
   return await action();
 }
 
