@@ -7,6 +7,7 @@ import { SecretKey } from "../crypto/secret-key.ts";
 import { KEY_BYTES, deriveSubkeys, wipeSubkeys } from "../crypto/subkeys.ts";
 import { TcfsError } from "../errors.ts";
 import type { Clock } from "../platform/clock.ts";
+import { preciseIsoTime } from "../platform/iso-time.ts";
 import type { RandomSource } from "../platform/random.ts";
 import { KEY_EPOCHS_FEATURE, READ_ONLY_COMPATIBLE_FEATURES, macInput } from "./header.ts";
 import type { VaultHeader } from "./header.ts";
@@ -54,7 +55,7 @@ export async function createHeader(
   const key = new SecretKey(keyBytes);
   keyBytes.fill(0);
   const vaultId = random.bytes(16);
-  const createdAt = isoTime(options.clock);
+  const createdAt = preciseIsoTime(options.clock.now());
   const entropy = random.bytes(32);
   const slots = [
     await withPassphrase(passphrase, options.kdf, (slot) => newSlot(vaultId, key, slot, options)),
@@ -330,7 +331,7 @@ async function withPassphrase<T>(passphrase: Uint8Array, kdf: KdfCost, use: (slo
 }
 
 function newSlot(vaultId: Uint8Array, key: SecretKey, slot: NewSlot, options: SlotOptions): Promise<KeySlot> {
-  const context = { vaultId, random: options.random, createdAt: isoTime(options.clock) };
+  const context = { vaultId, random: options.random, createdAt: preciseIsoTime(options.clock.now()) };
   return sealSlot(key, slot.kind, slot.material, context);
 }
 
@@ -355,7 +356,3 @@ function macUnder(macKey: Uint8Array, header: Omit<VaultHeader, "mac">): Uint8Ar
   return Uint8Array.from(createHmac("sha256", macKey).update(macInput(header)).digest());
 }
 
-export function isoTime(clock: Clock): string {
-  const { seconds, nanoseconds } = clock.now();
-  return new Date(seconds * 1000 + Math.floor(nanoseconds / 1e6)).toISOString();
-}

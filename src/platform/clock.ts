@@ -11,6 +11,11 @@ export function isLater(a: Timestamp, b: Timestamp): boolean {
   return a.seconds > b.seconds || (a.seconds === b.seconds && a.nanoseconds > b.nanoseconds);
 }
 
+/** Whole milliseconds since 1970-01-01T00:00:00Z, as Date.now() counts them. */
+export function millisecondsOf({ seconds, nanoseconds }: Timestamp): number {
+  return seconds * 1000 + Math.floor(nanoseconds / 1e6);
+}
+
 export interface Timer {
   cancel(): void;
 }

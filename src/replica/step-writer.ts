@@ -19,7 +19,8 @@ import {
 import type { ChunkIdKey } from "../ids.ts";
 import type { DeviceIdentity } from "../keys/devices/device-book.ts";
 import { TcfsError, isTcfsError } from "../errors.ts";
-import type { Clock } from "../platform/clock.ts";
+import { type Clock, millisecondsOf } from "../platform/clock.ts";
+import { preciseIsoTime } from "../platform/iso-time.ts";
 import type { ObjectStore, ObjectVersion } from "../remote/object-store.ts";
 import { HEADER_NAME, ROOT_NAME, manifestObject, packObject, packObjectNamed, sha256 } from "./object-names.ts";
 import { PackGone, type PackUploader, asDamage } from "./pack-uploader.ts";
@@ -154,7 +155,7 @@ export class StepWriter {
   /** The store's root is this step's: what it does not lead to is dead, also what never got a root. */
   async bury({ kind, names, note: { number } }: WrittenStep): Promise<void> {
     const { ledger, uploader, clock } = this.#options;
-    const nowMs = clock.now().seconds * 1000;
+    const nowMs = millisecondsOf(clock.now());
     if (kind === "commit") {
       if (names.size === 0) return;
       ledger.bury(names, number, nowMs);
@@ -211,7 +212,7 @@ export function noteOf(root: Root, rootHash: string): RootNote {
     streamBytes: 0,
     commit: root.commit,
     headerRevision: root.headerRevision,
-    time: new Date(root.time.seconds * 1000 + Math.floor(root.time.nanoseconds / 1e6)).toISOString(),
+    time: preciseIsoTime(root.time),
   };
 }
 

@@ -6,7 +6,7 @@ import { toHex } from "../bytes.ts";
 import { TcfsError, isTcfsError } from "../errors.ts";
 import { MAX_KEPT_ROOTS } from "../format/replica-codec.ts";
 import type { PackId } from "../ids.ts";
-import type { Clock } from "../platform/clock.ts";
+import { type Clock, millisecondsOf } from "../platform/clock.ts";
 import type { ObjectStore } from "../remote/object-store.ts";
 import {
   KEPT_ROOTS,
@@ -167,8 +167,7 @@ export class StoreCollector {
   }
 
   #nowMs(): number {
-    const { seconds, nanoseconds } = this.#options.clock.now();
-    return seconds * 1000 + Math.floor(nanoseconds / 1e6);
+    return millisecondsOf(this.#options.clock.now());
   }
 }
 

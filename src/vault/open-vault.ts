@@ -23,6 +23,7 @@ import { nameFeatures, verifyHeader } from "../keys/keyring.ts";
 import type { Logger } from "../logger.ts";
 import { LevelMetadataStore } from "../metadata/level-metadata-store.ts";
 import { systemClock } from "../platform/clock.ts";
+import { preciseIsoTime } from "../platform/iso-time.ts";
 import { NodeDisk } from "../platform/node-disk.ts";
 import { systemRandom } from "../platform/random.ts";
 import { outcomeReporter, rotationReports, uploadReports } from "./background-reports.ts";
@@ -185,7 +186,7 @@ export class OpenVault implements AsyncDisposable {
       dirtyBytes: heldBytes,
       dirtyRecordCount,
       cacheBytes,
-      lastCommit: { number: commit, time: new Date(committedAt.seconds * 1000).toISOString() },
+      lastCommit: { number: commit, time: preciseIsoTime(committedAt) },
       engine: engine.kind,
       snapshotPolicy: this.volume.snapshots.automatic.figures(),
       store: this.#rooms.replica?.status() ?? null,

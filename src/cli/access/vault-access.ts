@@ -5,11 +5,12 @@ import type { SecretKey } from "../../crypto/secret-key.ts";
 import { TcfsError } from "../../errors.ts";
 import { readHeader } from "../../keys/header-file.ts";
 import type { VaultHeader } from "../../keys/header.ts";
-import { isoTime, unlockHeader } from "../../keys/keyring.ts";
+import { unlockHeader } from "../../keys/keyring.ts";
 import type { OpenedHeader } from "../../keys/keyring.ts";
 import type { KeySlot } from "../../keys/slot-format.ts";
 import { recordSlotUse } from "../../keys/slot-use.ts";
 import { systemClock } from "../../platform/clock.ts";
+import { preciseIsoTime } from "../../platform/iso-time.ts";
 import { NodeDisk } from "../../platform/node-disk.ts";
 import type { S3Credentials } from "../../remote/s3-store.ts";
 import { credentialConfig, readCredentials } from "./credentials.ts";
@@ -64,7 +65,7 @@ export async function unlockVault(directory: string, source: SecretSource, setti
   const unlocked = await tryUnlock(directory, source, settings);
   const { header, slot } = unlocked;
   // What it is told for is not worth a failure: the directory may be read-only.
-  await recordSlotUse(new NodeDisk(), directory, header.slots, slot, isoTime(systemClock)).catch(() => undefined);
+  await recordSlotUse(new NodeDisk(), directory, header.slots, slot, preciseIsoTime(systemClock.now())).catch(() => undefined);
   return unlocked;
 }
 

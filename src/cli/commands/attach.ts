@@ -1,4 +1,5 @@
 /** `tcfs attach URL`: a vault directory made from the store alone, with the passphrase or the words. */
+import { preciseIsoTime } from "../../platform/iso-time.ts";
 import { NodeDisk } from "../../platform/node-disk.ts";
 import { TcfsError } from "../../errors.ts";
 import { unlockHeader } from "../../keys/keyring.ts";
@@ -81,7 +82,7 @@ async function checkFreshness(
 }
 
 function tell(store: ObjectStore, directory: string, { volume, root, packCount }: AttachReport): void {
-  const state = new Date(root.time.seconds * 1000).toISOString();
+  const state = preciseIsoTime(root.time);
   const size = `${volume.inodeCount} inodes, ${formatBytes(volume.allocatedBytes)} in ${packCount} packs`;
   process.stdout.write(`The vault of ${store.place} is in ${directory}, as it was at ${state}: ${size}.
 What files hold is brought when it is read. Mount it: tcfs mount MOUNTPOINT --vault ${directory}

@@ -11,7 +11,6 @@ import {
   findDevice,
   withDevice,
 } from "../../keys/devices/device-list.ts";
-import { isoTime } from "../../keys/keyring.ts";
 import {
   type AttestationKey,
   answerChallenge,
@@ -24,6 +23,7 @@ import { DEFAULT_PCRS, changedPcrs, formatPcrSelection, parsePcrSelection } from
 import type { PcrSelection } from "../../keys/tpm/pcr-selection.ts";
 import type { TpmOptions } from "../../keys/tpm/tpm-tools.ts";
 import { systemClock } from "../../platform/clock.ts";
+import { preciseIsoTime } from "../../platform/iso-time.ts";
 import { systemRandom } from "../../platform/random.ts";
 import type { Settings } from "../settings.ts";
 import { tpmOptions } from "../access/tpm-slots.ts";
@@ -74,7 +74,7 @@ export async function runDeviceAttest(parameters: VaultArguments, settings: Sett
       const advice = "firmware, secure boot or what is started has changed; if that was you, enrol again";
       throw new TcfsError("TCFS_TPM_CHANGED", `${message}: ${advice}`);
     }
-    const attestedAt = isoTime(systemClock);
+    const attestedAt = preciseIsoTime(systemClock.now());
     const device = await changeOwn(book, (own) => ({ ...own, tpm: { ...tpm, attestedAt } }));
     process.stdout.write(`${describeDevice(device)}: ${describeProof(device.tpm)}.\n`);
   });
@@ -97,7 +97,7 @@ async function enrolTpm(
   const pcrDigests = await prove(options, key, key.private, selection);
   const { endorsementKey } = key;
   const { pcrBank, pcrs } = selection;
-  const attestedAt = isoTime(systemClock);
+  const attestedAt = preciseIsoTime(systemClock.now());
   const proof = { endorsementKey, public: key.public, certificate, pcrBank, pcrs, pcrDigests, attestedAt };
   return { proof, private: key.private };
 }

@@ -11,8 +11,8 @@ import {
   pickDevice,
   withDevice,
 } from "../../keys/devices/device-list.ts";
-import { isoTime } from "../../keys/keyring.ts";
 import { systemClock } from "../../platform/clock.ts";
+import { preciseIsoTime } from "../../platform/iso-time.ts";
 import { NodeDisk } from "../../platform/node-disk.ts";
 import type { ObjectStore } from "../../remote/object-store.ts";
 import { pushDevices, readRemoteDevices } from "../../replica/remote-devices.ts";
@@ -137,7 +137,7 @@ async function revoke(book: DeviceBook, word: string, step: Step | undefined): P
     if (device.revoked !== null) {
       throw new TcfsError("TCFS_USAGE", `${describeDevice(device)} was revoked at ${device.revoked.at} already`);
     }
-    return withDevice(list, { ...device, revoked: { at: isoTime(systemClock), number, headHash } });
+    return withDevice(list, { ...device, revoked: { at: preciseIsoTime(systemClock.now()), number, headHash } });
   };
   const device = pickDevice(book.list, word);
   await book.change(change);

@@ -3,6 +3,7 @@ import { S_IFLNK, S_IFMT, isDirectoryMode } from "../../fs/mode.ts";
 import type { PastSource } from "../../fs/snapshots/past-trees.ts";
 import { outermost, parseTreePath, showTreePath } from "../../fs/snapshots/tree-path.ts";
 import type { SnapshotEntry } from "../../fs/snapshots/snapshot-reader.ts";
+import { isoTime } from "../../platform/iso-time.ts";
 import { printable } from "../printable.ts";
 import { Selection } from "../restore-out/selection.ts";
 import { SnapshotSource, withSnapshots } from "../snapshot-source.ts";
@@ -58,6 +59,5 @@ function formatEntry(path: string, entry: SnapshotEntry): string {
 }
 
 function timeOf({ modifyTime }: SnapshotEntry): string {
-  const reachable = Math.min(Math.max(modifyTime.seconds, -8.64e12), 8.64e12);
-  return new Date(reachable * 1000).toISOString().replace(".000Z", "Z");
+  return isoTime(modifyTime.seconds);
 }

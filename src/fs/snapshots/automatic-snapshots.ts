@@ -5,7 +5,7 @@ import type { Epoch } from "../../ids.ts";
 import type { SnapshotStore } from "../../metadata/snapshot-store.ts";
 import type { VolumeParts } from "../volume-parts.ts";
 import { isAnythingChanged } from "./diff.ts";
-import { isoTime } from "./iso-time.ts";
+import { isoTime } from "../../platform/iso-time.ts";
 import { PolicyKeeper, type PolicyTarget } from "./policy-keeper.ts";
 import { keptIn, surplus, type KeptSnapshot } from "./policy-plan.ts";
 import { formatPolicy } from "./policy-text.ts";

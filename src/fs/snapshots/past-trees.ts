@@ -4,7 +4,7 @@ import { TcfsError } from "../../errors.ts";
 import type { SnapshotRecord } from "../../format/snapshot-codec.ts";
 import type { MetadataStore } from "../../metadata/metadata-store.ts";
 import type { Timestamp } from "../../platform/clock.ts";
-import { isoTime } from "./iso-time.ts";
+import { isoTime } from "../../platform/iso-time.ts";
 import { quote } from "./near-names.ts";
 import { PastView } from "./past-view.ts";
 import type { SnapshotForest } from "./snapshot-forest.ts";

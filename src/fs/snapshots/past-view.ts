@@ -10,9 +10,9 @@ import { ROOT_INODE, type InodeNumber, type Name } from "../../ids.ts";
 import type { MetadataStore } from "../../metadata/metadata-store.ts";
 import type { MetadataView } from "../../metadata/snapshot-store.ts";
 import { isLater, type Timestamp } from "../../platform/clock.ts";
+import { preciseIsoTime } from "../../platform/iso-time.ts";
 import { isDirectoryMode, typeOf } from "../mode.ts";
 import { storedPage } from "../versions/restorer.ts";
-import { formatTime } from "../versions/version-labels.ts";
 import { choosePast, wasThere, type PastChoice } from "./past-choice.ts";
 import type { TreePath } from "./tree-path.ts";
 
@@ -259,7 +259,7 @@ export class PastView implements MetadataView {
       case "version": {
         const { record, inode } = choice;
         const what = isInTrashKind(record) ? "trash" : "version";
-        return { words: `${what} of ${formatTime(inode.changeTime)}${since}`, token: `version ${record.version}` };
+        return { words: `${what} of ${preciseIsoTime(inode.changeTime)}${since}`, token: `version ${record.version}` };
       }
       case "present": {
         const { seconds, nanoseconds } = choice.inode.changeTime;

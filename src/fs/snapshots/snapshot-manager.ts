@@ -14,7 +14,7 @@ import { ChangedCaches } from "./changed-caches.ts";
 import { diffTrees, type TreeChange } from "./diff.ts";
 import type { KernelCaches } from "./kernel-caches.ts";
 import { NO_KERNEL } from "./kernel-caches.ts";
-import { isoTime } from "./iso-time.ts";
+import { isoTime } from "../../platform/iso-time.ts";
 import { noSuchSnapshot, quote } from "./near-names.ts";
 import { SNAPSHOTS_DIRECTORY, entryName, numberOutside } from "./numbers.ts";
 import { PastTrees, type PastSource } from "./past-trees.ts";

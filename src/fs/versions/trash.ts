@@ -2,11 +2,11 @@
 import { TcfsError } from "../../errors.ts";
 import type { VersionRecord } from "../../format/version-codec.ts";
 import type { InodeNumber, Name } from "../../ids.ts";
+import { preciseIsoTime } from "../../platform/iso-time.ts";
 import { isRegularMode } from "../mode.ts";
 import type { VolumeParts } from "../volume-parts.ts";
 import type { Restorer } from "./restorer.ts";
 import { isInTrash } from "./version-cleaner.ts";
-import { formatTime } from "./version-labels.ts";
 import { VersionPaths, joinPath, splitPath } from "./version-paths.ts";
 
 /** One thing in the trash, as it is told. Times are ISO 8601, UTC. */
@@ -132,7 +132,7 @@ function newestOfEachPath(deleted: readonly Deleted[]): Deleted[] {
 function figuresOf({ kind, inode, keptAt }: VersionRecord, names: readonly Name[]): TrashFigures {
   const type = kind === "directory" ? "d" : isRegularMode(inode.mode) ? "f" : "l";
   const bytes = type === "f" ? Number(inode.lengthBytes) : 0;
-  return { path: joinPath(names), deletedAt: formatTime(keptAt), type, bytes };
+  return { path: joinPath(names), deletedAt: preciseIsoTime(keptAt), type, bytes };
 }
 
 function compare(left: string, right: string): number {

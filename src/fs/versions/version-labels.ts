@@ -1,9 +1,7 @@
 /** When a version came to be, as people and the mount write it: sortable, in UTC. Pure. */
 import type { VersionRecord } from "../../format/version-codec.ts";
-import type { Timestamp } from "../../platform/clock.ts";
-
-/** What a Date holds. */
-const MAX_DATE_SECONDS = 8.64e12;
+import { millisecondsOf } from "../../platform/clock.ts";
+import { preciseIsoTime } from "../../platform/iso-time.ts";
 
 export interface LabelledVersion {
   readonly record: VersionRecord;
@@ -15,17 +13,11 @@ export interface LabelledVersion {
 export function labelVersions(records: readonly VersionRecord[]): LabelledVersion[] {
   const counts = new Map<string, number>();
   return records.map((record) => {
-    const time = formatTime(record.inode.changeTime);
+    const time = preciseIsoTime(record.inode.changeTime);
     const count = (counts.get(time) ?? 0) + 1;
     counts.set(time, count);
     return { record, label: count === 1 ? time : `${time}-${count}` };
   });
-}
-
-/** To the millisecond; a time beyond what a date holds stands still at its end. */
-export function formatTime({ seconds, nanoseconds }: Timestamp): string {
-  const reachable = Math.min(Math.max(seconds, -MAX_DATE_SECONDS), MAX_DATE_SECONDS);
-  return new Date(reachable * 1000 + (reachable === seconds ? Math.floor(nanoseconds / 1e6) : 0)).toISOString();
 }
 
 /**
@@ -39,9 +31,5 @@ export function findVersion(versions: readonly LabelledVersion[], time: string):
   if (begun.length === 1) return begun[0];
   const wanted = Date.parse(time);
   if (Number.isNaN(wanted)) return undefined;
-  return versions.findLast(({ record }) => msOf(record.inode.changeTime) <= wanted && wanted < msOf(record.keptAt));
-}
-
-function msOf({ seconds, nanoseconds }: Timestamp): number {
-  return seconds * 1000 + nanoseconds / 1e6;
+  return versions.findLast(({ record }) => millisecondsOf(record.inode.changeTime) <= wanted && wanted < millisecondsOf(record.keptAt));
 }

@@ -4,10 +4,11 @@ import type { VersionKind, VersionPolicy, VersionRecord } from "../../format/ver
 import type { DirectoryEntryRecord } from "../../format/records.ts";
 import type { InodeNumber, Name } from "../../ids.ts";
 import type { MetadataStore } from "../../metadata/metadata-store.ts";
+import { preciseIsoTime } from "../../platform/iso-time.ts";
 import type { KernelCaches } from "../snapshots/kernel-caches.ts";
 import { NO_KERNEL } from "../snapshots/kernel-caches.ts";
 import type { VolumeParts } from "../volume-parts.ts";
-import { type LabelledVersion, findVersion, formatTime, labelVersions } from "./version-labels.ts";
+import { type LabelledVersion, findVersion, labelVersions } from "./version-labels.ts";
 import { directoriesAt, isLiving, joinPath, splitPath } from "./version-paths.ts";
 import { Restorer } from "./restorer.ts";
 import { thinOut } from "./thinning.ts";
@@ -190,7 +191,7 @@ export class VersionManager {
       const record = await this.versionAt(path, time);
       await this.#restorer.restoreFile(record, splitPath(to ?? path), true);
       await this.#options.parts.committer.commit();
-      return figuresOf(record, formatTime(record.inode.changeTime));
+      return figuresOf(record, preciseIsoTime(record.inode.changeTime));
     });
   }
 
@@ -267,5 +268,5 @@ function byVersion(left: VersionRecord, right: VersionRecord): number {
 
 function figuresOf(record: VersionRecord, time: string): VersionFigures {
   const { kind, inode, keptAt } = record;
-  return { time, until: formatTime(keptAt), kind, bytes: Number(inode.lengthBytes) };
+  return { time, until: preciseIsoTime(keptAt), kind, bytes: Number(inode.lengthBytes) };
 }

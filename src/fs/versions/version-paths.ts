@@ -4,9 +4,9 @@ import type { VersionRecord } from "../../format/version-codec.ts";
 import { ROOT_INODE, type InodeNumber, type Name } from "../../ids.ts";
 import type { MetadataStore } from "../../metadata/metadata-store.ts";
 import type { VersionStore } from "../../metadata/version-store.ts";
+import { preciseIsoTime } from "../../platform/iso-time.ts";
 import { MAX_NAME_BYTES } from "../limits.ts";
 import { isDirectoryMode } from "../mode.ts";
-import { formatTime } from "./version-labels.ts";
 
 /** Directories that one path may have meant, one after another, that are looked through. */
 const MAX_DIRECTORIES = 64;
@@ -97,7 +97,7 @@ export class VersionPaths {
   async nameOf({ directory, name, inode }: VersionRecord): Promise<string> {
     const above = await this.pathOf(directory ?? inode.ino);
     const names = directory === undefined ? above : above && [...above, name];
-    return `${names === undefined ? "?" : joinPath(names)}@${formatTime(inode.changeTime)}`;
+    return `${names === undefined ? "?" : joinPath(names)}@${preciseIsoTime(inode.changeTime)}`;
   }
 
   async #living(directory: InodeNumber): Promise<{ parent: InodeNumber; name: Name } | undefined> {

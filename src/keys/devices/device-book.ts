@@ -10,10 +10,10 @@ import { TcfsError, isTcfsError } from "../../errors.ts";
 import type { Clock } from "../../platform/clock.ts";
 import type { Disk } from "../../platform/disk.ts";
 import { lockPath } from "../../platform/file-lock.ts";
+import { preciseIsoTime } from "../../platform/iso-time.ts";
 import type { RandomSource } from "../../platform/random.ts";
 import { hasHeader, readHeader } from "../header-file.ts";
 import { rotatedMeanwhile } from "../key-epochs.ts";
-import { isoTime } from "../keyring.ts";
 import {
   DEVICE_ID_BYTES,
   NO_DEVICES,
@@ -94,7 +94,7 @@ export class DeviceBook {
     const { id, key } = identity;
     const book = new DeviceBook(options, identity, list);
     if (findDevice(list, id) !== undefined) return book;
-    const enrolledAt = isoTime(fresh.clock);
+    const enrolledAt = preciseIsoTime(fresh.clock.now());
     await book.#write(
       withDevice(list, { id, name: fresh.name, publicKey: key.publicKey, enrolledAt, tpm: null, revoked: null }),
     );
