@@ -1,5 +1,4 @@
 /** What is likely to be read next, brought nearer before it is: into memory, or out of the store onto this disk. Never fails. */
-import { unlessCorrupt } from "../errors.ts";
 import { chunkIdKey } from "../format/record-keys.ts";
 import type { ChunkRecord } from "../format/records.ts";
 import type { ChunkId } from "../ids.ts";
@@ -46,7 +45,11 @@ export class ChunkPrefetcher {
     const { ledger, metadata } = this.#parts;
     const uncommitted = ledger.uncommitted(chunkIdKey(id));
     if (uncommitted?.written !== undefined) return undefined;
-    return uncommitted?.record ?? unlessCorrupt(() => metadata.getChunk(id));
+    try {
+      return uncommitted?.record ?? metadata.getChunk(id);
+    } catch {
+      return undefined; // whatever it is, a read that does well must not fail for it
+    }
   }
 }
 

@@ -52,10 +52,10 @@ export class PackDirectory {
   }
 
   /**
-   * @param room - Taken over: what an earlier call gave from it is gone.
-   * @returns The file, whole, as a view of the room; undefined where there is none.
+   * @param buffer - Taken over: what an earlier call gave from it is gone.
+   * @returns The file, whole, as a view of the buffer; undefined where there is none.
    */
-  async readInto(pack: PackId, room: PackRoom): Promise<Uint8Array | undefined> {
+  async readInto(pack: PackId, buffer: PackBuffer): Promise<Uint8Array | undefined> {
     let file: DiskFile;
     try {
       file = await this.#disk.open(packPath(this.#directory, pack));
@@ -64,7 +64,7 @@ export class PackDirectory {
       throw error;
     }
     try {
-      const content = room.content(await file.length());
+      const content = buffer.content(await file.length());
       return content.subarray(0, await file.readInto(content, 0));
     } finally {
       await file.close();
@@ -73,23 +73,23 @@ export class PackDirectory {
 }
 
 /** Almost every pack fits. */
-const ROOM_BYTES = 17 * 1024 * 1024;
+const BUFFER_BYTES = 17 * 1024 * 1024;
 
 /**
  * Memory that one pack after another is read into and opened in. Whoever reads many whole packs would otherwise leave 16 MiB
  * for each to a garbage collector that comes late.
  */
-export class PackRoom {
+export class PackBuffer {
   #content: Uint8Array | undefined;
   #chunk: Uint8Array | undefined;
 
-  /** @returns The room's memory, with anything in it. */
+  /** @returns The buffer's memory, with anything in it. */
   content(lengthBytes: number): Uint8Array {
     const present = this.#content;
     const content =
       present !== undefined && present.length >= lengthBytes
         ? present
-        : Buffer.allocUnsafeSlow(Math.max(ROOM_BYTES, lengthBytes));
+        : Buffer.allocUnsafeSlow(Math.max(BUFFER_BYTES, lengthBytes));
     this.#content = content;
     return content.subarray(0, lengthBytes);
   }

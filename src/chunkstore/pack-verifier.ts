@@ -6,7 +6,7 @@ import type { PackCipher } from "../crypto/engine.ts";
 import { isTcfsError } from "../errors.ts";
 import type { ChunkId, PackId } from "../ids.ts";
 import { type PackCipherRooms, openPackCipher } from "./pack-cipher.ts";
-import type { PackRoom } from "./pack-directory.ts";
+import type { PackBuffer } from "./pack-directory.ts";
 import {
   INDEX_FIRST_FRAME,
   MAX_FOOTER_BYTES,
@@ -25,21 +25,21 @@ export interface PackDamage {
 
 /**
  * @param content - The whole file; lent until settled.
- * @param room - Where its chunks are opened.
+ * @param buffer - Where its chunks are opened.
  * @returns Undefined where nothing is wrong.
  */
 export async function findPackDamage(
   pack: PackId,
   content: Uint8Array,
   rooms: PackCipherRooms,
-  room: PackRoom,
+  buffer: PackBuffer,
 ): Promise<PackDamage | undefined> {
   let cipher: PackCipher | undefined;
   try {
     cipher = openPackCipher(content, pack, rooms);
     const entries = await readIndex(pack, content, cipher);
     const chunks: ChunkId[] = [];
-    for (const entry of entries) if (!(await opens(entry, content, cipher, room))) chunks.push(entry.id);
+    for (const entry of entries) if (!(await opens(entry, content, cipher, buffer))) chunks.push(entry.id);
     return chunks.length === 0 ? undefined : { ofPack: undefined, chunks };
   } catch (error) {
     if (isTcfsError(error)) return { ofPack: error.message, chunks: [] };
@@ -64,12 +64,12 @@ async function opens(
   { record }: PackIndexEntry,
   content: Uint8Array,
   cipher: PackCipher,
-  room: PackRoom,
+  buffer: PackBuffer,
 ): Promise<boolean> {
   const { packOffset, storedFrameBytes, lengthBytes } = record;
   const sealed = content.subarray(packOffset, packOffset + sumBytes(storedFrameBytes));
   try {
-    await cipher.unseal(record, sealed, room.chunk(lengthBytes));
+    await cipher.unseal(record, sealed, buffer.chunk(lengthBytes));
     return true;
   } catch (error) {
     if (isTcfsError(error, "TCFS_CORRUPT")) return false;

@@ -11,7 +11,8 @@ export const MAX_INLINE_STREAM_BYTES = 64 * 1024;
 export const MAX_STEPS = 1024;
 /** More are not kept at a time: whoever replaces a root once more deletes one first. */
 export const MAX_KEPT_ROOTS = 16;
-const KEPT_HASH_BYTES = 8;
+/** Of the SHA-256 of a root, in the name under which it is kept. */
+export const KEPT_HASH_BYTES = 8;
 const HASH_BYTES = 32;
 const DEVICE_ID_BYTES = 16;
 const FRAME_BYTES = 64 * 1024;

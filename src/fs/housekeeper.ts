@@ -47,15 +47,8 @@ export class Housekeeper {
     this.#quiet = clock.after(QUIET_MS, () => {
       this.#tidying = this.#tidy().catch(onFailure);
     });
-    if (this.#isWorthwhile()) this.makeRoom();
-  }
-
-  /** Collect in the background, unless one runs or has just run: worthwhile, or something was refused for lack of room. */
-  makeRoom(): void {
-    const { clock, onFailure } = this.#options;
-    if (this.#running !== undefined || this.#isStopped()) return;
-    if (clock.monotonicMs() - this.#lastMs < PAUSE_MS) return;
-    this.collect(this.#stop.signal).catch(onFailure);
+    if (this.#running !== undefined || this.#isStopped() || clock.monotonicMs() - this.#lastMs < PAUSE_MS) return;
+    if (this.#isWorthwhile()) this.collect(this.#stop.signal).catch(onFailure);
   }
 
   /** Little synced writes ride in the metadata: move them to packs. */
@@ -74,9 +67,14 @@ export class Housekeeper {
     const { files, chunks, space } = this.#options;
     const { totalBytes, availableBytes } = space.space;
     const isTight = availableBytes < TIGHT_FREE_BYTES || availableBytes < totalBytes * TIGHT_SHARE;
-    if (isTight) return files.releasedBytes >= TIGHT_BYTES;
+    if (isTight) return this.mayCollect;
     const { storedBytes } = chunks.statistics();
     return files.releasedBytes >= ROOMY_BYTES && files.releasedBytes >= storedBytes * ROOMY_SHARE;
+  }
+
+  /** Whether a collection is under way, or so much went out of use that one is worthwhile on a full disk. */
+  get mayCollect(): boolean {
+    return this.#running !== undefined || this.#options.files.releasedBytes >= TIGHT_BYTES;
   }
 
   /** Collect now; joins a collection that is under way. */

@@ -15,18 +15,20 @@ export interface ReliefOptions {
   readonly lackingBytes: () => number;
   /** Give up kept versions. @returns How many. */
   readonly giveUp: (lackingBytes: number) => Promise<number>;
-  /** Remove what nobody refers to. */
-  readonly collect: () => Promise<unknown>;
-  /** There is nothing to give up; something may be out of use. */
-  readonly onNothingKept: () => void;
+  /** Whether enough went out of use since the last collection began to be worth another at once, or one is under way. */
+  readonly mayCollect: () => boolean;
+  /** Remove what nobody refers to. @returns Bytes given back to the disk. */
+  readonly collect: () => Promise<number>;
   readonly onRelief: (count: number) => void;
   readonly onFailure: (error: unknown) => void;
 }
 
 export class Relief {
   readonly #options: ReliefOptions;
-  /** Resolves to how many versions went. */
-  #running: Promise<number> | undefined;
+  /** Resolves to whether there is more room than before. */
+  #running: Promise<boolean> | undefined;
+  /** Of the largest write that waits. */
+  #refusedBytes = 0;
   #pausedUntilMs = -Infinity;
   #hasMore = true;
   #isClosed = false;
@@ -37,23 +39,24 @@ export class Relief {
 
   /** A commit left the disk nearly full. */
   consider(): void {
-    if (!this.#isPaused && this.#options.lackingBytes() > 0) void this.#start(0);
+    if (!this.#isPaused && this.#options.lackingBytes() > 0) void this.#start();
   }
 
   /**
    * A write of so many bytes finds no room.
-   * @returns Whether something was given up for it, so that it is worth another try. Never rejects.
+   * @returns Whether something went, so that it is worth another try. Never rejects.
    */
   async makeRoom(bytes: number): Promise<boolean> {
-    if (this.#isPaused && !this.#hasMore) return false;
-    const { clock } = this.#options;
+    const { clock, mayCollect } = this.#options;
+    if (this.#isPaused && !this.#hasMore && !mayCollect()) return false;
+    this.#refusedBytes = Math.max(this.#refusedBytes, bytes);
     return new Promise((resolve) => {
       const timer = clock.after(WAIT_MS, () => {
         resolve(false);
       });
-      void this.#start(bytes).then((count) => {
+      void this.#start().then((hasRoom) => {
         timer.cancel();
-        resolve(count > 0);
+        resolve(hasRoom);
       });
     });
   }
@@ -68,29 +71,31 @@ export class Relief {
   }
 
   /** @returns The one under way, if there is one. */
-  #start(refusedBytes: number): Promise<number> {
-    if (this.#isClosed) return Promise.resolve(0);
-    this.#running ??= this.#run(refusedBytes)
+  #start(): Promise<boolean> {
+    if (this.#isClosed) return Promise.resolve(false);
+    this.#running ??= this.#run()
       .catch((error: unknown) => {
         if (!this.#isClosed) this.#options.onFailure(error);
-        return 0;
+        return false;
       })
-      .then((count) => {
+      .then((hasRoom) => {
         this.#running = undefined;
-        this.#hasMore = count > 0;
+        this.#refusedBytes = 0;
+        this.#hasMore = hasRoom;
         this.#pausedUntilMs = this.#options.clock.monotonicMs() + PAUSE_MS;
-        return count;
+        return hasRoom;
       });
     return this.#running;
   }
 
-  async #run(refusedBytes: number): Promise<number> {
-    const { lackingBytes, giveUp, collect, onNothingKept, onRelief } = this.#options;
-    const count = await giveUp(lackingBytes() + refusedBytes);
-    if (count > 0) {
-      onRelief(count);
-      await collect();
-    } else if (refusedBytes > 0) onNothingKept();
-    return count;
+  async #run(): Promise<boolean> {
+    const { lackingBytes, giveUp, mayCollect, collect, onRelief } = this.#options;
+    const count = await giveUp(lackingBytes() + this.#refusedBytes);
+    if (count > 0) onRelief(count);
+    else if (this.#refusedBytes === 0) return false;
+    // What was deleted a moment ago gives its room back no sooner. A collection that was under way may have missed it.
+    let freedBytes = await collect();
+    if (freedBytes === 0 && mayCollect()) freedBytes = await collect();
+    return freedBytes > 0 || count > 0;
   }
 }

@@ -102,10 +102,8 @@ export class Volume {
       clock,
       lackingBytes: () => parts.space.lackingBytes,
       giveUp: (lackingBytes) => this.#cleaner.relieve(lackingBytes),
-      collect: () => background.housekeeper.collect(new AbortController().signal),
-      onNothingKept: () => {
-        background.housekeeper.makeRoom();
-      },
+      mayCollect: () => background.housekeeper.mayCollect,
+      collect: async () => (await background.housekeeper.collect(new AbortController().signal)).freedBytes,
       onRelief: (count) => options.onRelief?.(count),
       onFailure,
     });

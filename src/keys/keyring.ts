@@ -355,4 +355,3 @@ function headerMac(header: Omit<VaultHeader, "mac">, key: SecretKey): Uint8Array
 function macUnder(macKey: Uint8Array, header: Omit<VaultHeader, "mac">): Uint8Array {
   return Uint8Array.from(createHmac("sha256", macKey).update(macInput(header)).digest());
 }
-

@@ -1,7 +1,7 @@
 /** Names of a store's objects (FORMAT.md §11.1). */
 import { createHash } from "node:crypto";
 import { toHex } from "../bytes.ts";
-import type { KeptRoot, ManifestKind } from "../format/replica-codec.ts";
+import { KEPT_HASH_BYTES, type KeptRoot, type ManifestKind } from "../format/replica-codec.ts";
 import type { PackId } from "../ids.ts";
 
 export const HEADER_NAME = "header";
@@ -43,7 +43,12 @@ export function manifestObject(kind: ManifestKind, number: number, hash: Uint8Ar
  * @param hash - SHA-256 of the object, hexadecimal, or what its name has of it.
  */
 export function keptRootObject(number: number, hash: string): string {
-  return `${KEPT_ROOTS}${number}-${hash.slice(0, 16)}`;
+  return `${KEPT_ROOTS}${number}-${keptHash(hash)}`;
+}
+
+/** @param hash - As {@link keptRootObject} takes it. @returns What a kept root's name has of it. */
+export function keptHash(hash: string): string {
+  return hash.slice(0, 2 * KEPT_HASH_BYTES);
 }
 
 /** @returns What the name of a kept root says; undefined where it is none. */

@@ -1,5 +1,5 @@
 /** Brings packs to the store: oldest first, several at once, each once; what an earlier session brought is found again. */
-import { type PackDirectory, PackRoom } from "../chunkstore/pack-directory.ts";
+import { type PackDirectory, PackBuffer } from "../chunkstore/pack-directory.ts";
 import type { PackDamage } from "../chunkstore/pack-verifier.ts";
 import { formatPackId, parsePackId } from "../chunkstore/pack-format.ts";
 import { TcfsError, isTcfsError } from "../errors.ts";
@@ -15,7 +15,7 @@ import type { StoredPacks } from "./stored-packs.ts";
 /** Each holds a pack in memory. */
 const UPLOADS_AT_ONCE = 3;
 /** Their memory is given back when nothing was uploaded for so long. */
-const KEEP_ROOMS_MS = 30_000;
+const KEEP_BUFFERS_MS = 30_000;
 /** While somebody works only one goes on; the others look again after so long. */
 const LOOK_AGAIN_MS = 250;
 
@@ -24,7 +24,7 @@ export interface PackUploaderOptions extends PackRooms {
   readonly stored: StoredPacks;
   readonly clock: Clock;
   /** What is wrong with a pack that is about to be sent. */
-  readonly findDamage: (pack: PackId, content: Uint8Array, room: PackRoom) => Promise<PackDamage | undefined>;
+  readonly findDamage: (pack: PackId, content: Uint8Array, buffer: PackBuffer) => Promise<PackDamage | undefined>;
   /** A pack is sent though it is damaged, for the rest of it is all there is. */
   readonly onDamage: (pack: PackId, damage: PackDamage) => void;
   /** A pack that the store lost is not here either. */
@@ -41,7 +41,7 @@ export class PackUploader {
   readonly #local: PackDirectory;
   readonly #stored: StoredPacks;
   readonly #clock: Clock;
-  readonly #keys: PackRooms;
+  readonly #rooms: PackRooms;
   readonly #findDamage: PackUploaderOptions["findDamage"];
   readonly #onDamage: PackUploaderOptions["onDamage"];
   readonly #onGone: PackUploaderOptions["onGone"];
@@ -50,7 +50,7 @@ export class PackUploader {
   readonly #lost = new Map<string, PackRecord>();
   readonly #timesLost = new Map<string, number>();
   /** One for each upload under way; those not in use. */
-  #rooms: PackRoom[] = [];
+  #buffers: PackBuffer[] = [];
   #emptying: Timer | undefined;
   /** Whether several packs may go up at once. */
   mayHurry: () => boolean = () => true;
@@ -62,7 +62,7 @@ export class PackUploader {
     this.#local = local;
     this.#stored = stored;
     this.#clock = clock;
-    this.#keys = { packKeys, vaultId };
+    this.#rooms = { packKeys, vaultId };
     this.backlog = new Backlog((pack) => stored.has(pack));
   }
 
@@ -141,7 +141,7 @@ export class PackUploader {
         }
         const record = queue.pop();
         if (record === undefined) return;
-        await this.#inRoom((room) => this.#bring(store, record, room, either));
+        await this.#withBuffer((buffer) => this.#bring(store, record, buffer, either));
       }
     };
     const workers = Array.from({ length: UPLOADS_AT_ONCE }, (_, lane) =>
@@ -156,27 +156,27 @@ export class PackUploader {
     if (either.aborted) throw new TcfsError("TCFS_CANCELLED", "the upload was given up");
   }
 
-  /** @param use - Whatever it does with the room has ended when it settles: a request that was given up reads no more. */
-  async #inRoom(use: (room: PackRoom) => Promise<void>): Promise<void> {
-    const room = this.#rooms.pop() ?? new PackRoom();
+  /** @param use - Whatever it does with the buffer has ended when it settles: a request that was given up reads no more. */
+  async #withBuffer(use: (buffer: PackBuffer) => Promise<void>): Promise<void> {
+    const buffer = this.#buffers.pop() ?? new PackBuffer();
     try {
-      await use(room);
+      await use(buffer);
     } finally {
-      this.#rooms.push(room);
+      this.#buffers.push(buffer);
       this.#emptying?.cancel();
-      this.#emptying = this.#clock.after(KEEP_ROOMS_MS, () => {
-        this.#rooms = [];
+      this.#emptying = this.#clock.after(KEEP_BUFFERS_MS, () => {
+        this.#buffers = [];
       });
     }
   }
 
-  async #bring(store: ObjectStore, record: PackRecord, room: PackRoom, signal: AbortSignal): Promise<void> {
+  async #bring(store: ObjectStore, record: PackRecord, buffer: PackBuffer, signal: AbortSignal): Promise<void> {
     const { pack } = record;
-    const content = await this.#local.readInto(pack, room);
+    const content = await this.#local.readInto(pack, buffer);
     let sentBytes = 0;
     if (content === undefined || content.length < record.lengthBytes) await this.#requireThere(store, record, signal);
-    else if (this.#local.isOwn(pack) || (await usableLength(store, pack, this.#keys, signal)) !== content.length) {
-      sentBytes = await this.#send(store, record, content, room, signal);
+    else if (this.#local.isOwn(pack) || (await usableLength(store, pack, this.#rooms, signal)) !== content.length) {
+      sentBytes = await this.#send(store, record, content, buffer, signal);
     }
     this.#lost.delete(formatPackId(pack));
     await this.#stored.add(pack);
@@ -192,18 +192,18 @@ export class PackUploader {
     store: ObjectStore,
     record: PackRecord,
     content: Uint8Array,
-    room: PackRoom,
+    buffer: PackBuffer,
     signal: AbortSignal,
   ): Promise<number> {
     const { pack, lengthBytes } = record;
     let whole = content;
-    if ((await this.#findDamage(pack, content, room)) !== undefined) {
-      whole = (await this.#local.readInto(pack, room)) ?? content;
+    if ((await this.#findDamage(pack, content, buffer)) !== undefined) {
+      whole = (await this.#local.readInto(pack, buffer)) ?? content;
       if (whole.length < lengthBytes) throw new PackGone(`${packObject(pack)} was cut short here`);
-      const damage = await this.#findDamage(pack, whole, room);
+      const damage = await this.#findDamage(pack, whole, buffer);
       if (damage !== undefined) {
         this.#onDamage(pack, damage);
-        if (((await usableLength(store, pack, this.#keys, signal)) ?? 0) >= lengthBytes) return 0;
+        if (((await usableLength(store, pack, this.#rooms, signal)) ?? 0) >= lengthBytes) return 0;
       }
     }
     await this.#put(store, packObject(pack), whole, signal);
@@ -225,7 +225,7 @@ export class PackUploader {
     { pack, lengthBytes }: Pick<PackRecord, "pack" | "lengthBytes">,
     signal: AbortSignal,
   ): Promise<void> {
-    const found = await usableLength(store, pack, this.#keys, signal);
+    const found = await usableLength(store, pack, this.#rooms, signal);
     if (found !== undefined && found >= lengthBytes) return;
     throw new PackGone(`${packObject(pack)} is damaged or missing, here and in the store`);
   }

@@ -5,7 +5,7 @@ import { toHex } from "../bytes.ts";
 import type { ObjectSealer } from "../crypto/object-seal.ts";
 import { TcfsError } from "../errors.ts";
 import type { Disk } from "../platform/disk.ts";
-import { MAX_KEPT_ROOTS } from "../format/replica-codec.ts";
+import { KEPT_HASH_BYTES, MAX_KEPT_ROOTS } from "../format/replica-codec.ts";
 import type { RandomSource } from "../platform/random.ts";
 
 const STATE_NAME = "store.json";
@@ -30,7 +30,7 @@ const noteSchema = z.strictObject({
 
 const keptSchema = z.strictObject({
   number: count,
-  hash: hex(8),
+  hash: hex(KEPT_HASH_BYTES),
   missingSince: z.iso.datetime({ precision: 3 }).nullable(),
 });
 

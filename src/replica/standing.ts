@@ -10,7 +10,7 @@ import { DeviceBook, type NewIdentity, forgetIdentity } from "../keys/devices/de
 import { type DeviceList, mergeDevices } from "../keys/devices/device-list.ts";
 import type { Disk } from "../platform/disk.ts";
 import type { ObjectStore } from "../remote/object-store.ts";
-import { DEVICES_NAME, MAX_ROOT_BYTES, ROOT_NAME, keptRootObject, sha256 } from "./object-names.ts";
+import { DEVICES_NAME, MAX_ROOT_BYTES, ROOT_NAME, keptHash, keptRootObject, sha256 } from "./object-names.ts";
 import { readRemoteDevices } from "./remote-devices.ts";
 import { type RemoteRoot, readManifest, readRoot } from "./remote-root.ts";
 import { type KeptNote, type ReplicaState, type RootNote, newLink, writeState } from "./replica-state.ts";
@@ -20,8 +20,6 @@ import { StoredPacks } from "./stored-packs.ts";
 
 /** Stands in the place of a root that is about to be deleted; it opens as none. */
 const NO_ROOT = new Uint8Array(16);
-/** Of the SHA-256 of a root, in the name under which it is kept. */
-const KEPT_HASH_DIGITS = 16;
 
 /**
  * `known`: the store has what this directory knows. Else: it has lost its root; one that cannot be read; one that is refused
@@ -234,7 +232,7 @@ function keptNotes(
   rootHash: string | undefined,
   number: number,
 ): KeptNote[] {
-  const fresh = rootHash === undefined ? [] : [{ number, hash: rootHash.slice(0, KEPT_HASH_DIGITS) }];
+  const fresh = rootHash === undefined ? [] : [{ number, hash: keptHash(rootHash) }];
   const notes = new Map<string, KeptNote>(ours.map((note) => [note.hash, note]));
   for (const root of [...theirs, ...fresh]) notes.set(root.hash, { ...root, missingSince: null });
   if (notes.size <= MAX_KEPT_ROOTS) return [...notes.values()];

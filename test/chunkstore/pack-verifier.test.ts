@@ -2,7 +2,7 @@
 import { readFile, writeFile } from "node:fs/promises";
 import { basename } from "node:path";
 import { expect, test } from "vitest";
-import { PackRoom } from "../../src/chunkstore/pack-directory.ts";
+import { PackBuffer } from "../../src/chunkstore/pack-directory.ts";
 import { formatPackId, parsePackId } from "../../src/chunkstore/pack-format.ts";
 import { findPackDamage } from "../../src/chunkstore/pack-verifier.ts";
 import { PackKeyWrapper } from "../../src/crypto/pack-key.ts";
@@ -23,12 +23,12 @@ test("names the chunk that a flipped bit is in; the same content is stored anew 
   const pack = parsePackId(basename(path))!;
   const rooms = { engine: vault.engine, packKeys, vaultId: VAULT_ID };
   const content = await readFile(path);
-  const room = new PackRoom();
-  expect(await findPackDamage(pack, content, rooms, room)).toBeUndefined();
+  const buffer = new PackBuffer();
+  expect(await findPackDamage(pack, content, rooms, buffer)).toBeUndefined();
   const record = vault.metadata.asStore().getChunk(chunks[1]!.id);
   const at = record?.kind === "packed" ? record.packOffset + 70_000 : 0;
   content[at] = (content[at] ?? 0) ^ 1;
-  const damage = await findPackDamage(pack, content, rooms, room);
+  const damage = await findPackDamage(pack, content, rooms, buffer);
   expect(damage).toEqual({ ofPack: undefined, chunks: [chunks[1]!.id] });
   await writeFile(path, content);
   vault.store.noteDamaged(damage?.chunks ?? []);
@@ -39,7 +39,10 @@ test("names the chunk that a flipped bit is in; the same content is stored anew 
   for (const spot of [20, 60, content.length - 30]) {
     const broken = Uint8Array.from(content);
     broken[spot] = (broken[spot] ?? 0) ^ 1;
-    expect((await findPackDamage(pack, broken, rooms, room))?.ofPack, `${formatPackId(pack)} at ${spot}`).toBeDefined();
+    expect(
+      (await findPackDamage(pack, broken, rooms, buffer))?.ofPack,
+      `${formatPackId(pack)} at ${spot}`,
+    ).toBeDefined();
   }
-  expect((await findPackDamage(pack, content.subarray(0, 100), rooms, room))?.ofPack).toBeDefined();
+  expect((await findPackDamage(pack, content.subarray(0, 100), rooms, buffer))?.ofPack).toBeDefined();
 });

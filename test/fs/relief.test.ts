@@ -24,6 +24,21 @@ test("a write is refused when there is nothing left to give up", async () => {
   expect(await trashOf(driver)).toEqual([]);
 });
 
+test("a write that finds no room has it once what was deleted just now is collected", async () => {
+  const { driver } = await open(MIB);
+  await driver.vault.volume.versions.emptyTrash(0);
+  await driver.vault.volume.versions.setPolicy({ ...DEFAULT_VERSION_POLICY, isOff: true });
+  await driver.write("one", 0, pattern(FILE_BYTES, 5));
+  await driver.operations.syncAll();
+  await driver.write("two", 0, pattern(FILE_BYTES, 6));
+  await driver.operations.syncAll();
+  await expect(driver.write("too much", 0, pattern(32 * MIB, 7))).rejects.toMatchObject({ code: "TCFS_STORE_FULL" });
+  await driver.unlink("one");
+  await driver.unlink("two");
+  await driver.write("third", 0, pattern(FILE_BYTES, 7));
+  expect((await driver.read("third")).equals(pattern(FILE_BYTES, 7))).toBe(true);
+});
+
 test("a disk that is nearly full takes the oldest, and only what it lacks", async () => {
   const { driver } = await open(64 * MIB - FILE_BYTES - 1);
   for (const name of ["a", "b"]) {

@@ -65,7 +65,9 @@ export async function unlockVault(directory: string, source: SecretSource, setti
   const unlocked = await tryUnlock(directory, source, settings);
   const { header, slot } = unlocked;
   // What it is told for is not worth a failure: the directory may be read-only.
-  await recordSlotUse(new NodeDisk(), directory, header.slots, slot, preciseIsoTime(systemClock.now())).catch(() => undefined);
+  await recordSlotUse(new NodeDisk(), directory, header.slots, slot, preciseIsoTime(systemClock.now())).catch(
+    () => undefined,
+  );
   return unlocked;
 }
 

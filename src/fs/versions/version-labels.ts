@@ -31,5 +31,7 @@ export function findVersion(versions: readonly LabelledVersion[], time: string):
   if (begun.length === 1) return begun[0];
   const wanted = Date.parse(time);
   if (Number.isNaN(wanted)) return undefined;
-  return versions.findLast(({ record }) => millisecondsOf(record.inode.changeTime) <= wanted && wanted < millisecondsOf(record.keptAt));
+  return versions.findLast(
+    ({ record }) => millisecondsOf(record.inode.changeTime) <= wanted && wanted < millisecondsOf(record.keptAt),
+  );
 }
