@@ -7,6 +7,7 @@ import { dirname, join } from "node:path";
 
 import type { SealingEngine } from "../crypto/engine.ts";
 import type { PackKeyWrapper } from "../crypto/pack-key.ts";
+import { TcfsError, isTcfsError } from "../errors.ts";
 import type { PackRecord } from "../format/records.ts";
 import type { PackId } from "../ids.ts";
 import type { MaybePromise } from "../maybe-promise.ts";
@@ -28,7 +29,7 @@ export interface ChangedPack {
 
 export interface OpenPacksOptions {
   readonly disk: Disk;
-  /** The vault's `packs` directory. */
+  /** The vault's `packs` directory, which is there. */
   readonly directory: string;
   readonly engine: SealingEngine;
   readonly vaultId: Uint8Array;
@@ -147,8 +148,7 @@ export class OpenPacks {
     const { keyEpoch } = engine;
     const path = packPath(directory, pack);
     this.#ownNames.add(formatPackId(pack));
-    await this.#makeDirectory(dirname(path));
-    const file = await disk.create(path);
+    const file = await this.#createFile(path);
     try {
       const wraps = [packKeys.wrap(pack, packKey)];
       await file.write([encodePackHeader({ vaultId, keyEpoch, pack, wraps })], 0);
@@ -162,6 +162,17 @@ export class OpenPacks {
     const writer = new PackWriter({ disk, path, file, pack, cipher, packBytes, sealBoundBytes, random });
     this.#writers.add(writer);
     return writer;
+  }
+
+  /** @throws TcfsError `TCFS_IO` where `packs` is gone: to whoever writes a file of the vault that is bad I/O. */
+  async #createFile(path: string): Promise<DiskFile> {
+    try {
+      await this.#makeDirectory(dirname(path));
+      return await this.#options.disk.create(path);
+    } catch (error) {
+      if (!isTcfsError(error, "TCFS_NO_ENTRY") && !isTcfsError(error, "TCFS_NOT_DIRECTORY")) throw error;
+      throw new TcfsError("TCFS_IO", `the directory of packs is gone: ${error.message}`, { cause: error });
+    }
   }
 
   async #makeDirectory(path: string): Promise<void> {

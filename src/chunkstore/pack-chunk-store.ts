@@ -58,7 +58,7 @@ interface FailedRead {
 }
 
 export interface PackChunkStoreOptions {
-  /** The vault's directory; packs are in `packs` below it. */
+  /** The vault's directory; packs are in `packs` below it, which is there if anything is to be written. */
   readonly directory: string;
   readonly disk: Disk;
   /** Borrowed: closed by its owner, after the store. */

@@ -45,8 +45,13 @@ export interface Disk {
   replaceFile(path: string, content: Uint8Array): Promise<void>;
   /** Names in a directory, without order; empty when there is no such directory, `TCFS_IO` if it is a symlink. */
   list(path: string): Promise<string[]>;
-  /** Create a directory 0700 and its parents; durable once the parent is synced. */
+  /**
+   * Create a directory 0700, and no parent of it: where that is gone (a vault directory moved away, a drive unplugged) what
+   * is written must not come to lie elsewhere. One that is there is well. Durable once the parent is synced.
+   */
   makeDirectory(path: string): Promise<void>;
+  /** As `makeDirectory`, with its parents: for a vault's own directory alone. */
+  makeDirectories(path: string): Promise<void>;
   remove(path: string): Promise<void>;
   /** Replaces what is there. Durable once both directories are synced. */
   rename(from: string, to: string): Promise<void>;

@@ -5,7 +5,7 @@
 import * as fs from "node:fs";
 import { dirname } from "node:path";
 
-import { TcfsError, type TcfsErrorCode } from "../errors.ts";
+import { TcfsError, type TcfsErrorCode, isTcfsError } from "../errors.ts";
 import type { Disk, DiskFile, DiskSpace, DurableFile } from "./disk.ts";
 
 const CODE_OF_ERRNO: Readonly<Record<string, TcfsErrorCode>> = {
@@ -243,6 +243,16 @@ export class NodeDisk implements Disk {
   }
 
   async makeDirectory(path: string): Promise<void> {
+    try {
+      await perform("create directory", path, (done) => {
+        fs.mkdir(path, { mode: 0o700 }, done);
+      });
+    } catch (error) {
+      if (!isTcfsError(error, "TCFS_EXISTS")) throw error;
+    }
+  }
+
+  async makeDirectories(path: string): Promise<void> {
     await call<string | undefined>("create directory", path, (done) => {
       fs.mkdir(path, { recursive: true, mode: 0o700 }, done);
     });

@@ -48,7 +48,7 @@ export async function attachVault(
   keys.wipe();
   const { engine, packKeys, sealer } = epochs;
   try {
-    await disk.makeDirectory(directory);
+    await disk.makeDirectories(directory);
     await chmod(directory, 0o700).catch(() => undefined); // one that was there; some filesystems have no modes
     const place = formatStoreUrl(parseStoreUrl(url));
     const rooms = { engine, packKeys, vaultId, random: systemRandom };

@@ -361,6 +361,7 @@ async function openEach(options: OpenVaultOptions, closers: Closer[]): Promise<R
       },
     });
     closers.push(() => metadata.close());
+    if (!options.isReadOnly) await disk.makeDirectory(join(directory, "packs"));
     const chunks = await PackChunkStore.open({
       directory,
       disk,

@@ -130,6 +130,10 @@ export class FaultyDisk implements Disk {
     return this.#disk.makeDirectory(path);
   }
 
+  makeDirectories(path: string): Promise<void> {
+    return this.#disk.makeDirectories(path);
+  }
+
   async remove(path: string): Promise<void> {
     await this.note("remove");
     this.#made.delete(path);

@@ -140,6 +140,7 @@ async function openStore(
   metadata: MemoryMetadata,
   options: TestVaultOptions,
 ): Promise<PackChunkStore> {
+  await new NodeDisk().makeDirectory(join(directory, "packs"));
   return PackChunkStore.open({
     directory,
     disk: options.disk ?? new NodeDisk(),

@@ -40,6 +40,7 @@ async function mount(directory: string): Promise<{
     createIfMissing: true,
     cacheBytes: 1_000_000,
   });
+  await new NodeDisk().makeDirectory(join(directory, "packs"));
   const store = await PackChunkStore.open({
     directory,
     disk: new NodeDisk(),

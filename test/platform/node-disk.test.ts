@@ -131,11 +131,14 @@ describe("a directory on the machine's disk", () => {
     });
   });
 
-  test("is made with its parents, for its owner alone, and may be there already", async () => {
+  test("is made for its owner alone, with its parents where that is asked for, and may be there already", async () => {
     await using directory = await temporaryDirectory("disk");
     const path = join(directory.path, "a", "b");
+    await expect(disk.makeDirectory(path)).rejects.toMatchObject({ code: "TCFS_NO_ENTRY" });
+    await disk.makeDirectories(join(directory.path, "a"));
     await disk.makeDirectory(path);
     await disk.makeDirectory(path);
+    await disk.makeDirectories(path);
     expect((await stat(path)).mode & 0o777).toBe(0o700);
     await disk.syncDirectory(path);
     await (await disk.create(join(path, "file"))).close();

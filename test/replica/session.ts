@@ -269,7 +269,7 @@ export async function change(session: Session, random: () => number, known: Know
 
 /** @param directory - Not there yet. @returns The commit that the copy has. */
 export async function attachCopy(store: ObjectStore, directory: string, rootName?: string): Promise<number> {
-  await disk.makeDirectory(join(directory, "packs"));
+  await disk.makeDirectories(join(directory, "packs"));
   const engine = newEngine();
   const identity = newDevice("a copy");
   const place = { store, url: "file:///x", disk, directory, sealer, headerRevision: 1, identity, rootName };
@@ -313,7 +313,7 @@ export async function expectAttachable(
 /** A new vault directory and its store, with nothing in either. */
 export async function makeVault(parent: string, name: string) {
   const directory = join(parent, name);
-  await disk.makeDirectory(join(directory, "packs"));
+  await disk.makeDirectories(join(directory, "packs"));
   const clean = await DirectoryStore.open(join(parent, `${name}-store`), { create: true });
   await writeState(disk, directory, NEW_STATE, sealer);
   const known: Known = { states: new Map(), contents: new Map(), acknowledged: 0, gone: [] };

@@ -36,7 +36,7 @@ export class VaultDirectory implements AsyncDisposable {
     const directory = join(temporary.path, "vault");
     const { header, key } = await makeVault();
     const disk = new NodeDisk();
-    await disk.makeDirectory(directory);
+    await disk.makeDirectories(directory);
     const opened = await openQuietly({ directory, header, key, isReadOnly: false, isNew: true });
     await opened.close();
     await withSealer(header, key, (sealer) => openDeviceBook({ disk, directory, sealer }, header.deviceId));

@@ -118,7 +118,7 @@ async function makeDurable(disk: Disk, directory: string, made: NewVault, recove
   const { header, key, recoveryWords } = made;
   if (recoveryFile !== undefined) await writeSecretFile(resolve(recoveryFile), `${recoveryWords}\n`);
   try {
-    await disk.makeDirectory(directory);
+    await disk.makeDirectories(directory);
     await chmod(directory, 0o700).catch(() => undefined); // one that was there; some filesystems have no modes
     const vault = await OpenVault.open({
       directory,

@@ -1,0 +1,48 @@
+/** A vault directory that is moved away, or whose drive is gone, beneath a vault that is open. */
+import { rename, stat } from "node:fs/promises";
+import { describe, expect, test } from "vitest";
+import type { Name } from "../../src/ids.ts";
+import { noise } from "../crypto/fixtures.ts";
+import { contentOf, fsync, make } from "../fs/fixtures/files.ts";
+import { VaultDirectory } from "./opened-vault.ts";
+
+/** More than rides inside the metadata: it goes to a pack. */
+const LONG_BYTES = 3_000_000;
+
+/** As text, which is what the fixtures compare. */
+const long = (seed: string): string => Buffer.from(noise(seed, LONG_BYTES / 2)).toString("hex");
+
+describe("a vault directory that is moved away while the vault is open", () => {
+  test("has nothing confirmed that lies elsewhere: all of it is there when the directory is back", async () => {
+    await using vault = await VaultDirectory.make();
+    const elsewhere = `${vault.directory}-elsewhere`;
+    await using opened = await vault.open(vault.first);
+    const confirmed: string[] = [];
+    const keep = async (name: string): Promise<void> => {
+      await make(opened, name as Name, long(name));
+      await fsync(opened);
+      confirmed.push(name);
+    };
+    await keep("before");
+
+    await rename(vault.directory, elsewhere);
+    // Into packs that are open it goes on: these are files of the directory, wherever that is. New ones it cannot make.
+    for (let i = 0; i < 6; i++) await keep(`after${String(i)}`).catch(() => undefined);
+    await expect(stat(vault.directory)).rejects.toMatchObject({ code: "ENOENT" });
+
+    await rename(elsewhere, vault.directory);
+    await opened.close().catch(() => undefined); // may tell of the failure once more
+    await using again = await vault.open(vault.first);
+    for (const name of confirmed) expect((await contentOf(again, name as Name)) === long(name), name).toBe(true);
+  });
+
+  test("takes nothing more where no pack is open", async () => {
+    await using vault = await VaultDirectory.make();
+    await using opened = await vault.open(vault.first);
+    await rename(vault.directory, `${vault.directory}-elsewhere`);
+    const lost = make(opened, "after" as Name, long("after")).then(() => fsync(opened));
+    await expect(lost).rejects.toMatchObject({ code: "TCFS_IO" });
+    await expect(stat(vault.directory)).rejects.toMatchObject({ code: "ENOENT" });
+    await opened.close().catch(() => undefined);
+  });
+});
