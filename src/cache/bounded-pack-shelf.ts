@@ -33,7 +33,7 @@ const MAX_SPARE_BYTES = 256 * 1024 * 1024;
 const AHEAD_ROOM_BYTES = 64 * 1024 * 1024;
 /** Looked at while writers wait for room. */
 const ROOM_PAUSE_MS = 100;
-/** Writers wait while uploads go on; so long without a byte, and they are told that there is no room. */
+/** Writers wait while uploads go on; so long with none under way, and they are told that there is no room. */
 const STALLED_MS = 10_000;
 
 export interface ShelfOptions {
@@ -65,6 +65,8 @@ export interface ShelfUploads {
   readonly hurry: () => void;
   /** Bytes brought so far. */
   readonly progress: () => number;
+  /** Whether something is on its way, with no failure since something came through: what hangs fails in the end. */
+  readonly isUnderWay: () => boolean;
   /** Whether the store's root is known to be ours no more: then nothing is given up. */
   readonly hasEnded: () => boolean;
   /** The store does not have a pack any more that is here. */
@@ -301,7 +303,7 @@ export class BoundedPackShelf implements PackShelf {
       this.uploads.hurry();
       await new Promise<void>((resolve) => clock.after(ROOM_PAUSE_MS, resolve));
       const now = this.uploads.progress();
-      if (now !== progress) since = clock.monotonicMs();
+      if (now !== progress || this.uploads.isUnderWay()) since = clock.monotonicMs();
       progress = now;
       if (clock.monotonicMs() - since >= STALLED_MS) return this.freeBytes > bytes;
     }

@@ -209,6 +209,11 @@ export class Replicator {
     return this.#captured !== undefined && this.#captured.changes?.has(name) !== false;
   }
 
+  /** Whether a step is on its way, with no failure since something came through. */
+  get isUploading(): boolean {
+    return this.#activity(false) === "uploading";
+  }
+
   /** Begin a step now, if there is anything to tell and the last one did not fail. */
   hurry(): void {
     if (!this.#log.isEmpty && this.#lastError === undefined) this.#start();

@@ -274,6 +274,7 @@ function uploadsFor(replicator: Replicator, uploader: PackUploader, noteLost: (p
       replicator.hurry();
     },
     progress: () => uploader.backlog.sentBytes,
+    isUnderWay: () => replicator.isUploading,
     hasEnded: () => replicator.hasEnded,
     noteLost,
   };

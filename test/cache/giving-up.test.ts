@@ -1,15 +1,17 @@
 /** What a shelf gives up, and what it asks the store before. */
 import { rm } from "node:fs/promises";
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 import { TcfsError } from "../../src/errors.ts";
 import type { StoredChunk } from "../../src/chunkstore/chunk-store.ts";
 import type { PackId } from "../../src/ids.ts";
 import { packObject } from "../../src/replica/object-names.ts";
 import { expectSameBytes, noise } from "../crypto/fixtures.ts";
+import { SimulatedClock } from "../support/simulated-clock.ts";
 import { type CachedVault, UNASKED_BYTES, openCachedVault } from "./fixtures.ts";
 
 const MIB = 1024 * 1024;
 const CONTENT = noise("only copy", 3 * MIB);
+const WAIT = { timeout: 180_000 };
 
 /** A vault with content in a few packs that the store has, opened anew: nothing was seen in this session. */
 async function makeUploaded(waitMs = 60_000): Promise<CachedVault & { readonly chunks: readonly StoredChunk[] }> {
@@ -35,7 +37,7 @@ test("nothing goes while the bucket itself is gone", async () => {
 test("packs that the store lost count as unsent again", async () => {
   await using cached = await makeUploaded();
   const lost: PackId[] = [];
-  const uploads = { hurry: () => undefined, progress: () => 0, hasEnded: () => false };
+  const uploads = { hurry: () => undefined, progress: () => 0, isUnderWay: () => false, hasEnded: () => false };
   cached.shelf().uploads = { ...uploads, noteLost: (pack) => lost.push(pack) };
   const { packCount } = cached.shelf().figures();
   for await (const name of cached.store.list("packs/")) await cached.store.delete(name);
@@ -84,5 +86,27 @@ test("a store that does not answer: to clear is refused, room is made all the sa
   await cached.shelf().relieve(MIB);
   expect(cached.shelf().figures().usedBytes).toBeLessThan(before);
   silence.isThere = false;
-  expectSameBytes(await cached.vault.get(cached.chunks), CONTENT);
+  // A read that takes longer than those 300 ms fails, and succeeds later.
+  expectSameBytes(await vi.waitFor(() => cached.vault.get(cached.chunks), WAIT), CONTENT);
+});
+
+test("a writer waits as long as something is on its way, however slow the line, and ten seconds more", async () => {
+  const clock = new SimulatedClock("2026-11-22T08:10:00Z");
+  await using cached = await openCachedVault({ maxBytes: UNASKED_BYTES + 40 * MIB, clock });
+  let isUnderWay = true;
+  const uploads = { hurry: () => undefined, progress: () => 0, hasEnded: () => false, noteLost: () => undefined };
+  cached.shelf().uploads = { ...uploads, isUnderWay: () => isUnderWay };
+  let hasRoom: boolean | undefined;
+  const waiting = cached
+    .shelf()
+    .awaitRoom(40 * MIB)
+    .then((answer) => (hasRoom = answer));
+  const pass = (ms: number): Promise<void> => clock.pass(ms, () => new Promise(setImmediate));
+  await pass(600_000);
+  isUnderWay = false;
+  await pass(9_000);
+  expect(hasRoom).toBeUndefined();
+  await pass(1_000);
+  await waiting;
+  expect(hasRoom).toBe(false);
 });
