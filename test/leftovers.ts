@@ -9,7 +9,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 
 /** A process that a test told to end is given this long to go. */
-const GRACE_MS = 60_000;
+const GRACE_MS = 180_000;
 
 export default function setup(): (() => Promise<void>) | undefined {
   // Vitest calls this once for the root and once for each project; the first call serves them all.

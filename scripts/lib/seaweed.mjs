@@ -23,6 +23,7 @@ import { Failure, hasCommand, runQuietly, step } from "./run.mjs";
 
 const VERSION = "4.48";
 const START_TIMEOUT_MS = 300_000;
+const START_TRIES = 3;
 const STOP_TIMEOUT_MS = 10_000;
 const POLL_MS = 100;
 /** Below net.ipv4.ip_local_port_range, out of which outgoing connections have their ports. */
@@ -67,6 +68,11 @@ export function ensureSeaweed() {
 }
 
 /**
+ * One of `count` parts of all ports, so that servers that start at the same time do not take one another's.
+ * @typedef {{ readonly number: number, readonly count: number }} PortShare
+ */
+
+/**
  * @typedef {object} Seaweed
  * @property {string} endpoint
  * @property {{ accessKeyId: string, secretAccessKey: string }} credentials
@@ -81,19 +87,27 @@ export function ensureSeaweed() {
 
 /**
  * Start a server and wait until its S3 answers.
- * @param {{ directory?: string, isDetached?: boolean, volumes?: number, volumeMib?: number }} [options] - `directory`: an
- *   empty one to use; `isDetached`: it outlives this process; `volumes`: at most, 0 for what the disk has room for.
+ * @param {{ directory?: string, isDetached?: boolean, volumes?: number, volumeMib?: number, portShare?: PortShare }} [options]
+ *   - `directory`: an empty one to use; `isDetached`: it outlives this process; `volumes`: at most, 0 for what the disk has
+ *   room for.
  * @returns {Promise<Seaweed>}
  */
-export async function startSeaweed({ directory, isDetached = false, volumes = 64, volumeMib = 64 } = {}) {
+export async function startSeaweed({
+  directory,
+  isDetached = false,
+  volumes = 64,
+  volumeMib = 64,
+  portShare = { number: 0, count: 1 },
+} = {}) {
   const root = directory ?? mkdtempSync(join(tmpdir(), "tcfs-seaweed-"));
   const credentials = { accessKeyId: "tcfs-access-key", secretAccessKey: "tcfs-secret-key-of-this-server" };
-  mkdirSync(join(root, "data"), { recursive: true });
   writeIdentity(root, credentials);
-  const ports = await freePorts(8);
-  let args = serverArguments(root, ports, { volumes, volumeMib });
+  /** @type {(ports: readonly number[], room?: { volumes?: number }) => readonly string[]} */
+  const argumentsFor = (ports, room) => serverArguments(root, ports, { volumes, volumeMib, ...room });
+  const launched = await launchAnew(root, portShare, argumentsFor, isDetached);
+  const { ports } = launched;
+  let { child } = launched;
   const endpoint = local(ports[6]);
-  let child = await launch(root, args, ports, isDetached);
   const note = { pid: child.pid, endpoint, ports, credentials };
   writeFileSync(join(root, NOTE_NAME), JSON.stringify(note), { mode: 0o600 });
   return {
@@ -105,8 +119,7 @@ export async function startSeaweed({ directory, isDetached = false, volumes = 64
     },
     kill: () => end(child, "SIGKILL"),
     restart: async (room) => {
-      args = serverArguments(root, ports, { volumes, volumeMib, ...room });
-      child = await launch(root, args, ports, isDetached);
+      child = await launch(root, argumentsFor(ports, room), ports, isDetached);
     },
     changeSecret: (secretAccessKey) => {
       credentials.secretAccessKey = secretAccessKey;
@@ -183,6 +196,27 @@ function serverArguments(root, ports, { volumes, volumeMib }) {
 }
 
 /**
+ * With no data yet. Where others take a port between the look at it and the start, it is tried with other ports.
+ * @param {string} root
+ * @param {PortShare} share
+ * @param {(ports: readonly number[]) => readonly string[]} argumentsFor
+ * @param {boolean} isDetached
+ */
+async function launchAnew(root, share, argumentsFor, isDetached) {
+  const data = join(root, "data");
+  for (let tries = 1; ; tries++) {
+    const ports = await freePorts(8, share);
+    mkdirSync(data, { recursive: true });
+    try {
+      return { ports, child: await launch(root, argumentsFor(ports), ports, isDetached) };
+    } catch (error) {
+      removeTraces(data, ports);
+      if (!(error instanceof Failure) || tries === START_TRIES) throw error;
+    }
+  }
+}
+
+/**
  * @param {string} root
  * @param {readonly string[]} args
  * @param {readonly number[]} ports
@@ -207,7 +241,7 @@ async function launch(root, args, ports, isDetached) {
 }
 
 /**
- * @param {string} root
+ * @param {string} root - Or its data alone.
  * @param {readonly number[]} ports
  */
 function removeTraces(root, ports) {
@@ -254,13 +288,16 @@ async function end(child, signal) {
 
 /**
  * @param {number} count
+ * @param {PortShare} share
  * @returns {Promise<number[]>} Free just now, and none that the system gives to a connection: after a kill they must be so still.
  */
-async function freePorts(count) {
+async function freePorts(count, share) {
+  const shareLength = Math.floor((LAST_PORT - FIRST_PORT) / share.count);
+  const first = FIRST_PORT + (share.number % share.count) * shareLength;
   /** @type {number[]} */
   const ports = [];
   while (ports.length < count) {
-    const port = randomInt(FIRST_PORT, LAST_PORT);
+    const port = randomInt(first, first + shareLength);
     if (!ports.includes(port) && (await isFree(port))) ports.push(port);
   }
   return ports;

@@ -11,7 +11,7 @@ import { expectSameBytes, noise } from "../crypto/fixtures.ts";
 import { type CachedVault, UNASKED_BYTES, openCachedVault } from "./fixtures.ts";
 
 const MIB = 1024 * 1024;
-const WAIT = { timeout: 60_000 };
+const WAIT = { timeout: 180_000 };
 
 interface ColdVault extends CachedVault {
   readonly chunks: readonly StoredChunk[];

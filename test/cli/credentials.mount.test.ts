@@ -192,7 +192,7 @@ describe.skipIf(NO_SEAWEED !== undefined)("a vault on SeaweedFS", () => {
     await line.expect("WRONG_KEY", [...renew, line.secretFile("no", "no\n")]);
     const renewed = await line.expect("OK", [...renew, join(line.directory, "typed")], { env });
     expect(renewed.stdout).toContain(`The daemon has the credentials from ${source}.`);
-    await line.expect("OK", ["wait", line.mountPoint, "--timeout", "100"]);
+    await line.expect("OK", ["wait", line.mountPoint, "--timeout", "600"]);
     await line.umount();
     await rename(join(line.directory, "forgotten"), join(line.directory, "master"));
 

@@ -52,7 +52,7 @@ describe("credentials that are handed over", () => {
   });
 });
 
-describe.skipIf(missingSecretService.length > 0)("credentials from the Secret Service", { timeout: 120_000 }, () => {
+describe.skipIf(missingSecretService.length > 0)("credentials from the Secret Service", () => {
   test("are read again by a daemon when they were changed there, without asking anybody", async () => {
     await using session = await SecretSession.start();
     const credentials = await HandedCredentials.from(request("secret-service:Store", session.bus));

@@ -87,7 +87,7 @@ describe.skipIf(missing.length > 0)("secrets", () => {
     // Its own environment is its caller's to fill; nothing of that may go further.
     const env = { ...process.env, AWS_ACCESS_KEY_ID: "AKIA", AWS_SECRET_ACCESS_KEY: secrets.pin };
     const traced = spawn("strace", [...strace, ...mount], { env, stdio: "ignore" });
-    const ended = once(traced, "exit");
+    const ended = once(traced, "close");
     await eventually("it is mounted", 60_000, () => mountLine(line.mountPoint) !== undefined);
     await eventually("it says so", 60_000, () => readIfThere(line.pidFile) !== "");
     const shown = everyProcess();
@@ -119,7 +119,7 @@ describe.skipIf(missing.length > 0)("secrets", () => {
       for (const path of [line.directory, line.mountPoint, line.passphraseFile])
         await chown(path, NOBODY.uid, NOBODY.gid);
       const read = async (pid: number) => (await attempt("cat", [`/proc/${pid}/environ`], NOBODY)).code;
-      const other = spawn("sleep", ["60"], { ...NOBODY, stdio: "ignore" });
+      const other = spawn("sleep", ["infinity"], { ...NOBODY, stdio: "ignore" });
       try {
         await eventually(
           "a program that hides nothing can be read",
@@ -139,7 +139,7 @@ describe.skipIf(missing.length > 0)("secrets", () => {
       // A command that waits with its question.
       const command = `${process.execPath} ${COMMAND} key test --vault ${line.vault}`;
       const screen = spawn("script", ["-qec", command, "/dev/null"], { ...NOBODY, stdio: "pipe" });
-      const ended = once(screen, "exit");
+      const ended = once(screen, "close");
       let text = "";
       screen.stdout.on("data", (piece: Buffer) => (text += piece.toString()));
       await eventually("it asks", 30_000, () => text.includes("Passphrase:"));
@@ -155,7 +155,7 @@ describe.skipIf(missing.length > 0)("secrets", () => {
     await using line = await CommandLine.make();
     const command = `${process.execPath} ${COMMAND} key test --vault ${line.vault}`;
     const screen = spawn("script", ["-qec", `sh -c '${command}; stty -a; echo over'`, "/dev/null"], { stdio: "pipe" });
-    const ended = once(screen, "exit");
+    const ended = once(screen, "close");
     let text = "";
     screen.stdout.on("data", (piece: Buffer) => (text += piece.toString()));
     await eventually(`it asks`, 30_000, () => text.includes("Passphrase:"));
@@ -170,12 +170,11 @@ describe.skipIf(missing.length > 0)("secrets", () => {
 });
 
 describe("a key", () => {
-  test("lies in locked memory of its own, and is zeros once wiped", async () => {
-    const lockedKiB = async (): Promise<number> =>
-      Number(/^VmLck:\s+(\d+) kB/mu.exec(await readFile("/proc/self/status", "utf8"))?.[1]);
-    const before = await lockedKiB();
+  test("lies in locked memory of its own, and is zeros once wiped", () => {
+    const lockedKiB = (): number => Number(/^VmLck:\s+(\d+) kB/mu.exec(readFileSync("/proc/self/status", "utf8"))?.[1]);
+    const before = lockedKiB(); // in one step: what other keys had is given back between steps
     const key = new SecretKey(new Uint8Array(32).fill(7));
-    expect((await lockedKiB()) - before).toBe(4);
+    expect(lockedKiB() - before).toBe(4);
     const bytes = key.expose();
     key.wipe();
     expect(bytes).toEqual(new Uint8Array(32));

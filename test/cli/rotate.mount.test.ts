@@ -82,7 +82,7 @@ describe("a rotation of the vault's key", () => {
         await line.mount();
         await expectContents(line, known, logged);
       }
-      await eventually("the rotation ends by itself", 60_000, async () => !(await isUnderWay(line)));
+      await eventually("the rotation ends by itself", 600_000, async () => !(await isUnderWay(line)));
       await expectContents(line, known, logged);
       await line.umount();
       const check = await line.expect("OK", ["check", ...line.unlock]);

@@ -39,7 +39,7 @@ async function withTpms(
   return header;
 }
 
-describe.skipIf(swtpmIsMissing !== undefined)("TPM slots", { timeout: 180_000 }, () => {
+describe.skipIf(swtpmIsMissing !== undefined)("TPM slots", () => {
   test("are made anew by a rotation where TPM and PIN are at hand, and else dropped with the reason", async () => {
     await using here = await SoftwareTpm.make();
     await using away = await SoftwareTpm.make();

@@ -10,22 +10,18 @@ import { systemRandom } from "../../src/platform/random.ts";
 import { VAULT_ID, firstEpoch, noise } from "../crypto/fixtures.ts";
 import { temporaryDirectory } from "../support/temporary-directory.ts";
 
-test(
-  "processes that open a directory without an identity at once get one and the same, which the list names",
-  { timeout: 60_000 },
-  async () => {
-    await using directory = await temporaryDirectory("devices");
-    const sealer = new ObjectSealer(firstEpoch(noise("store", 32)), VAULT_ID, systemRandom);
-    const options = { disk: new NodeDisk(), directory: directory.path, sealer };
-    const fresh = { random: systemRandom, clock: systemClock, name: "desk", id: noise("device", 16) };
-    const books = await Promise.all([1, 2, 3].map(() => DeviceBook.open(options, fresh)));
-    books.push(await DeviceBook.open(options, fresh));
-    const message = noise("message", 10);
-    for (const { identity } of books) {
-      for (const { list } of books) {
-        const listed = findDevice(list, identity.id)?.publicKey ?? new Uint8Array();
-        expect(isSignedBy(listed, message, identity.key.sign(message))).toBe(true);
-      }
+test("processes that open a directory without an identity at once get one and the same, which the list names", async () => {
+  await using directory = await temporaryDirectory("devices");
+  const sealer = new ObjectSealer(firstEpoch(noise("store", 32)), VAULT_ID, systemRandom);
+  const options = { disk: new NodeDisk(), directory: directory.path, sealer };
+  const fresh = { random: systemRandom, clock: systemClock, name: "desk", id: noise("device", 16) };
+  const books = await Promise.all([1, 2, 3].map(() => DeviceBook.open(options, fresh)));
+  books.push(await DeviceBook.open(options, fresh));
+  const message = noise("message", 10);
+  for (const { identity } of books) {
+    for (const { list } of books) {
+      const listed = findDevice(list, identity.id)?.publicKey ?? new Uint8Array();
+      expect(isSignedBy(listed, message, identity.key.sign(message))).toBe(true);
     }
-  },
-);
+  }
+});

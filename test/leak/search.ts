@@ -2,9 +2,23 @@
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 
-/** @returns Where each needle was found, as "path: needle (encoding)". Sockets and fifos are not opened. */
+/**
+ * @returns Where each needle was found, as "path: needle (encoding)". Sockets and fifos are not opened. Where a daemon takes
+ *   files away meanwhile, the search begins anew: what they held may stand in one that was not there before.
+ */
 export async function findNeedles(directory: string, needles: readonly string[]): Promise<string[]> {
   const forms = needles.flatMap(formsOf);
+  for (;;) {
+    try {
+      return await findForms(directory, forms);
+    } catch (error) {
+      const { code, path } = error as NodeJS.ErrnoException;
+      if (code !== "ENOENT" || path === directory) throw error;
+    }
+  }
+}
+
+async function findForms(directory: string, forms: readonly Form[]): Promise<string[]> {
   const found: string[] = [];
   for (const entry of await readdir(directory, { recursive: true, withFileTypes: true })) {
     const path = join(entry.parentPath, entry.name);

@@ -247,7 +247,7 @@ const HOLE = Buffer.alloc(RECORD_BYTES);
 
 test(
   `a kill at any instant of a snapshot, a forgetting, a restore or an undo leaves the state before or after (seed ${SEED})`,
-  { timeout: (2 * SECONDS + 300) * 1000 },
+  { timeout: (2 * SECONDS + 900) * 1000 },
   async () => {
     await using cleanup = new Cleanup();
     const mount = cleanup.use(await mountTcfs());

@@ -9,6 +9,8 @@ export class SyncedFiles {
   readonly #root: () => string;
   /** Path → SHA-256 of what a successful fsync has acknowledged. */
   readonly hashes = new Map<string, string>();
+  /** SHA-256 of what files held after a write that failed: a version of them may hold it. */
+  readonly halfWritten = new Set<string>();
 
   /** @param root - Asked each time: the mount may not be there yet. */
   constructor(root: () => string) {
@@ -29,6 +31,8 @@ export class SyncedFiles {
       }
       return undefined;
     } catch (error) {
+      const left = await readFile(join(this.#root(), name)).catch(unlessThere);
+      if (left !== undefined) this.halfWritten.add(hashOf(left));
       return (error as NodeJS.ErrnoException).code ?? String(error);
     }
   }
@@ -47,4 +51,8 @@ export class SyncedFiles {
       expect(hashOf(await readFile(join(this.#root(), name))), name).toBe(hash);
     }
   }
+}
+
+function unlessThere(error: unknown): undefined {
+  if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
 }

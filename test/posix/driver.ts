@@ -93,6 +93,7 @@ export class Driver implements AsyncDisposable {
 
   /** SIGKILL to the driver itself: a client that dies within a call. */
   async kill(): Promise<void> {
+    if (this.#ended) return;
     const ended = new Promise((resolve) => this.#child.once("exit", resolve));
     this.#child.kill("SIGKILL");
     await ended;

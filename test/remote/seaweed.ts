@@ -1,7 +1,15 @@
 /** A real SeaweedFS for tests, where its binary is installed; and its bucket. */
-import { CreateBucketCommand, DeleteBucketCommand, PutObjectCommand, S3Client } from "@aws-sdk/client-s3";
+import {
+  CreateBucketCommand,
+  DeleteBucketCommand,
+  ListBucketsCommand,
+  PutObjectCommand,
+  S3Client,
+  S3ServiceException,
+} from "@aws-sdk/client-s3";
 import { hasSeaweed, startSeaweed } from "../../scripts/lib/seaweed.mjs";
 import { S3Store } from "../../src/remote/s3-store.ts";
+import { eventually, sleep } from "../support/run.ts";
 
 export type Seaweed = Awaited<ReturnType<typeof startSeaweed>>;
 
@@ -10,10 +18,17 @@ export const NO_SEAWEED = hasSeaweed() ? undefined : "SeaweedFS is not installed
 if (NO_SEAWEED !== undefined) console.log(`skipped: ${NO_SEAWEED}`);
 
 const BUCKET = "vault";
+/** At least as many as there are workers (vitest.config.ts). */
+const PORT_SHARES = 8;
+/** In a row, with a pause after each: only then is it full, and was not just busy. */
+const REFUSALS_OF_A_FULL_SERVER = 3;
+const REFUSAL_PAUSE_MS = 500;
 
 /** @param volumes - Room, in volumes of 64 MiB. */
 export async function startWithBucket(volumes?: number): Promise<Seaweed> {
-  const server = await startSeaweed(volumes === undefined ? {} : { volumes });
+  // Files of tests that run at the same time have ports of their own, also while a server is killed and starts again.
+  const portShare = { number: Number(process.env["VITEST_POOL_ID"] ?? 1) - 1, count: PORT_SHARES };
+  const server = await startSeaweed({ portShare, ...(volumes === undefined ? {} : { volumes }) });
   await createBucket(server, BUCKET);
   return server;
 }
@@ -31,22 +46,40 @@ export function deleteBucket(server: Seaweed, bucket: string): Promise<void> {
   });
 }
 
-/** With other objects, of so many bytes each, until none is taken any more. */
+/** With other objects, of so many bytes each, until none is taken any more: it may refuse one that it has room for. */
 export function fill(server: Seaweed, bucket: string, lengthBytes: number): Promise<void> {
   return asOwner(server, async (client) => {
     const Body = Buffer.alloc(lengthBytes, "ballast");
-    for (let number = 0, isTaken = true; isTaken; number++) {
+    for (let number = 0, refusals = 0; refusals < REFUSALS_OF_A_FULL_SERVER; number++) {
       const put = new PutObjectCommand({ Bucket: bucket, Key: `ballast/${String(number)}`, Body });
-      isTaken = await client.send(put).then(
+      const isTaken = await client.send(put).then(
         () => true,
         () => false,
       );
+      refusals = isTaken ? 0 : refusals + 1;
+      if (!isTaken) await sleep(REFUSAL_PAUSE_MS);
     }
   });
 }
 
+/** Resolves when the server lets in nobody without the other secret. */
+export async function changeSecret(server: Seaweed, secretAccessKey: string): Promise<void> {
+  const old = { ...server.credentials };
+  server.changeSecret(secretAccessKey);
+  const send = (credentials: typeof old): Promise<number | undefined> =>
+    asOwner({ endpoint: server.endpoint, credentials }, (client) => client.send(new ListBucketsCommand({}))).then(
+      ({ $metadata }) => $metadata.httpStatusCode,
+      (error: unknown) => (error instanceof S3ServiceException ? error.$metadata.httpStatusCode : undefined),
+    );
+  await eventually("the old secret is refused", 60_000, async () => (await send(old)) === 403);
+  await eventually("the new one is not", 60_000, async () => (await send(server.credentials)) === 200);
+}
+
 /** As the owner of the server does it: without tcfs. */
-async function asOwner(server: Seaweed, work: (client: S3Client) => Promise<void>): Promise<void> {
+async function asOwner<T>(
+  server: Pick<Seaweed, "endpoint" | "credentials">,
+  work: (client: S3Client) => Promise<T>,
+): Promise<T> {
   const client = new S3Client({
     region: "us-east-1",
     endpoint: server.endpoint,
@@ -54,7 +87,7 @@ async function asOwner(server: Seaweed, work: (client: S3Client) => Promise<void
     credentials: server.credentials,
   });
   try {
-    await work(client);
+    return await work(client);
   } finally {
     client.destroy();
   }

@@ -9,15 +9,23 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { CacheFigures } from "../../src/fs/local-copies.ts";
 import type { ReplicaStatus } from "../../src/replica/replica-status.ts";
 import { CommandLine } from "../cli/fixtures.ts";
-import { NO_SEAWEED, type Seaweed, createBucket, deleteBucket, fill, startWithBucket } from "../remote/seaweed.ts";
+import {
+  NO_SEAWEED,
+  type Seaweed,
+  changeSecret,
+  createBucket,
+  deleteBucket,
+  fill,
+  startWithBucket,
+} from "../remote/seaweed.ts";
 import { eventually } from "../support/run.ts";
 import { coldHash, hashOf, writeUntilFull } from "./contents.ts";
 
-const TIMEOUT_MS = 300_000;
 const MIB = 1024 * 1024;
 const CACHE_MIB = 64;
 /** Longer than the server takes in these tests, on a busy machine too. */
-const PATIENCE = ["--timeout", "100"];
+const PATIENCE_MS = 600_000;
+const PATIENCE = ["--timeout", String(PATIENCE_MS / 1000)];
 
 /** A mounted vault whose store is a bucket; credentials come from a file, so that they can be changed. */
 class Vault implements AsyncDisposable {
@@ -78,7 +86,7 @@ class Vault implements AsyncDisposable {
 
   /** @returns What the status says of the store, once it says so. */
   async failsWith(expected: RegExp): Promise<void> {
-    await eventually(`the status says ${String(expected)}`, TIMEOUT_MS, async () => {
+    await eventually(`the status says ${String(expected)}`, PATIENCE_MS, async () => {
       const { activity, lastError } = await this.store();
       return activity === "failing" && expected.test(lastError ?? "");
     });
@@ -86,7 +94,7 @@ class Vault implements AsyncDisposable {
 
   /** Until a HEAD has shown each pack: what the store loses later is missed when it is asked for something else. */
   async isConfirmed(): Promise<void> {
-    await eventually("the store is known to have every pack", TIMEOUT_MS, async () => {
+    await eventually("the store is known to have every pack", PATIENCE_MS, async () => {
       const { stdout } = await this.line.expect("OK", ["cache", "--json", "-m", this.line.mountPoint]);
       return (JSON.parse(stdout) as CacheFigures).unsentBytes === 0;
     });
@@ -101,11 +109,11 @@ class Vault implements AsyncDisposable {
   }
 }
 
-describe.skipIf(NO_SEAWEED !== undefined)("SeaweedFS in trouble", { timeout: TIMEOUT_MS }, () => {
+describe.skipIf(NO_SEAWEED !== undefined)("SeaweedFS in trouble", () => {
   let server: Seaweed;
   beforeAll(async () => {
     server = await startWithBucket();
-  }, 120_000);
+  });
   afterAll(() => server.stop());
 
   test("without its bucket, or with an empty one in its place, is not taken for a new store; accepted, it gets everything", async () => {
@@ -146,7 +154,7 @@ describe.skipIf(NO_SEAWEED !== undefined)("SeaweedFS in trouble", { timeout: TIM
     await using vault = await Vault.make(server, "denied");
     await vault.isStored();
     const before = server.credentials.secretAccessKey;
-    server.changeSecret("another-secret-of-this-server");
+    await changeSecret(server, "another-secret-of-this-server");
     await vault.write("file", MIB);
     await vault.failsWith(/SignatureDoesNotMatch, HTTP 403/u);
     expect((await vault.store()).lastError).not.toContain(before);
@@ -164,14 +172,15 @@ describe.skipIf(NO_SEAWEED !== undefined)("SeaweedFS in trouble", { timeout: TIM
     await line.expect("OK", ["upload", "limit", "4m", "--vault", line.vault]);
     const large = await vault.write("large", 24 * MIB);
     const waiting = line.expect("OK", ["wait", line.mountPoint, ...PATIENCE]);
-    await eventually("an upload is under way", TIMEOUT_MS, async () => (await vault.store()).uploadedBytes > MIB);
+    await eventually("an upload is under way", PATIENCE_MS, async () => (await vault.store()).uploadedBytes > MIB);
     process.kill(server.pid, "SIGSTOP");
     try {
       await line.expect("OK", ["upload", "limit", "none", "--vault", line.vault]);
       const small = await vault.write("small", MIB);
       await line.expect("REMOTE_UNAVAILABLE", ["wait", line.mountPoint, "--timeout", "2"]);
       const { backlogBytes, activity } = await vault.store();
-      expect({ activity, isLeft: backlogBytes > 0 }).toEqual({ activity: "uploading", isLeft: true });
+      expect(backlogBytes).toBeGreaterThan(0);
+      expect(activity).toMatch(/^(?:uploading|failing)$/u); // requests are given up after half a minute, and made again
       expect(await coldHash(vault.at("small"))).toBe(hashOf(small));
     } finally {
       process.kill(server.pid, "SIGCONT");
@@ -183,7 +192,7 @@ describe.skipIf(NO_SEAWEED !== undefined)("SeaweedFS in trouble", { timeout: TIM
   });
 });
 
-describe.skipIf(NO_SEAWEED !== undefined)("a full SeaweedFS", { timeout: TIMEOUT_MS }, () => {
+describe.skipIf(NO_SEAWEED !== undefined)("a full SeaweedFS", () => {
   test("is told of; writes go on until the cache is full, and once it has room everything goes there", async () => {
     const server = await startWithBucket(1);
     try {

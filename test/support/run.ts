@@ -50,8 +50,9 @@ export function attempt(program: string, parameters: readonly string[], options:
     child.on("error", reject);
     child.on("exit", (code, signal) => {
       clearTimeout(timer);
-      // A daemon that it left behind may hold the pipes: what matters was printed before the exit.
-      setTimeout(() => {
+      // A daemon that it left behind may hold the pipes: what matters was printed before the exit, and is read by then,
+      // since the event loop looks at the pipes between the timer and the immediate, however late the timer comes.
+      const finish = (): void => {
         const result = {
           code: code ?? undefined,
           signal: signal ?? undefined,
@@ -62,7 +63,8 @@ export function attempt(program: string, parameters: readonly string[], options:
         child.stderr.destroy();
         if (timedOut) reject(new Error(describe(`took longer than ${timeoutMs} ms`, program, parameters, result)));
         else resolve(result);
-      }, 10);
+      };
+      setTimeout(() => setImmediate(finish), 10);
     });
   });
 }

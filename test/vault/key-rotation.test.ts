@@ -24,8 +24,6 @@ import { keyringOptions } from "../keys/fixtures.ts";
 import { eventually } from "../support/run.ts";
 import { type Unlocked, VaultDirectory, beginRotation, nextHeader } from "./opened-vault.ts";
 
-/** A rotation works for half of the time at most, and a busy machine takes its time over the rest. */
-const TIMEOUT_MS = 120_000;
 const disk = new NodeDisk();
 const HELD = "held" as Name;
 
@@ -45,7 +43,7 @@ function roomsOf({ header, key }: Unlocked): EpochRooms {
   return rooms;
 }
 
-describe("a command that unlocked the vault before its key was rotated", { timeout: TIMEOUT_MS }, () => {
+describe("a command that unlocked the vault before its key was rotated", () => {
   test("opens nothing by the older key, while the rotation is under way and after it, and is told to try again", async () => {
     await using vault = await VaultDirectory.make();
     const next = await nextHeader(vault.first);
@@ -82,7 +80,7 @@ describe("a command that unlocked the vault before its key was rotated", { timeo
   });
 });
 
-describe("vault.json put back from before a rotation", { timeout: TIMEOUT_MS }, () => {
+describe("vault.json put back from before a rotation", () => {
   test("is refused while the rotation is under way, and its copy opens everything afterwards", async () => {
     await using vault = await VaultDirectory.make();
     const next = await nextHeader(vault.first);
@@ -112,7 +110,7 @@ describe("vault.json put back from before a rotation", { timeout: TIMEOUT_MS }, 
   });
 });
 
-describe("the header that goes to a store", { timeout: TIMEOUT_MS }, () => {
+describe("the header that goes to a store", () => {
   test("is the vault's own and no older than what the store has; the next epoch's waits until it has begun", async () => {
     await using vault = await VaultDirectory.make();
     const { directory, first } = vault;
@@ -139,7 +137,7 @@ describe("the header that goes to a store", { timeout: TIMEOUT_MS }, () => {
   });
 });
 
-describe("a vault that a TPM remembers", { timeout: TIMEOUT_MS }, () => {
+describe("a vault that a TPM remembers", () => {
   test("keeps its older key until a mount tells the TPM: a command that was not asked to goes on without the end", async () => {
     await using vault = await VaultDirectory.make();
     const { directory, first } = vault;
@@ -190,7 +188,7 @@ describe("a vault that a TPM remembers", { timeout: TIMEOUT_MS }, () => {
   });
 });
 
-describe("a pack that was being made under the older key when the next epoch began", { timeout: TIMEOUT_MS }, () => {
+describe("a pack that was being made under the older key when the next epoch began", () => {
   test("holds the end up until its header is there and was wrapped anew: what it took is read under the new key", async () => {
     await using vault = await VaultDirectory.make();
     const next = await nextHeader(vault.first);
@@ -210,7 +208,7 @@ describe("a pack that was being made under the older key when the next epoch beg
     await make(opened, HELD, content);
     const stored = opened.volume.syncAll();
     await reached;
-    const counted = eventually("all is counted", TIMEOUT_MS, () => count.mock.settledResults.length > 0);
+    const counted = eventually("all is counted", 60_000, () => count.mock.settledResults.length > 0);
     counted.then(release, release);
     await beginRotation(opened, vault.first, next);
     await stored;
