@@ -180,6 +180,7 @@ export class LevelMetadataStore implements MetadataStore, BatchOwner, AsyncDispo
       onDamage,
       stepRecords,
       put,
+      pauseListings: () => this.#directoryWalks.pause(),
       forgetRead: () => {
         for (const cache of [this.#inodes, this.#directories, this.#xattrs, this.#extents]) cache.clear();
       },

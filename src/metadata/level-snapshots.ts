@@ -44,6 +44,8 @@ export interface LevelSnapshotsOptions {
   readonly put: (operations: readonly RecordChange[]) => void;
   /** Everything read so far is out of date. */
   readonly forgetRead: () => void;
+  /** Have directories not listed until the function that this returns is called. */
+  readonly pauseListings: () => () => void;
 }
 
 export class LevelSnapshots implements SnapshotStore {
@@ -192,10 +194,24 @@ export class LevelSnapshots implements SnapshotStore {
   }
 
   async rollBack(target: SnapshotRecord, barrier: Barrier, onChange: (record: ChangedRecord) => void): Promise<void> {
-    const { volume, put, forgetRead, stepRecords: batchRecords } = this.#options;
     this.#requireAll();
     const safety = this.#table.newest;
     if (safety === undefined || safety.epoch <= target.epoch) throw new RangeError("no snapshot of the state before");
+    const resumeListings = this.#options.pauseListings(); // whoever lists beside it would keep what is half one state
+    try {
+      await this.#rollBack(target, safety, barrier, onChange);
+    } finally {
+      resumeListings();
+    }
+  }
+
+  async #rollBack(
+    target: SnapshotRecord,
+    safety: SnapshotRecord,
+    barrier: Barrier,
+    onChange: (record: ChangedRecord) => void,
+  ): Promise<void> {
+    const { volume, put, forgetRead, stepRecords: batchRecords } = this.#options;
     const isResumed = this.#interrupted !== undefined;
     const onRecord = (record: RecordVersions): void => {
       if (isResumed) return; // nobody has seen anything yet

@@ -43,11 +43,19 @@ type DirectoryWalk = Walk<Name, CachedDentry | null> & {
   result: Promise<readonly DirectoryEntryRecord[]> | undefined;
 };
 
+/** What a walk found, not yet kept. */
+interface FoundEntries {
+  readonly found: CachedDentry[];
+  readonly damaged: readonly TcfsError[];
+}
+
 /** Lists directories; two callers share one walk. */
 export class DirectoryWalks {
   readonly #context: WalkContext;
   readonly #cache: DirectoryCache;
   readonly #running = new Map<InodeNumber, DirectoryWalk>();
+  #paused: Promise<void> | undefined;
+  #pauseCount = 0;
 
   constructor(context: WalkContext, cache: DirectoryCache) {
     this.#context = context;
@@ -56,6 +64,22 @@ export class DirectoryWalks {
 
   changed(directory: InodeNumber, name: Name, dentry: CachedDentry | null): void {
     if (this.#running.size > 0) this.#running.get(directory)?.changes.set(name, dentry);
+  }
+
+  /**
+   * Records are about to change in a way that {@link changed} is not told of: walks wait, and those under way begin anew.
+   * @returns Ends the pause: everything is as it is to be, and the cache empty.
+   */
+  pause(): () => void {
+    let end = (): void => undefined;
+    this.#pauseCount++;
+    this.#paused = new Promise((resolve) => {
+      end = resolve;
+    });
+    return () => {
+      this.#paused = undefined;
+      end();
+    };
   }
 
   /** @returns The listing that the cache now holds. */
@@ -69,7 +93,16 @@ export class DirectoryWalks {
     return walk.result as Promise<readonly DirectoryEntryRecord[]>;
   }
 
-  async #run({ ino, changes }: DirectoryWalk): Promise<readonly DirectoryEntryRecord[]> {
+  async #run(walk: DirectoryWalk): Promise<readonly DirectoryEntryRecord[]> {
+    for (;;) {
+      if (this.#paused !== undefined) await this.#paused;
+      const pauseCount = this.#pauseCount;
+      const entries = await this.#find(walk);
+      if (pauseCount === this.#pauseCount) return this.#keep(walk, entries);
+    }
+  }
+
+  async #find({ ino, changes }: DirectoryWalk): Promise<FoundEntries> {
     let found: CachedDentry[] = [];
     let damaged: TcfsError[] = [];
     await this.#context.database.scan(
@@ -90,6 +123,10 @@ export class DirectoryWalks {
         },
       },
     );
+    return { found, damaged };
+  }
+
+  #keep({ ino, changes }: DirectoryWalk, { found, damaged }: FoundEntries): readonly DirectoryEntryRecord[] {
     damaged.forEach(this.#context.onDamage);
     requireIntact(this.#context.database, dentriesOf(ino));
     const kept = changes.size === 0 ? found : found.filter((dentry) => !changes.has(dentry.name));

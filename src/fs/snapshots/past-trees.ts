@@ -22,6 +22,8 @@ export interface PastTreesOptions {
   readonly forest: SnapshotForest;
   /** Versions are read as of the last commit. */
   readonly commit: () => Promise<void>;
+  /** As {@link RoutedOperations.whileStill}. */
+  readonly whileStill: <T>(read: () => Promise<T>) => Promise<T>;
 }
 
 export class PastTrees {
@@ -73,7 +75,7 @@ export class PastTrees {
   reader(at: string): SnapshotReader {
     const known = this.#readers.get(at);
     if (known !== undefined) return known;
-    const { forest, metadata, commit } = this.#options;
+    const { forest, metadata, commit, whileStill } = this.#options;
     const view = this.view(at);
     const tree = forest.treeOf(view, { key: `at ${this.#count++}`, inodeCount: metadata.volume.inodeCount });
     const find = async (path: TreePath): Promise<void> => {
@@ -81,7 +83,7 @@ export class PastTrees {
       await this.requirePath(view, path, at);
     };
     const epoch = this.#newest(at)?.epoch ?? 0;
-    const reader = new SnapshotReader({ view, tree, epoch, find, past: { commit, view } });
+    const reader = new SnapshotReader({ view, tree, epoch, find, past: { commit, view, whileStill } });
     this.#readers.set(at, reader);
     return reader;
   }

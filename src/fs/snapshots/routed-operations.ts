@@ -106,6 +106,11 @@ export class RoutedOperations implements FileSystemOperations {
     }
   }
 
+  /** For whoever reads what is live without being the kernel: held back like live requests, and waited for like them. */
+  async whileStill<T>(read: () => Promise<T>): Promise<T> {
+    return this.#run(read);
+  }
+
   /** Run a live request now, or once the gate is open. */
   #run<T>(request: () => MaybePromise<T>): MaybePromise<T> {
     if (this.#gate !== undefined) return this.#gate.then(() => this.#run(request));

@@ -96,7 +96,12 @@ export class SnapshotManager {
     this.#options = options;
     const { onPolicy, parts, forest } = options;
     const { metadata, isReadOnly, committer } = parts;
-    this.#past = new PastTrees({ metadata, forest, commit: async () => (isReadOnly ? undefined : committer.commit()) });
+    this.#past = new PastTrees({
+      metadata,
+      forest,
+      commit: async () => (isReadOnly ? undefined : committer.commit()),
+      whileStill: (read) => options.operations.whileStill(read),
+    });
     this.automatic = new AutomaticSnapshots({
       parts,
       onPolicy,

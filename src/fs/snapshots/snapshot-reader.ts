@@ -72,7 +72,12 @@ export interface SnapshotReaderOptions {
   /** Throws `TCFS_NO_ENTRY` for a path that is not in it, with near ones. */
   readonly find: (path: TreePath) => Promise<void>;
   /** Of the tree at a time, part of which is the present one: it may change while it is read. */
-  readonly past?: { readonly view: PastView; readonly commit: () => Promise<void> };
+  readonly past?: {
+    readonly view: PastView;
+    readonly commit: () => Promise<void>;
+    /** Not while a restore changes everything: what is between two states is none. */
+    readonly whileStill: <T>(read: () => Promise<T>) => Promise<T>;
+  };
 }
 
 export class SnapshotReader {
@@ -85,7 +90,15 @@ export class SnapshotReader {
   }
 
   /** @throws TcfsError `TCFS_NO_ENTRY` for a path that is not in it, with near ones. */
-  async find(text: string): Promise<SnapshotPathAnswer> {
+  find(text: string): Promise<SnapshotPathAnswer> {
+    return this.#whileStill(() => this.#find(text));
+  }
+
+  #whileStill<T>(read: () => Promise<T>): Promise<T> {
+    return this.#options.past === undefined ? read() : this.#options.past.whileStill(read);
+  }
+
+  async #find(text: string): Promise<SnapshotPathAnswer> {
     const path = parseTreePath(text);
     await this.#options.find(path);
     const dentries = followTreePath(this.#options.view, path);
@@ -96,7 +109,11 @@ export class SnapshotReader {
   }
 
   /** @param after - What an earlier answer says to go on with; {@link FROM_START} at first. */
-  async list(ino: InodeNumber, after: string): Promise<SnapshotListAnswer> {
+  list(ino: InodeNumber, after: string): Promise<SnapshotListAnswer> {
+    return this.#whileStill(() => this.#list(ino, after));
+  }
+
+  async #list(ino: InodeNumber, after: string): Promise<SnapshotListAnswer> {
     await this.#options.past?.commit();
     if (this.#options.past !== undefined && after === FROM_START) this.#tree.forgetListing(ino);
     const found: { readonly name: Name; readonly attributes: Attributes }[] = [];
@@ -120,11 +137,13 @@ export class SnapshotReader {
    * @param token - Of the entry's origin, if it has one.
    * @throws TcfsError `TCFS_STALE` if the file is not in that state any more: no bytes of two states are mixed.
    */
-  async read(ino: InodeNumber, offset: bigint, lengthBytes: number, token?: string): Promise<SnapshotDataAnswer> {
-    this.#requireState(ino, token);
-    const answer = await this.#read(ino, offset, lengthBytes);
-    this.#requireState(ino, token);
-    return answer;
+  read(ino: InodeNumber, offset: bigint, lengthBytes: number, token?: string): Promise<SnapshotDataAnswer> {
+    return this.#whileStill(async () => {
+      this.#requireState(ino, token);
+      const answer = await this.#read(ino, offset, lengthBytes);
+      this.#requireState(ino, token);
+      return answer;
+    });
   }
 
   #requireState(ino: InodeNumber, token: string | undefined): void {
