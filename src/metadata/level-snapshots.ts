@@ -1,7 +1,7 @@
 /** Snapshots over LevelDB: puts the table, the history of batches, views, sweeps and rollbacks together. */
 import { corrupt } from "../bytes.ts";
 import { TcfsError, isTcfsError } from "../errors.ts";
-import { RECORD_KIND, inodeOfKey, pageOfKey, singleKey } from "../format/record-keys.ts";
+import { RECORD_KIND, extentsOf, inodeOfKey, pageOfKey, singleKey } from "../format/record-keys.ts";
 import type { ExtentPage, VolumeRecord } from "../format/records.ts";
 import { decodeDentry } from "../format/dentry-codec.ts";
 import type { PolicyClass, PolicyRecord } from "../format/policy-codec.ts";
@@ -222,8 +222,9 @@ export class LevelSnapshots implements SnapshotStore {
     const { database, reader } = this.#options;
     const records = changedRecords({ database, reader, table: this.#table, isStill: true }, target, undefined);
     const hasInode = (ino: InodeNumber): boolean => mayHaveInode(this.#view(target), ino);
-    const options = { records, target, safety, epoch, isResumed, batchRecords, hasInode, put, barrier, onRecord };
-    put(await rollBackRecords(options));
+    const pagesOf = (ino: InodeNumber): AsyncIterable<Uint8Array> => pageKeysOf(database, ino);
+    const state = { records, target, safety, epoch, isResumed, batchRecords };
+    put(await rollBackRecords({ ...state, hasInode, pagesOf, put, barrier, onRecord }));
     volume.inodeCount = target.inodeCount;
     volume.allocatedBytes = target.allocatedBytes;
     forgetRead();
@@ -268,6 +269,12 @@ function describeChange(
     default:
       throw corrupt("history", "a note of what has no history");
   }
+}
+
+/** Where the database is damaged not all may be found: these only take room, and going back must not end at them. */
+async function* pageKeysOf(database: JournaledDatabase, ino: InodeNumber): AsyncGenerator<Uint8Array> {
+  const range = extentsOf(ino, 0, Number.MAX_SAFE_INTEGER);
+  for await (const entries of database.walk(range)) for (const [key] of entries) yield key;
 }
 
 function mayHaveInode(view: SnapshotView, ino: InodeNumber): boolean {

@@ -31,6 +31,8 @@ export interface RollbackOptions {
   readonly batchRecords: number;
   /** Whether the target has an inode; true where that cannot be read. */
   readonly hasInode: (ino: InodeNumber) => boolean;
+  /** The keys of all extent pages that an inode has in the last commit; borrowed. */
+  readonly pagesOf: (ino: InodeNumber) => AsyncIterable<Uint8Array>;
   /** Put these into the next batch. */
   readonly put: (operations: readonly RecordChange[]) => void;
   readonly barrier: () => Promise<void>;
@@ -47,16 +49,23 @@ export async function rollBackRecords(options: RollbackOptions): Promise<RecordC
   let isRecorded = options.isResumed;
   let batch: RecordChange[] = [];
   let bytes = 0;
+  const makeRoom = async (): Promise<void> => {
+    if (batch.length < batchRecords && bytes < BATCH_BYTES) return;
+    put(isRecorded ? batch : [recordOf(options), ...batch]);
+    isRecorded = true;
+    await barrier();
+    batch = [];
+    bytes = 0;
+  };
   const isLeft = pagesLeft(options.hasInode);
   for await (const record of records) {
-    if (batch.length >= batchRecords || bytes >= BATCH_BYTES) {
-      put(isRecorded ? batch : [recordOf(options), ...batch]);
-      isRecorded = true;
-      await barrier();
-      batch = [];
-      bytes = 0;
-    }
+    await makeRoom();
     onRecord(record);
+    // Before the inode itself: done again, this would not be found any more.
+    for await (const key of pagesGone(options, record)) {
+      batch.push({ key, value: undefined });
+      await makeRoom();
+    }
     for (const operation of restore(options, record, isLeft(record.key))) {
       batch.push(operation);
       bytes += operation.value?.length ?? 0;
@@ -81,6 +90,20 @@ function pagesLeft(hasInode: (ino: InodeNumber) => boolean): (key: Uint8Array) =
     if (last?.ino !== ino) last = { ino, isGone: !hasInode(ino) };
     return last.isGone;
   };
+}
+
+/**
+ * All pages of an inode that goes though it is older than the target: it was brought back in between, to the pages that
+ * its versions shared, so that not all of them differ. Those of newer ones do.
+ */
+async function* pagesGone(
+  { target, isResumed, pagesOf }: RollbackOptions,
+  record: RecordVersions,
+): AsyncGenerator<Uint8Array> {
+  if (record.key[0] !== RECORD_KIND.inode) return;
+  const ino = inodeOfKey(record.key);
+  if (ino >= target.nextInode || readOf(() => record.present(), isResumed) === undefined) return;
+  if (readOf(() => record.asOf(target), isResumed) === undefined) yield* pagesOf(ino);
 }
 
 function restore(

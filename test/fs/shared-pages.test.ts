@@ -1,6 +1,7 @@
 /** Pages that a long file shares with its versions: what becomes of them when the file, the versions or both go. */
 import { describe, expect, test } from "vitest";
 import type { VersionRecord } from "../../src/format/version-codec.ts";
+import { afterBatches } from "./fixtures/restore-batches.ts";
 import { Driver, pattern } from "./fixtures/versions-driver.ts";
 
 const MIB = 1024 * 1024;
@@ -121,3 +122,34 @@ test("pages that a snapshot met on their way to versions do not come back with i
   await versions.emptyTrash(0);
   expect(await liveChunks(driver)).toBe(0);
 });
+
+test.each([
+  ["", 8192],
+  [", in steps that fail in the middle and begin anew", 5],
+])(
+  "a long deleted file that a restore brought back, and its undo took away, leaves no pages%s",
+  async (_, stepRecords) => {
+    const driver = await Driver.open(0, { stepRecords });
+    const { snapshots, versions } = driver.vault.volume;
+    await driver.save("long", pattern(6 * MIB, 1));
+    const ino = await driver.ino("long");
+    await snapshots.take("s", "");
+    await driver.unlink("long"); // its pages stay, for its version
+    await snapshots.restore("s");
+    await versions.emptyTrash(0);
+    afterBatches(driver.vault, 3, () => {
+      throw new Error("in the middle");
+    });
+    const undone = snapshots.undo();
+    if (stepRecords > 100) await undone;
+    else await expect(undone).rejects.toThrow("failed in the middle");
+    await driver.reopen("reopen");
+    const { volume, metadata } = driver.vault;
+    expect(await driver.find("long")).toBeUndefined();
+    expect(await metadata.extentPages(ino, 0, 100)).toEqual([]);
+    const names = (await volume.snapshots.list()).map(({ name }) => name);
+    await volume.snapshots.forget(names, false);
+    await volume.snapshots.cleared();
+    expect(await liveChunks(driver)).toBe(0);
+  },
+);
