@@ -150,9 +150,10 @@ export class LevelSnapshots implements SnapshotStore {
     return count;
   }
 
-  exclusiveBytes(snapshot: SnapshotRecord): Promise<number> {
-    const before = this.#table.before(snapshot.epoch);
-    return exclusiveBytes(this.#options, { snapshot, before, after: this.#table.after(snapshot.epoch) });
+  async exclusiveBytes(snapshots: readonly SnapshotRecord[]): Promise<number> {
+    let bytes = 0;
+    for (const run of this.#table.runsOf(snapshots)) bytes += await exclusiveBytes(this.#options, run);
+    return bytes;
   }
 
   forget(snapshot: SnapshotRecord): void {

@@ -88,8 +88,8 @@ export interface SnapshotStore {
    * @throws TcfsError `TCFS_CORRUPT` if one of them cannot be read, live or as it was; `TCFS_IO`
    */
   checkRollback(target: SnapshotRecord): Promise<number>;
-  /** An estimate of the bytes of files that would go out of use with a snapshot, before compression. */
-  exclusiveBytes(snapshot: SnapshotRecord): Promise<number>;
+  /** An estimate of the bytes of files that would go out of use with all of these, before compression. */
+  exclusiveBytes(snapshots: readonly SnapshotRecord[]): Promise<number>;
 
   /**
    * Take the name away with the next batch. What only this snapshot kept stays until {@link clearForgotten}.

@@ -26,6 +26,15 @@ interface Taken {
   readonly operation: { readonly key: Uint8Array; value: Uint8Array | undefined };
 }
 
+/** Snapshots with none between them, oldest first, and their neighbours. */
+export interface SnapshotRun {
+  readonly snapshots: readonly SnapshotRecord[];
+  /** Undefined where there is none. */
+  readonly before: SnapshotRecord | undefined;
+  /** Undefined: the present. */
+  readonly after: SnapshotRecord | undefined;
+}
+
 export class SnapshotTable {
   /** Why not all may be known; then what history is still needed is not known either, and none may be cleared away. */
   readonly damage: TcfsError | undefined;
@@ -76,9 +85,21 @@ export class SnapshotTable {
     return this.#listed.findLast((snapshot) => snapshot.epoch < epoch);
   }
 
-  /** The oldest one that is newer than `epoch`. */
-  after(epoch: Epoch): SnapshotRecord | undefined {
-    return this.#listed.find((snapshot) => snapshot.epoch > epoch);
+  /** Some snapshots, put together where none other is between them. */
+  runsOf(chosen: readonly SnapshotRecord[]): SnapshotRun[] {
+    const epochs = new Set(chosen.map(({ epoch }) => epoch));
+    const runs: SnapshotRun[] = [];
+    let before: SnapshotRecord | undefined;
+    let run: SnapshotRecord[] = [];
+    for (const snapshot of [...this.#listed, undefined]) {
+      if (snapshot !== undefined && epochs.has(snapshot.epoch)) run.push(snapshot);
+      else {
+        if (run.length > 0) runs.push({ snapshots: run, before, after: snapshot });
+        run = [];
+        before = snapshot;
+      }
+    }
+    return runs;
   }
 
   /** Under which epochs history stands that concerns `epoch`, ascending. */

@@ -169,6 +169,33 @@ describe("a snapshot", () => {
     expect(vault.chunks.statistics().uniqueBytes).toBe(0);
   });
 
+  test("says what only it holds, and what several hold together, as room that comes back", async () => {
+    await using made = await makeShell();
+    const { shell, vault } = made;
+    const { snapshots } = vault.volume;
+    const textOf = (count: number): string => `${count} `.repeat(50_000);
+    await shell.write("in one and two", textOf(1));
+    await snapshots.take("one", "");
+    await shell.write("in two", textOf(2));
+    await snapshots.take("two", "");
+    await shell.unlink("in one and two");
+    await shell.unlink("in two");
+    await shell.write("in three", textOf(3));
+    await snapshots.take("three", "");
+    await shell.unlink("in three");
+    await vault.volume.syncAll();
+    const held = async (...names: string[]): Promise<number> =>
+      (await snapshots.forget(names, true)).togetherBytesEstimate;
+    const [length, { length: all }] = [textOf(1).length, await snapshots.list()];
+    expect(await held("one")).toBe(0);
+    expect(await held("two")).toBe(length);
+    expect(await held("one", "two")).toBe(2 * length);
+    expect(await held("one", "three")).toBe(length);
+    expect(await held("three", "one", "two")).toBe(3 * length);
+    expect(await held("one", "one")).toBe(0);
+    expect((await snapshots.list()).length).toBe(all);
+  });
+
   test("can be found but is not listed, and nothing in it can be changed", async () => {
     await using made = await makeShell();
     const { shell, vault } = made;

@@ -17,10 +17,14 @@ export async function runForget(parameters: ForgetArguments, settings: Settings)
   if (names.length === 0) throw new TcfsError("TCFS_USAGE", "say which snapshots: tcfs snapshots lists their names");
   const isDryRun = parameters.dryRun === true;
   const request = { operation: "forgetSnapshots", names: names.map(String), isDryRun } as const;
-  for (const { name, exclusiveBytesEstimate } of await askVault(request, parameters, settings)) {
-    const [does, holds] = isDryRun ? ["would forget", "holds"] : ["forgot", "held"];
+  const { forgotten, togetherBytesEstimate } = await askVault(request, parameters, settings);
+  const [does, holds, hold] = isDryRun ? ["would forget", "holds", "hold"] : ["forgot", "held", "held"];
+  for (const { name, exclusiveBytesEstimate } of forgotten) {
     process.stdout.write(
       `${does} “${printable(name)}”, which alone ${holds} about ${formatBytes(exclusiveBytesEstimate)}\n`,
     );
+  }
+  if (forgotten.length > 1) {
+    process.stdout.write(`these alone ${hold} about ${formatBytes(togetherBytesEstimate)} together\n`);
   }
 }

@@ -3,7 +3,12 @@ import { z } from "zod";
 import type { TreeChange } from "../../fs/snapshots/diff.ts";
 import type { PolicyFigures } from "../../fs/snapshots/automatic-snapshots.ts";
 import type { PathRestoreReport } from "../../fs/snapshots/path-restore.ts";
-import type { RestoreReport, SnapshotFigures, SnapshotTime } from "../../fs/snapshots/snapshot-manager.ts";
+import type {
+  ForgetReport,
+  RestoreReport,
+  SnapshotFigures,
+  SnapshotTime,
+} from "../../fs/snapshots/snapshot-manager.ts";
 import type { SnapshotDataAnswer, SnapshotListAnswer, SnapshotPathAnswer } from "../../fs/snapshots/snapshot-reader.ts";
 
 const name = z.string();
@@ -45,7 +50,7 @@ export interface SnapshotAnswers {
   readonly takeSnapshot: null;
   readonly listSnapshots: { readonly snapshots: readonly SnapshotFigures[]; readonly policy: PolicyFigures };
   readonly setSnapshotPolicy: PolicyFigures;
-  readonly forgetSnapshots: readonly SnapshotFigures[];
+  readonly forgetSnapshots: ForgetReport;
   readonly diff: readonly TreeChange[];
   readonly restore: RestoreReport;
   readonly restorePaths: PathRestoreReport;

@@ -66,6 +66,12 @@ export interface SnapshotFigures {
   readonly exclusiveBytesEstimate: number;
 }
 
+export interface ForgetReport {
+  readonly forgotten: readonly SnapshotFigures[];
+  /** Bytes of data that only these snapshots hold, what several of them share included: an estimate. */
+  readonly togetherBytesEstimate: number;
+}
+
 export type SnapshotTime = Pick<SnapshotFigures, "name" | "takenAt">;
 
 export interface RestoreReport {
@@ -160,7 +166,7 @@ export class SnapshotManager {
         snapshot.isSafety ? shownComment(snapshot.comment) : snapshot.comment,
       ];
       const [isAutomatic, classes] = [kept.has(snapshot.epoch), kept.get(snapshot.epoch) ?? []];
-      const exclusiveBytesEstimate = await this.#store.exclusiveBytes(snapshot);
+      const exclusiveBytesEstimate = await this.#store.exclusiveBytes([snapshot]);
       const told = { name, comment, takenAt, isSafety, isAutomatic, classes };
       figures.push({ ...told, inodeCount, logicalBytes, exclusiveBytesEstimate });
     }
@@ -193,13 +199,14 @@ export class SnapshotManager {
    * @returns What they were. With `isDryRun` that is all.
    * @throws TcfsError `TCFS_NO_SNAPSHOT` for any that is not there: then none is forgotten.
    */
-  async forget(names: readonly string[], isDryRun: boolean): Promise<SnapshotFigures[]> {
+  async forget(names: readonly string[], isDryRun: boolean): Promise<ForgetReport> {
     if (!isDryRun) this.#requireWritable();
     return this.inTurn(async () => {
       const snapshots = [...new Set(names)].map((name) => this.find(name));
-      const figures = await this.#figuresOf(snapshots);
+      const forgotten = await this.#figuresOf(snapshots);
+      const togetherBytesEstimate = await this.#store.exclusiveBytes(snapshots);
       if (!isDryRun) await this.#drop(snapshots);
-      return figures;
+      return { forgotten, togetherBytesEstimate };
     });
   }
 
