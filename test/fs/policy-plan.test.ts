@@ -30,6 +30,7 @@ describe("a policy", () => {
     ["hourly=24,", "a comma too many"],
     ["houry=24", "“houry” is no part of a policy: did you mean hourly?"],
     ["days=7", "did you mean daily?"],
+    ["dialy=7", "did you mean daily?"],
     ["months=3", "did you mean monthly?"],
     ["every", "it may have minutely, hourly, daily, weekly, monthly, yearly"],
     ["24", "“24” is no part of a policy"],

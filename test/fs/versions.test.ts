@@ -181,6 +181,22 @@ describe("the trash", () => {
     await expect(versions.restoreTrash("a", undefined)).rejects.toMatchObject({ code: "TCFS_NO_ENTRY" });
   });
 
+  test("that does not have a path tells which it may have been, as does a file without versions", async () => {
+    const driver = await Driver.open();
+    const letters = await driver.directory("letters");
+    await driver.save("monday", "text", letters);
+    await driver.unlink("monday", letters);
+    await driver.save("tuesday", "text", letters);
+    const { versions } = driver.vault.volume;
+    const refused = (path: string): Promise<unknown> => versions.restoreTrash(path, undefined);
+    await expect(refused("letters/mondya")).rejects.toThrow("did you mean “letters/monday”?");
+    await expect(refused("lettres")).rejects.toThrow("did you mean “letters”?");
+    await expect(refused("letters/x")).rejects.toThrow("tcfs trash lists what there is");
+    await expect(versions.list("letters/tusday")).rejects.toThrow("did you mean “letters/tuesday”?");
+    await expect(versions.list("letters/mondy")).rejects.toThrow("did you mean “letters/monday”?");
+    expect(await versions.list("letters/tuesday")).toEqual([]);
+  });
+
   test("gives one file back into directories made as they were, elsewhere, and never over another", async () => {
     const driver = await Driver.open();
     const a = await driver.directory("a");

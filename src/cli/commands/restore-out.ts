@@ -17,7 +17,7 @@ import { MARKER_NAME, type RestoreJob, beginRestore, isTrusted, resumeRestore } 
 import { Progress } from "../restore-out/progress.ts";
 import { CopyReport } from "../restore-out/report.ts";
 import { Selection, type Choice } from "../restore-out/selection.ts";
-import { openTarget, requireRoom } from "../restore-out/target.ts";
+import { checkTarget, openTarget } from "../restore-out/target.ts";
 import { SnapshotSource, withSnapshots } from "../snapshot-source.ts";
 import type { Settings } from "../settings.ts";
 import type { SnapshotArguments } from "../control/snapshot-requests.ts";
@@ -66,14 +66,14 @@ export function runRestoreOut(parameters: RestoreOutArguments, settings: Setting
       paths: paths.map((path) => path.join("/")),
       globs: [...parameters.globs],
     };
-    const { directory, isBegun } = openTarget(parameters.to, vault);
-    using target = directory;
-    if (!isBegun) requireRoom(target, { bytes: measure.bytes, entries: measure.entryCount });
+    checkTarget(parameters.to, vault, { bytes: measure.bytes, entries: measure.entryCount });
     if (parameters.isDryRun) {
       const { fileCount, bytes } = measure;
       process.stdout.write(`${fileCount} files, ${formatBytes(bytes)}, would be restored to ${parameters.to}\n`);
       return EXIT_CODE.OK;
     }
+    const { directory, isBegun } = openTarget(parameters.to, vault);
+    using target = directory;
     return await copy({ parameters, source, root, selection, measure, job, target, isBegun });
   });
 }

@@ -1,5 +1,5 @@
 /** The directory that a restore goes to: refused where it would do harm, opened once, and only reached through that. */
-import { constants, mkdirSync, openSync, realpathSync, statSync, statfsSync } from "node:fs";
+import { constants, lstatSync, mkdirSync, openSync, realpathSync, statSync, statfsSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { TcfsError, isTcfsError } from "../../errors.ts";
 import type { Name } from "../../ids.ts";
@@ -19,6 +19,30 @@ export interface Target {
   readonly isBegun: boolean;
 }
 
+/** What is to be restored. */
+interface Needed {
+  readonly bytes: number;
+  readonly entries: number;
+}
+
+/**
+ * See whether everything fits in, without making anything: a target that is not there yet is where it would be made.
+ * @throws TcfsError as {@link openTarget} does, and `TCFS_STORE_FULL`.
+ */
+export function checkTarget(path: string, vault: string, needed: Needed): void {
+  const absolute = resolve(path);
+  refuseWithin(absolute, vault);
+  const isThere = lstatSync(absolute, { throwIfNoEntry: false }) !== undefined;
+  if (!isThere) {
+    using parent = new HostDirectory(openDirectory(dirname(absolute), path));
+    requireRoom(parent, needed);
+    return;
+  }
+  const { directory, isBegun } = openPresent(absolute, path);
+  using target = directory;
+  if (!isBegun) requireRoom(target, needed); // else some of it is there already
+}
+
 /**
  * Open it, or make it 0700.
  * @throws TcfsError `TCFS_USAGE` unless it is empty, or begun; if it lies in the vault's directory or in its mount.
@@ -31,6 +55,10 @@ export function openTarget(path: string, vault: string): Target {
   } catch (error) {
     if (errnoOf(error) !== "EEXIST") throw unusable(path, error);
   }
+  return openPresent(absolute, path);
+}
+
+function openPresent(absolute: string, path: string): Target {
   const directory = new HostDirectory(openDirectory(absolute, path));
   try {
     const names = directory.list().filter((name) => name !== ALWAYS_THERE);
@@ -94,10 +122,7 @@ function nearestExisting(path: string): string {
 }
 
 /** @throws TcfsError `TCFS_STORE_FULL` if it cannot fit. */
-export function requireRoom(
-  directory: HostDirectory,
-  needed: { readonly bytes: number; readonly entries: number },
-): void {
+function requireRoom(directory: HostDirectory, needed: Needed): void {
   const { bavail, bsize, ffree, files } = statfsSync(`/proc/self/fd/${directory.fd}`);
   const neededBytes = needed.bytes + needed.entries * ENTRY_BYTES;
   if (neededBytes > bavail * bsize) {

@@ -5,7 +5,7 @@ import type { DentryRecord } from "../../format/records.ts";
 import { ROOT_INODE, type InodeNumber, type Name } from "../../ids.ts";
 import type { MetadataView } from "../../metadata/snapshot-store.ts";
 import { S_IFDIR, typeOf } from "../mode.ts";
-import { nearNames, quote } from "./near-names.ts";
+import { nearOr, quote } from "./near-names.ts";
 
 export const DIRECTORY_TYPE = typeOf(S_IFDIR);
 
@@ -87,14 +87,9 @@ export async function noSuchPath(
   const parent = path.slice(0, found.length);
   const entries = await view.listDirectory(last?.ino ?? ROOT_INODE);
   const wanted = showTreePath(path.slice(found.length, found.length + 1));
-  const near = nearNames(
-    wanted,
-    entries.map(({ name }) => showTreePath([name])),
-  );
-  const place = parent.length === 0 ? "" : `${showTreePath(parent)}/`;
-  const hint =
-    near.length > 0
-      ? `did you mean ${near.map((name) => quote(`${place}${name}`)).join(" or ")}?`
-      : `${words.list} ${parent.length === 0 ? "" : `--path ${showTreePath(parent)} `}shows what is there`;
+  const names = entries.map(({ name }) => showTreePath([name]));
+  const [place, below] =
+    parent.length === 0 ? ["", ""] : [`${showTreePath(parent)}/`, `--path ${showTreePath(parent)} `];
+  const hint = nearOr(`${words.list} ${below}shows what is there`, wanted, names, place);
   return new TcfsError("TCFS_NO_ENTRY", `${missing}: ${hint}`);
 }

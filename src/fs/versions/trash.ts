@@ -7,7 +7,7 @@ import { isRegularMode } from "../mode.ts";
 import type { VolumeParts } from "../volume-parts.ts";
 import type { Restorer } from "./restorer.ts";
 import { isInTrash } from "./version-cleaner.ts";
-import { VersionPaths, joinPath, splitPath } from "./version-paths.ts";
+import { VersionPaths, hintOf, joinPath, splitPath } from "./version-paths.ts";
 
 /** One thing in the trash, as it is told. Times are ISO 8601, UTC. */
 export interface TrashFigures {
@@ -79,7 +79,7 @@ export class Trash {
     const target = to === undefined ? wanted : splitPath(to);
     const deleted = newestOfEachPath(await this.#deleted());
     const matching = deleted.filter(({ names }) => isBelow(names, wanted));
-    if (matching.length === 0) throw new TcfsError("TCFS_NO_ENTRY", `${path} is not in the trash: tcfs trash lists it`);
+    if (matching.length === 0) throw notInTrash(wanted, deleted);
     const move = ({ record, names }: Deleted): Deleted =>
       isBelow(names, wanted) ? { record, names: [...target, ...names.slice(wanted.length)] } : { record, names };
     const moved = matching.map(move);
@@ -108,6 +108,19 @@ export class Trash {
     await this.#parts.committer.commit();
     return { files: restored, directories: directories.length, skipped };
   }
+}
+
+function notInTrash(wanted: readonly Name[], deleted: readonly Deleted[]): TcfsError {
+  const above = wanted.slice(0, -1);
+  const beside = new Set<Name>();
+  for (const { names } of deleted) {
+    const name = isBelow(names, above) ? names[above.length] : undefined;
+    if (name !== undefined) beside.add(name);
+  }
+  return new TcfsError(
+    "TCFS_NO_ENTRY",
+    `${joinPath(wanted)} is not in the trash: ${hintOf(wanted, beside, "tcfs trash")}`,
+  );
 }
 
 function isInTheWay(error: unknown): boolean {

@@ -9,7 +9,7 @@ import type { KernelCaches } from "../snapshots/kernel-caches.ts";
 import { NO_KERNEL } from "../snapshots/kernel-caches.ts";
 import type { VolumeParts } from "../volume-parts.ts";
 import { type LabelledVersion, findVersion, labelVersions } from "./version-labels.ts";
-import { directoriesAt, isLiving, joinPath, splitPath } from "./version-paths.ts";
+import { directoriesAt, hintOf, isLiving, joinPath, splitPath } from "./version-paths.ts";
 import { Restorer } from "./restorer.ts";
 import { thinOut } from "./thinning.ts";
 import { Trash, type TrashFigures, type TrashRestored } from "./trash.ts";
@@ -245,11 +245,15 @@ export class VersionManager {
   /** @throws TcfsError `TCFS_NO_ENTRY` where there is nothing at a path. */
   async #requirePath(path: string): Promise<void> {
     const names = splitPath(path);
-    const name = names.pop() as Name;
-    for (const directory of await directoriesAt(this.#metadata, names)) {
+    const name = names.at(-1) as Name;
+    const beside = new Set<Name>();
+    for (const directory of await directoriesAt(this.#metadata, names.slice(0, -1))) {
       if (isLiving(this.#metadata, directory) && this.#metadata.getDentry(directory, name) !== undefined) return;
+      for (const other of await this.#present(directory)) beside.add(other.name);
+      for (const other of await this.#metadata.versions.ofDirectory(directory)) beside.add(other.name);
     }
-    throw new TcfsError("TCFS_NO_ENTRY", `${joinPath([...names, name])}: there is no such file, nor a version of one`);
+    const hint = hintOf(names, beside, ".versions in the mount");
+    throw new TcfsError("TCFS_NO_ENTRY", `${joinPath(names)}: there is no such file, nor a version of one: ${hint}`);
   }
 
   #requireWritable(): void {

@@ -7,6 +7,7 @@ import type { VersionStore } from "../../metadata/version-store.ts";
 import { preciseIsoTime } from "../../platform/iso-time.ts";
 import { MAX_NAME_BYTES } from "../limits.ts";
 import { isDirectoryMode } from "../mode.ts";
+import { nearOr } from "../snapshots/near-names.ts";
 
 /** Directories that one path may have meant, one after another, that are looked through. */
 const MAX_DIRECTORIES = 64;
@@ -26,6 +27,13 @@ export function splitPath(path: string): Name[] {
 /** Names that are not UTF-8 get U+FFFD in them. */
 export function joinPath(names: readonly Name[]): string {
   return names.map((name) => Buffer.from(name, "latin1").toString()).join("/");
+}
+
+/** For a path that is not there. @param beside - The names that there are where it should be. @param list - What shows them all. */
+export function hintOf(names: readonly Name[], beside: Iterable<Name>, list: string): string {
+  const above = joinPath(names.slice(0, -1));
+  const candidates = Array.from(beside, (name) => joinPath([name]));
+  return nearOr(`${list} lists what there is`, joinPath(names.slice(-1)), candidates, above === "" ? "" : `${above}/`);
 }
 
 /** All directories that a path names or named: the present one first. */

@@ -125,6 +125,17 @@ test("no room is told before anything is written, and what is damaged after all 
   await line.expect("OK", ["snapshot", "then", "-m", mountPoint]);
   const full = await line.expect("STORE_FULL", ["restore", "then", "--to", small, "-m", mountPoint]);
   expect(full.stderr).toContain("too little room where it is restored to");
+  await line.expect("STORE_FULL", ["restore", "then", "--to", join(small, "made"), "-m", mountPoint]);
+  const told = await line.expect("OK", [
+    "restore",
+    "then",
+    "--to",
+    join(directory, "dry"),
+    "--dry-run",
+    ...line.unlock,
+  ]);
+  expect(told.stdout).toContain("would be restored to");
+  expect(existsSync(join(directory, "dry"))).toBe(false);
   expect(readdirSync(small)).toEqual([]);
   await line.expect("OK", ["restore", "then", "--to", join(small, "x"), "--path", "small", "-m", mountPoint]);
   expect(await readFile(join(small, "x/small"), "utf8")).toBe("small");
