@@ -90,9 +90,11 @@ test("killed or interrupted in the middle, it goes on where it was", async () =>
   const isUnfinished = (): boolean => existsSync(join(out, ".tcfs-restore-unfinished"));
   for (const signal of ["SIGKILL", "SIGINT"] as const) {
     const child = spawn(process.execPath, [COMMAND, "restore", "then", "--to", out, "-m", mountPoint], {
-      stdio: "ignore",
+      stdio: ["ignore", "ignore", "pipe"],
     });
-    const ended = new Promise<number | null>((resolve) => child.once("exit", (code) => resolve(code)));
+    let told = "";
+    child.stderr.setEncoding("utf8").on("data", (text: string) => (told += text));
+    const ended = new Promise<number | null>((resolve) => child.once("close", (code) => resolve(code)));
     const wanted = signal === "SIGKILL" ? 5 : 25;
     const count = (): number => (existsSync(join(out, "d")) ? readdirSync(join(out, "d")).length : 0);
     await eventually(`${wanted} files are there`, 60_000, () => count() >= wanted || child.exitCode !== null);
@@ -101,7 +103,10 @@ test("killed or interrupted in the middle, it goes on where it was", async () =>
     // It may have been quicker than the signal: then it is whole, and a restore into it is refused.
     if (code === 0 || (count() === FILE_COUNT && !isUnfinished())) break;
     expect(isUnfinished()).toBe(true);
-    if (signal === "SIGINT") expect(code).toBe(130);
+    if (signal === "SIGINT") {
+      expect(code).toBe(130);
+      expect(told).toContain("the same command again goes on from there");
+    }
     const other = await line.expect("USAGE", ["restore", "then", "--path", "d/f1", "--to", out, "-m", mountPoint]);
     expect(other.stderr).toContain("unfinished restore of “then”");
   }
