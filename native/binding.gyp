@@ -18,6 +18,7 @@
         "engine/aead.c",
         "engine/frames.c",
         "engine/records.c",
+        "engine/record-calls.c",
         "<(blake3)/blake3.c",
         "<(blake3)/blake3_dispatch.c",
         "<(blake3)/blake3_portable.c"

@@ -141,8 +141,15 @@ typedef struct {
 /* Keys, session id and AAD prefix are set; derive this session's key. */
 bool record_cipher_start(record_cipher *cipher);
 void record_cipher_wipe(record_cipher *cipher);
+/* One that seals as this session, on another thread; NULL without memory. To be wiped and freed. */
+record_cipher *record_cipher_copy(const record_cipher *cipher);
 /* Seal in place: `record` is header room || plaintext || tag room. */
 bool seal_record(record_cipher *cipher, byte_span key, uint64_t counter, uint8_t *record, size_t length);
+/*
+ * Seal the values of encoded changes (FORMAT.md §7.14), `count` of them; deletions stay as they are. `to` has room for
+ * exactly the changes and so many seals. False, with `to` undefined, where the changes are not whole or not so many.
+ */
+bool seal_changes(record_cipher *cipher, uint64_t counter, size_t count, byte_span changes, uint8_t *to);
 /* Open in place: the plaintext stands RECORD_HEADER_BYTES into `record` afterwards. */
 bool unseal_record(record_cipher *cipher, byte_span key, uint8_t *record, size_t length);
 /* PRF(directory, name) of FORMAT.md §7. */

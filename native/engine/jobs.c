@@ -20,6 +20,10 @@ void job_free(job *work) {
     OPENSSL_cleanse(work->by, sizeof *work->by);
     free(work->by);
   }
+  if (work->records != NULL) {
+    record_cipher_wipe(work->records);
+    free(work->records);
+  }
   free(work);
 }
 
@@ -144,5 +148,19 @@ napi_value job_start(napi_env env, job *work, bool on_pool, const napi_value *ar
   if (work->pinned != NULL) napi_delete_reference(env, work->pinned);
   job_free(work);
   napi_throw_error(env, NULL, "the native engine cannot queue work");
+  return NULL;
+}
+
+napi_value start_call(napi_env env, napi_callback_info info, size_t count, job_reader read) {
+  napi_value values[ARGUMENTS_MAX];
+  bool on_pool;
+  if (!read_arguments(env, info, count, values) || !read_flag(env, values[count - 1], &on_pool)) return NULL;
+  job *work = job_new();
+  if (work == NULL) {
+    napi_throw_error(env, NULL, "no memory for a job");
+    return NULL;
+  }
+  if (read(env, values, work)) return job_start(env, work, on_pool, values, count - 1);
+  job_free(work);
   return NULL;
 }

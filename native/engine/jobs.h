@@ -39,6 +39,12 @@ struct job {
   frame_run opened;
   const uint8_t *sealed;
 
+  /* sealing changes: the job's own key schedule */
+  record_cipher *records;
+  byte_span changes;
+  size_t record_count;
+  uint64_t first_counter;
+
   /* reading */
   int fd;
   off_t offset;
@@ -60,5 +66,11 @@ engine_status run_reading_cached(job *work);
  * `arguments` are the call's: what the job borrows is among them.
  */
 napi_value job_start(napi_env env, job *work, bool on_pool, const napi_value *arguments, size_t count);
+
+/* Reads a call's arguments into a job that borrows them. Throws and returns false when one is not what it must be. */
+typedef bool (*job_reader)(napi_env env, const napi_value *values, job *work);
+
+/* A call whose last argument tells whether to run on the pool; all before it may be borrowed. */
+napi_value start_call(napi_env env, napi_callback_info info, size_t count, job_reader read);
 
 #endif

@@ -3,6 +3,7 @@
  * src/crypto/binding.ts is the one file that calls it and documents each function.
  */
 #include "arguments.h"
+#include "handles.h"
 #include "jobs.h"
 
 #include <sys/mman.h>
@@ -10,26 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ENGINE_MAGIC 0x74634531u
-#define PACK_MAGIC 0x74635031u
 #define FRAME_NUMBER_END (1ull << 32)
-
-typedef struct {
-  uint32_t magic;
-  bool is_open;
-  chunker by;
-  record_cipher records;
-  /* Memory shared with JavaScript: small arguments and results go through it without allocation. */
-  napi_ref staging_ref;
-  output_span staging;
-} engine_handle;
-
-typedef struct {
-  uint32_t magic;
-  bool is_open;
-  frame_cipher seals;
-  EVP_CIPHER_CTX *unseals;
-} pack_handle;
 
 static void engine_wipe(engine_handle *engine) {
   if (!engine->is_open) return;
@@ -60,7 +42,7 @@ static void pack_finalize(napi_env env, void *data, void *hint) {
   free(data);
 }
 
-static engine_handle *read_engine(napi_env env, napi_value value) {
+engine_handle *read_engine(napi_env env, napi_value value) {
   void *data = NULL;
   napi_status status = napi_get_value_external(env, value, &data);
   engine_handle *engine = data;
@@ -248,24 +230,6 @@ static bool read_naming(napi_env env, const napi_value *values, job *work) {
   return true;
 }
 
-/* Reads a call's arguments into a job that borrows them. Throws and returns false when one is not what it must be. */
-typedef bool (*job_reader)(napi_env env, const napi_value *values, job *work);
-
-/* A call whose last argument tells whether to run on the pool; all before it may be borrowed. */
-static napi_value start_call(napi_env env, napi_callback_info info, size_t count, job_reader read) {
-  napi_value values[ARGUMENTS_MAX];
-  bool on_pool;
-  if (!read_arguments(env, info, count, values) || !read_flag(env, values[count - 1], &on_pool)) return NULL;
-  job *work = job_new();
-  if (work == NULL) {
-    napi_throw_error(env, NULL, "no memory for a job");
-    return NULL;
-  }
-  if (read(env, values, work)) return job_start(env, work, on_pool, values, count - 1);
-  job_free(work);
-  return NULL;
-}
-
 /* nameChunks(engine, pieces, pieceCounts, finals, ids, lengths, chunkCounts, onPool): status */
 static napi_value name_chunks(napi_env env, napi_callback_info info) {
   return start_call(env, info, 8, read_naming);
@@ -395,76 +359,6 @@ static napi_value read_frames(napi_env env, napi_callback_info info) {
   return NULL;
 }
 
-/*
- * sealRecords(engine, output, recordCount, firstCounter): status. Staging holds recordCount pairs of u32
- * (key length, value length), then the keys; output holds room || value || room for each, and gets the records.
- */
-static napi_value seal_records(napi_env env, napi_callback_info info) {
-  napi_value values[4];
-  output_span output;
-  uint32_t count;
-  uint64_t counter;
-  if (!read_arguments(env, info, 4, values) || !read_output(env, values[1], &output) ||
-      !read_u32(env, values[2], &count) || !read_count(env, values[3], &counter)) {
-    return NULL;
-  }
-  engine_handle *engine = read_engine(env, values[0]);
-  if (engine == NULL) return NULL;
-  size_t key_offset = (size_t)count * 8, offset = 0;
-  bool is_sealed = key_offset <= engine->staging.length;
-  for (uint32_t i = 0; i < count && is_sealed; i++) {
-    uint32_t lengths[2];
-    memcpy(lengths, engine->staging.bytes + (size_t)i * 8, sizeof lengths);
-    size_t record = (size_t)lengths[1] + RECORD_OVERHEAD_BYTES;
-    if (lengths[0] > engine->staging.length - key_offset || record > output.length - offset) {
-      throw_bad_argument(env);
-      return NULL;
-    }
-    byte_span key = {engine->staging.bytes + key_offset, lengths[0]};
-    is_sealed = seal_record(&engine->records, key, counter + i, output.bytes + offset, record);
-    key_offset += lengths[0];
-    offset += record;
-  }
-  return number_value(env, is_sealed ? 0 : -1);
-}
-
-/* unsealRecord(engine, keyLength, sealedLength): status. Staging holds key || sealed; the value is opened in it. */
-static napi_value unseal_record_in_staging(napi_env env, napi_callback_info info) {
-  napi_value values[3];
-  uint32_t key_length, sealed_length;
-  if (!read_arguments(env, info, 3, values) || !read_u32(env, values[1], &key_length) ||
-      !read_u32(env, values[2], &sealed_length)) {
-    return NULL;
-  }
-  engine_handle *engine = read_engine(env, values[0]);
-  if (engine == NULL) return NULL;
-  if ((size_t)key_length + sealed_length > engine->staging.length) {
-    throw_bad_argument(env);
-    return NULL;
-  }
-  byte_span key = {engine->staging.bytes, key_length};
-  bool is_open = unseal_record(&engine->records, key, engine->staging.bytes + key_length, sealed_length);
-  return number_value(env, is_open ? 0 : -1);
-}
-
-/* namePrf(engine, directory, name): the 16 bytes stand at the start of staging. */
-static napi_value name_prf_to_staging(napi_env env, napi_callback_info info) {
-  napi_value values[3];
-  uint64_t directory;
-  char name[1024];
-  size_t length;
-  if (!read_arguments(env, info, 3, values) || !read_count(env, values[1], &directory)) return NULL;
-  engine_handle *engine = read_engine(env, values[0]);
-  if (engine == NULL) return NULL;
-  if (napi_get_value_string_latin1(env, values[2], name, sizeof name, &length) != napi_ok ||
-      length >= sizeof name - 1 || engine->staging.length < NAME_PRF_BYTES) {
-    throw_bad_argument(env);
-    return NULL;
-  }
-  name_prf(engine->records.name_key, directory, (const uint8_t *)name, length, engine->staging.bytes);
-  return NULL;
-}
-
 NAPI_MODULE_INIT() {
   static const struct {
     const char *name;
@@ -479,9 +373,10 @@ NAPI_MODULE_INIT() {
       {"seal", seal},
       {"unseal", unseal},
       {"readFrames", read_frames},
-      {"sealRecords", seal_records},
-      {"unsealRecord", unseal_record_in_staging},
-      {"namePrf", name_prf_to_staging},
+      {"sealRecords", call_seal_records},
+      {"sealChanges", call_seal_changes},
+      {"unsealRecord", call_unseal_record},
+      {"namePrf", call_name_prf},
   };
   if (!aead_setup()) {
     napi_throw_error(env, NULL, "Node's OpenSSL has no AES-256-GCM");

@@ -3,9 +3,15 @@
 
 #include <blake3.h>
 #include <openssl/crypto.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const char SESSION_CONTEXT[] = "tcfs session";
+
+/* Of a change: its key's length, and its value's, which says so where the record is deleted. */
+#define KEY_LENGTH_BYTES 1u
+#define VALUE_LENGTH_BYTES 4u
+#define DELETED 0xffffffffu
 
 static void session_key(const record_cipher *cipher, const uint8_t id[SESSION_ID_BYTES], uint8_t out[KEY_BYTES]) {
   blake3_hasher hasher;
@@ -28,6 +34,18 @@ void record_cipher_wipe(record_cipher *cipher) {
   EVP_CIPHER_CTX_free(cipher->seals);
   for (size_t i = 0; i < SESSION_CACHE_SLOTS; i++) EVP_CIPHER_CTX_free(cipher->sessions[i].context);
   OPENSSL_cleanse(cipher, sizeof *cipher);
+}
+
+record_cipher *record_cipher_copy(const record_cipher *cipher) {
+  record_cipher *copy = calloc(1, sizeof *copy);
+  if (copy == NULL) return NULL;
+  memcpy(copy->session_id, cipher->session_id, SESSION_ID_BYTES);
+  memcpy(copy->aad_prefix, cipher->aad_prefix, cipher->aad_prefix_length);
+  copy->aad_prefix_length = cipher->aad_prefix_length;
+  copy->seals = aead_copy(cipher->seals);
+  if (copy->seals != NULL) return copy;
+  free(copy);
+  return NULL;
 }
 
 /* The key schedule of a session, this or an earlier one; the least recently used slot makes room. */
@@ -79,6 +97,38 @@ bool seal_record(record_cipher *cipher, byte_span key, uint64_t counter, uint8_t
   return aead_start_seal(cipher->seals, nonce, (byte_span){cipher->aad_prefix, cipher->aad_prefix_length}) &&
          add_key(cipher->seals, key) && aead_seal_part(cipher->seals, body, plain_length, body) &&
          aead_finish_seal(cipher->seals, body + plain_length);
+}
+
+static void store_u32_le(uint8_t *to, uint32_t value) {
+  for (int i = 0; i < 4; i++) to[i] = (uint8_t)(value >> (8 * i));
+}
+
+static uint32_t load_u32_le(const uint8_t *from) {
+  return (uint32_t)from[0] | (uint32_t)from[1] << 8 | (uint32_t)from[2] << 16 | (uint32_t)from[3] << 24;
+}
+
+bool seal_changes(record_cipher *cipher, uint64_t counter, size_t count, byte_span changes, uint8_t *to) {
+  const uint8_t *from = changes.bytes, *end = changes.bytes + changes.length;
+  size_t sealed = 0;
+  while (from < end) {
+    byte_span key = {from + KEY_LENGTH_BYTES, from[0]};
+    size_t head = KEY_LENGTH_BYTES + key.length + VALUE_LENGTH_BYTES;
+    if ((size_t)(end - from) < head) return false;
+    uint32_t length = load_u32_le(from + head - VALUE_LENGTH_BYTES);
+    memcpy(to, from, head);
+    from += head;
+    to += head;
+    if (length == DELETED) continue;
+    if ((size_t)(end - from) < length || sealed == count) return false;
+    size_t record = (size_t)length + RECORD_OVERHEAD_BYTES;
+    store_u32_le(to - VALUE_LENGTH_BYTES, (uint32_t)record);
+    memcpy(to + RECORD_HEADER_BYTES, from, length);
+    if (!seal_record(cipher, key, counter + sealed, to, record)) return false;
+    sealed++;
+    from += length;
+    to += record;
+  }
+  return sealed == count;
 }
 
 bool unseal_record(record_cipher *cipher, byte_span key, uint8_t *record, size_t length) {

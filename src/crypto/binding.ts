@@ -82,6 +82,15 @@ export interface EngineBinding {
   ): Status;
   /** Staging: `(key length u32, value length u32)` of each record, then their keys. `output`: the values in place. */
   sealRecords(engine: EngineHandle, output: Uint8Array, recordCount: number, firstCounter: number): number;
+  /** Fills `output` with the changes, the values of `recordCount` of them sealed: status EIO if there are not so many. */
+  sealChanges(
+    engine: EngineHandle,
+    changes: Uint8Array,
+    output: Uint8Array,
+    recordCount: number,
+    firstCounter: number,
+    onPool: boolean,
+  ): Status;
   /** Staging: `key || sealed`; the value is opened in place. */
   unsealRecord(engine: EngineHandle, keyLength: number, sealedLength: number): number;
   /** The PRF's 16 bytes come to stand at the start of staging. */

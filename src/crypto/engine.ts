@@ -135,6 +135,13 @@ export interface RecordCipher {
    */
   sealInto(record: PlainRecord, output: Uint8Array): Uint8Array;
   /**
+   * Seal the values of encoded changes (FORMAT.md §7.14); deletions stay as they are. On the thread pool where it is much.
+   * @param changes - Whole changes. Lent until settled.
+   * @returns The same changes with sealed values, fresh.
+   * @throws TcfsError `TCFS_CORRUPT` if the last change is not whole.
+   */
+  sealChanges(changes: Uint8Array): MaybePromise<Uint8Array>;
+  /**
    * Open a record of this or any earlier session.
    * @throws TcfsError `TCFS_CORRUPT` if truncated, forged or from another key.
    */

@@ -29,6 +29,10 @@ class EpochRecords implements RecordCipher {
     return this.#newest.sealInto(record, output);
   }
 
+  sealChanges(changes: Uint8Array): MaybePromise<Uint8Array> {
+    return this.#newest.sealChanges(changes);
+  }
+
   unseal(key: Uint8Array, sealed: Uint8Array): Uint8Array {
     if (this.#older.length === 0) return this.#newest.unseal(key, sealed);
     return this.#tryAll((cipher) => cipher.unseal(key, sealed));

@@ -3,6 +3,7 @@ import { inspect } from "node:util";
 
 import { corrupt } from "../bytes.ts";
 import { TcfsError } from "../errors.ts";
+import { countPuts } from "../format/journal-codec.ts";
 import type { ChunkId, InodeNumber, Name, PackId } from "../ids.ts";
 import { type MaybePromise, andThen } from "../maybe-promise.ts";
 import { frameAad, recordAadPrefix } from "./aad.ts";
@@ -156,8 +157,21 @@ class NativeRecordCipher implements RecordCipher {
     const sealed = layOut(records, this.#engine.staging, output);
     const first = this.#counter.take(records.length);
     const status = this.#engine.binding.sealRecords(handle, output, records.length, first);
-    if (status !== 0) throw new TcfsError("TCFS_IO", "records could not be sealed");
+    if (status !== 0) throw unsealed();
     return sealed;
+  }
+
+  sealChanges(changes: Uint8Array): MaybePromise<Uint8Array> {
+    const handle = this.#open();
+    const count = countPuts(changes);
+    const output = new Uint8Array(changes.length + count * RECORD_OVERHEAD_BYTES);
+    const first = this.#counter.take(count);
+    const onPool = changes.length >= SYNC_BELOW_BYTES;
+    const call = this.#engine.binding.sealChanges(handle, changes, output, count, first, onPool);
+    return andThen(call, (status) => {
+      if (status !== 0) throw unsealed();
+      return output;
+    });
   }
 
   unseal(key: Uint8Array, sealed: Uint8Array): Uint8Array {
@@ -186,6 +200,10 @@ class NativeRecordCipher implements RecordCipher {
     if (this.#isWiped) throw closed();
     return this.#engine.handle;
   }
+}
+
+function unsealed(): TcfsError {
+  return new TcfsError("TCFS_IO", "records could not be sealed");
 }
 
 function sumLengths(places: readonly Uint8Array[]): number {

@@ -2,6 +2,7 @@
 import { LRUCache } from "lru-cache";
 
 import { corrupt } from "../bytes.ts";
+import { changesBytes, decodeChanges, encodeChanges } from "../format/journal-codec.ts";
 import type { InodeNumber, Name } from "../ids.ts";
 import { recordAadPrefix } from "./aad.ts";
 import type { EngineOptions, PlainRecord, RecordCipher } from "./engine.ts";
@@ -59,6 +60,14 @@ export class PortableRecordCipher implements RecordCipher {
     if (place.length < record.value.length + RECORD_OVERHEAD_BYTES) throw new RangeError("no room for the record");
     place.set(this.#sealOne(record, this.#counter.take(1)));
     return place;
+  }
+
+  sealChanges(changes: Uint8Array): Uint8Array {
+    const plain = decodeChanges(changes);
+    const sealed = this.seal(plain.flatMap(({ key, value }) => (value === undefined ? [] : [{ key, value }])));
+    let next = 0;
+    const own = plain.map(({ key, value }) => ({ key, value: value && sealed[next++] }));
+    return encodeChanges(own, changesBytes(own)).plain;
   }
 
   unseal(key: Uint8Array, sealed: Uint8Array): Uint8Array {

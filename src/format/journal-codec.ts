@@ -84,6 +84,58 @@ export function decodeChanges(plain: Uint8Array): RecordChange[] {
   return changes;
 }
 
+/**
+ * Walks encoded changes where they lie, without an object for each: streams have millions. `key` and `value` are places in
+ * the bytes; the value's is empty for a deleted record.
+ */
+export class ChangeCursor {
+  readonly #bytes: Uint8Array;
+  /** Where the next change begins: all before it is whole. */
+  end = 0;
+  start = 0;
+  keyAt = 0;
+  keyEnd = 0;
+  valueAt = 0;
+  isDeleted = false;
+
+  /** @param bytes - Borrowed. May end within a change. */
+  constructor(bytes: Uint8Array) {
+    this.#bytes = bytes;
+  }
+
+  /** @returns False where the next change is not whole, or there is none. @throws TcfsError `TCFS_CORRUPT` on an empty key. */
+  next(): boolean {
+    const bytes = this.#bytes;
+    const start = this.end;
+    const keyLength = bytes[start];
+    if (keyLength === undefined) return false;
+    if (keyLength === 0) throw corrupt("journal record", "an empty key");
+    const keyEnd = start + 1 + keyLength;
+    const valueAt = keyEnd + 4;
+    if (valueAt > bytes.length) return false;
+    const lengthBytes = loadU32(bytes, keyEnd);
+    const isDeleted = lengthBytes === DELETED;
+    const end = isDeleted ? valueAt : valueAt + lengthBytes;
+    if (end > bytes.length) return false;
+    this.start = start;
+    this.keyAt = start + 1;
+    this.keyEnd = keyEnd;
+    this.valueAt = valueAt;
+    this.isDeleted = isDeleted;
+    this.end = end;
+    return true;
+  }
+}
+
+/** How many encoded changes put a record. @throws TcfsError `TCFS_CORRUPT` if the last one is not whole. */
+export function countPuts(changes: Uint8Array): number {
+  const cursor = new ChangeCursor(changes);
+  let count = 0;
+  while (cursor.next()) if (!cursor.isDeleted) count += 1;
+  if (cursor.end < changes.length) throw corrupt("journal record", "truncated");
+  return count;
+}
+
 /** Room that a record with so many sealed bytes takes in the journal. */
 export function journalRecordBytes(sealedBytes: number): number {
   return Math.ceil((JOURNAL_HEADER_BYTES + sealedBytes) / JOURNAL_BLOCK_BYTES) * JOURNAL_BLOCK_BYTES;
@@ -101,6 +153,11 @@ export function frameJournalRecord(commit: number, sealedBytes: number, into: Ui
   storeU32(record, 12, Math.floor(commit / 2 ** 32));
   record.fill(0, JOURNAL_HEADER_BYTES + sealedBytes);
   return record;
+}
+
+function loadU32(from: Uint8Array, at: number): number {
+  const high = (from[at + 3] as number) * 2 ** 24;
+  return high + (((from[at + 2] as number) << 16) | ((from[at + 1] as number) << 8) | (from[at] as number));
 }
 
 function storeU32(into: Uint8Array, at: number, value: number): void {

@@ -8,13 +8,13 @@ import { BLOCK_BYTES, FIRST, FULL, HEADER_BYTES, LAST, readRecord } from "./log-
 import { VarintReader } from "./table-check.ts";
 
 /* Fields of a version edit (LevelDB's version_edit.cc). */
-const COMPARATOR = 1;
-const LOG_NUMBER = 2;
-const NEXT_FILE_NUMBER = 3;
-const LAST_SEQUENCE = 4;
+export const COMPARATOR = 1;
+export const LOG_NUMBER = 2;
+export const NEXT_FILE_NUMBER = 3;
+export const LAST_SEQUENCE = 4;
 const COMPACT_POINTER = 5;
 const DELETED_FILE = 6;
-const NEW_FILE = 7;
+export const NEW_FILE = 7;
 const PREVIOUS_LOG_NUMBER = 9;
 
 /** @returns The tables' numbers; undefined where the MANIFEST is missing or damaged: then any may be in use. */

@@ -16,7 +16,7 @@ const READ_BYTES = 32 * BLOCK_BYTES;
 
 export const FULL = 1;
 export const FIRST = 2;
-const MIDDLE = 3;
+export const MIDDLE = 3;
 export const LAST = 4;
 
 interface LogRecord {

@@ -3,9 +3,10 @@
  * written last, by the caller: a directory that an attach left half made is no vault.
  */
 import { join } from "node:path";
-import { corrupt, toHex } from "../bytes.ts";
+import { copyOf, corrupt, toHex } from "../bytes.ts";
 import type { ObjectSealer } from "../crypto/object-seal.ts";
 import { TcfsError, isTcfsError } from "../errors.ts";
+import { ChangeCursor } from "../format/journal-codec.ts";
 import { RECORD_KIND, packIdOfKey } from "../format/record-keys.ts";
 import type { VolumeRecord } from "../format/records.ts";
 import type { Manifest, Root } from "../format/replica-codec.ts";
@@ -80,12 +81,7 @@ async function attachRoot(options: AttachOptions, found: RemoteRoot): Promise<At
   });
   for (const { stream } of steps) {
     for await (const changes of reader.read(stream)) {
-      for (const { key, value } of changes) {
-        if (key[0] !== RECORD_KIND.pack) continue;
-        const pack = packIdOfKey(key);
-        if (value === undefined) packs.delete(toHex(pack));
-        else packs.set(toHex(pack), pack);
-      }
+      notePacks(packs, changes);
       await sink.put(changes);
     }
   }
@@ -102,6 +98,17 @@ async function attachRoot(options: AttachOptions, found: RemoteRoot): Promise<At
   const state = { url: options.url, deviceId, last, pending: [], keptBelow: 0, kept, link };
   await writeState(disk, directory, state, sealer);
   return { volume, root, packCount: packs.size };
+}
+
+/** What the changes make of the state's packs. @param changes - Encoded, whole. */
+export function notePacks(packs: Map<string, PackId>, changes: Uint8Array): void {
+  const cursor = new ChangeCursor(changes);
+  while (cursor.next()) {
+    if (changes[cursor.keyAt] !== RECORD_KIND.pack) continue;
+    const pack = packIdOfKey(copyOf(changes.subarray(cursor.keyAt, cursor.keyEnd)));
+    if (cursor.isDeleted) packs.delete(toHex(pack));
+    else packs.set(toHex(pack), pack);
+  }
 }
 
 function streamBytes(commits: readonly Manifest[]): number {

@@ -4,8 +4,8 @@ import type { PackKeyWrapper } from "../crypto/pack-key.ts";
 import { MemoryPack } from "../chunkstore/memory-pack.ts";
 import { openPackCipher } from "../chunkstore/pack-cipher.ts";
 import { PACK_HEADER_BYTES, sumBytes } from "../chunkstore/pack-format.ts";
-import { corrupt, toHex } from "../bytes.ts";
-import { type RecordChange, changesBytes, decodeChanges, encodeChanges } from "../format/journal-codec.ts";
+import { copyOf, corrupt, toHex } from "../bytes.ts";
+import { ChangeCursor, type RecordChange, changesBytes, encodeChanges } from "../format/journal-codec.ts";
 import { chunkIdKey } from "../format/record-keys.ts";
 import { MAX_INLINE_STREAM_BYTES, type RecordStream, type StreamChunk } from "../format/replica-codec.ts";
 import type { ChunkIdKey, PackId } from "../ids.ts";
@@ -18,7 +18,6 @@ const CUT_BYTES = 8 * 1024 * 1024;
 const PACK_BYTES = 16 * 1024 * 1024;
 /** Longer than any change: a chunk record with its content, and its key. */
 const MAX_CHANGE_BYTES = 8 * 1024 * 1024;
-const DELETED = 0xffff_ffff;
 
 export interface StreamRooms {
   readonly engine: SealingEngine;
@@ -112,21 +111,25 @@ export class StreamReader {
     this.#signal = signal;
   }
 
-  /** The stream's changes, in order, a batch at a time. @throws TcfsError `TCFS_CORRUPT`, and what the store throws. */
-  async *read(stream: RecordStream): AsyncGenerator<readonly RecordChange[]> {
+  /**
+   * The stream's changes, encoded, in order, some megabytes of whole ones at a time, which are the caller's.
+   * @throws TcfsError `TCFS_CORRUPT`, and what the store throws.
+   */
+  async *read(stream: RecordStream): AsyncGenerator<Uint8Array> {
     if (stream.kind === "inline") {
-      yield decodeChanges(stream.content);
+      if (wholeBytes(stream.content) < stream.content.length) throw endsWithin();
+      yield copyOf(stream.content);
       return;
     }
     let rest: Uint8Array = new Uint8Array(0);
     for await (const piece of this.#pieces(stream.chunks)) {
       const held = rest.length === 0 ? piece : Buffer.concat([rest, piece]);
-      const end = completeBytes(held);
+      const end = wholeBytes(held);
       if (held.length - end > MAX_CHANGE_BYTES) throw corrupt("record stream", "a record of impossible length");
-      if (end > 0) yield decodeChanges(held.subarray(0, end));
+      if (end > 0) yield held.subarray(0, end);
       rest = held.subarray(end);
     }
-    if (rest.length > 0) throw corrupt("record stream", "it ends within a record");
+    if (rest.length > 0) throw endsWithin();
   }
 
   async *#pieces(chunks: readonly StreamChunk[]): AsyncGenerator<Uint8Array> {
@@ -178,16 +181,13 @@ function missing(pack: PackId): Error {
   return corrupt(`pack ${toHex(pack)}`, "it is not in the store");
 }
 
-/** @returns How much of `bytes` is whole changes. */
-function completeBytes(bytes: Uint8Array): number {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
-  let end = 0;
-  for (;;) {
-    const lengthAt = end + 1 + (bytes[end] ?? 0);
-    if (lengthAt + 4 > bytes.length) return end;
-    const lengthBytes = view.getUint32(lengthAt, true);
-    const next = lengthAt + 4 + (lengthBytes === DELETED ? 0 : lengthBytes);
-    if (next > bytes.length) return end;
-    end = next;
-  }
+function endsWithin(): Error {
+  return corrupt("record stream", "it ends within a record");
+}
+
+/** @returns How much of `bytes` is whole changes. @throws TcfsError `TCFS_CORRUPT` */
+function wholeBytes(bytes: Uint8Array): number {
+  const cursor = new ChangeCursor(bytes);
+  while (cursor.next());
+  return cursor.end;
 }

@@ -4,6 +4,7 @@ import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import type { EngineOptions, SealingEngine } from "../../src/crypto/engine.ts";
 import { openEngine } from "../../src/crypto/open-engine.ts";
+import { changesBytes, decodeChanges, encodeChanges } from "../../src/format/journal-codec.ts";
 import type { InodeNumber, Name } from "../../src/ids.ts";
 import type { EngineKind } from "./engine-contract.ts";
 import { engineOptions, expectSameBytes, noise } from "./fixtures.ts";
@@ -82,6 +83,47 @@ function testRoundTrips(open: (change?: Partial<EngineOptions>) => SealingEngine
     expect(new Set(nonces).size).toBe(4);
   });
 
+  test("seals encoded changes, deletions as they are, little and much at a time", async () => {
+    const { records } = open();
+    const one = fc.record({
+      key: fc.uint8Array({ minLength: 1, maxLength: 255 }),
+      value: fc.option(fc.uint8Array({ maxLength: 400 }), { nil: undefined }),
+    });
+    const few = fc.array(one, { maxLength: 20 });
+    const many = fc.array(one, { minLength: 300, maxLength: 300 });
+    const property = fc.asyncProperty(fc.oneof(few, many), async (plain) => {
+      const { plain: encoded } = encodeChanges(plain, changesBytes(plain));
+      const before = encoded.slice();
+      const sealed = decodeChanges(await records.sealChanges(encoded));
+      expectSameBytes(encoded, before);
+      expect(sealed.map(({ key }) => key)).toEqual(plain.map(({ key }) => key));
+      expect(sealed.map(({ key, value }) => value && records.unseal(key, value))).toEqual(plain.map((p) => p.value));
+    });
+    await fc.assert(property, { numRuns: 30 });
+  });
+
+  test("counts what it seals in encoded changes with the rest, also while the pool is at it", async () => {
+    const { records } = open();
+    const plain = { key: noise("key", 20), value: noise("value", 50) };
+    const changes = Array.from({ length: 1000 }, () => plain);
+    const { plain: encoded } = encodeChanges(changes, changesBytes(changes));
+    const [first, second] = [records.sealChanges(encoded), records.sealChanges(encoded)];
+    const [between] = records.seal([plain]);
+    const sealed = [...[await first, await second].flatMap(decodeChanges).map(({ value }) => value!), between!];
+    expect(new Set(sealed.map((value) => Buffer.from(value.subarray(0, 14)).toString("hex"))).size).toBe(2001);
+  });
+
+  test("refuses encoded changes that are not whole", () => {
+    const { records } = open();
+    const changes = [{ key: noise("key", 20), value: noise("value", 50) }];
+    const { plain } = encodeChanges([...changes, ...changes], changesBytes(changes) * 2);
+    for (let length = 1; length < plain.length; length++) {
+      if (length === plain.length / 2) continue;
+      expect(() => records.sealChanges(plain.subarray(0, length))).toThrow(CORRUPT);
+    }
+    expect(() => records.sealChanges(Uint8Array.of(0, 0, 0, 0, 0))).toThrow(CORRUPT);
+  });
+
   test("never seals the same way twice", () => {
     const { records } = open();
     const plain = { key: noise("key", 20), value: noise("value", 50) };
@@ -154,6 +196,7 @@ function testRefusals(open: (change?: Partial<EngineOptions>) => SealingEngine):
     expect(inspect(engine, { depth: 5, showHidden: true })).toContain("[key]");
     engine.records.wipe();
     expect(() => engine.records.seal([])).toThrow(CLOSED);
+    expect(() => engine.records.sealChanges(new Uint8Array(0))).toThrow(CLOSED);
     const plain = { key: noise("key", 9), value: noise("value", 5) };
     expect(() => engine.records.sealInto(plain, new Uint8Array(50))).toThrow(CLOSED);
     expect(() => engine.records.unseal(new Uint8Array(5), new Uint8Array(50))).toThrow(CLOSED);

@@ -14,7 +14,7 @@ import type { ChunkingParameters, SealingEngine } from "../../src/crypto/engine.
 import { ObjectSealer } from "../../src/crypto/object-seal.ts";
 import { openEngine } from "../../src/crypto/open-engine.ts";
 import { PackKeyWrapper } from "../../src/crypto/pack-key.ts";
-import type { ChunkId, InodeNumber } from "../../src/ids.ts";
+import type { ChunkId, InodeNumber, PackId } from "../../src/ids.ts";
 import { DeviceBook } from "../../src/keys/devices/device-book.ts";
 import { LevelMetadataStore } from "../../src/metadata/level-metadata-store.ts";
 import { type Clock, systemClock } from "../../src/platform/clock.ts";
@@ -24,12 +24,12 @@ import { DirectoryStore } from "../../src/remote/directory-store.ts";
 import type { ObjectStore } from "../../src/remote/object-store.ts";
 import { Pace } from "../../src/remote/paced-store.ts";
 import { TcfsError } from "../../src/errors.ts";
-import { RECORD_KIND, packIdOfKey, packKey } from "../../src/format/record-keys.ts";
+import { packKey } from "../../src/format/record-keys.ts";
 import { KEPT_ROOTS, ROOT_NAME, manifestObject, packObject } from "../../src/replica/object-names.ts";
 import { readRoot, readSteps } from "../../src/replica/remote-root.ts";
 import { StreamReader } from "../../src/replica/record-stream.ts";
 import { collect } from "../support/collect.ts";
-import { attachRecords } from "../../src/replica/attach.ts";
+import { attachRecords, notePacks } from "../../src/replica/attach.ts";
 import { PackFetcher } from "../../src/replica/pack-fetcher.ts";
 import { PackUploader } from "../../src/replica/pack-uploader.ts";
 import { type ReplicaState, disownNewer, readState, verifyState, writeState } from "../../src/replica/replica-state.ts";
@@ -327,7 +327,7 @@ export async function reachOf(store: ObjectStore, name = ROOT_NAME): Promise<Set
   const engine = newEngine();
   const reader = new StreamReader(rooms(engine), store);
   const names = new Set<string>();
-  const packs = new Set<string>();
+  const packs = new Map<string, PackId>();
   let { headHash: hash } = found.root;
   for (const { number, previousHash, stream } of (await readSteps(store, sealer, found)).reverse()) {
     names.add(manifestObject(number === found.root.checkpoint ? "checkpoint" : "commit", number, hash));
@@ -335,16 +335,10 @@ export async function reachOf(store: ObjectStore, name = ROOT_NAME): Promise<Set
     if (stream.kind === "chunks") for (const { pack } of stream.chunks) names.add(packObject(pack));
   }
   for (const { stream } of await readSteps(store, sealer, found)) {
-    for await (const changes of reader.read(stream)) {
-      for (const { key, value } of changes) {
-        if (key[0] !== RECORD_KIND.pack) continue;
-        if (value === undefined) packs.delete(packObject(packIdOfKey(key)));
-        else packs.add(packObject(packIdOfKey(key)));
-      }
-    }
+    for await (const changes of reader.read(stream)) notePacks(packs, changes);
   }
   engine.close();
-  return new Set([...names, ...packs]);
+  return new Set([...names, ...[...packs.values()].map(packObject)]);
 }
 
 /** What was deleted, and what should not have been. */
