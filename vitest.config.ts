@@ -1,8 +1,9 @@
 /**
- * Vitest: `unit` (*.test.ts), `mount` (*.mount.test.ts: real mounts, two files at a time), `slow` (*.slow.test.ts: seeds and
- * fuzzing by the clock, one at a time).
+ * Vitest: `unit` (*.test.ts), `mount` (*.mount.test.ts: real mounts), `slow` (*.slow.test.ts: seeds and fuzzing by the clock,
+ * beside the mounts, so that both of two cores have work to the end). Two files at a time, whatever they are.
  */
 import { configDefaults, defineConfig } from "vitest/config";
+import { LongestFirst } from "./test/longest-first.ts";
 
 const EXCLUDE = [...configDefaults.exclude, "dist/**", "native/**"];
 const SECOND_MS = 1000;
@@ -18,6 +19,7 @@ export default defineConfig({
     setupFiles: ["test/seeds.ts"],
     pool: "forks",
     maxWorkers: 2,
+    sequence: { sequencer: LongestFirst },
     testTimeout: PATIENCE_MS,
     hookTimeout: PATIENCE_MS,
     expect: { poll: { timeout: 120 * SECOND_MS } },
@@ -46,9 +48,7 @@ export default defineConfig({
           name: "slow",
           include: ["test/**/*.slow.test.ts"],
           exclude: EXCLUDE,
-          fileParallelism: false,
-          maxWorkers: 1,
-          sequence: { groupOrder: 2 },
+          sequence: { groupOrder: 1 },
         },
       },
     ],

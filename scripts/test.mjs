@@ -17,11 +17,15 @@ import { setup } from "./setup.mjs";
 
 /** Name, then the script of the npm package and its arguments. @type {readonly [string, string, ...string[]][]} */
 const STATIC_CHECKS = [
-  ["format", "prettier/bin/prettier.cjs", "--check", "--log-level=warn", "."],
-  ["types", "typescript/bin/tsc", "-p", "tsconfig.check.json"],
   ["lint", "eslint/bin/eslint.js", "."],
+  ["types", "typescript/bin/tsc", "-p", "tsconfig.check.json"],
+  ["format", "prettier/bin/prettier.cjs", "--check", "--log-level=warn", "."],
   ["knip", "knip/bin/knip.js", "--no-progress"],
 ];
+/** Those that take longest are begun first. */
+const CHECKS_AT_ONCE = 2;
+/** Of vitest.config.ts: those in a row run at the same time. */
+const PROJECTS = [["unit"], ["mount", "slow"]];
 
 await runMain(async () => {
   const isQuick = process.argv.includes("--quick");
@@ -29,8 +33,8 @@ await runMain(async () => {
   /** @type {Report[]} */
   const reports = [];
   if (isSetUp(isQuick)) {
-    for (const [name, script, ...args] of STATIC_CHECKS) reports.push(await staticCheck(name, script, args));
-    for (const project of isQuick ? ["unit"] : ["unit", "mount", "slow"]) reports.push(await vitest(project));
+    reports.push(...(await staticChecks()));
+    for (const projects of isQuick ? [["unit"]] : PROJECTS) reports.push(await vitest(projects));
   } else {
     reports.push(result({ failed: 1 }));
   }
@@ -71,6 +75,18 @@ function installSeaweed() {
   }
 }
 
+/** @returns {Promise<Report[]>} */
+async function staticChecks() {
+  /** @type {Report[]} */
+  const reports = [];
+  const queue = STATIC_CHECKS.values();
+  const work = async () => {
+    for (const [name, script, ...args] of queue) reports.push(await staticCheck(name, script, args));
+  };
+  await Promise.all(Array.from({ length: CHECKS_AT_ONCE }, work));
+  return reports;
+}
+
 /**
  * @param {string} name
  * @param {string} script - Path in node_modules.
@@ -86,25 +102,20 @@ async function staticCheck(name, script, args) {
 }
 
 /**
- * @param {string} project - One of vitest.config.ts.
+ * @param {readonly string[]} projects
  * @returns {Promise<Report>}
  */
-async function vitest(project) {
-  console.log(`\n${project} tests`);
+async function vitest(projects) {
+  const name = projects.join(" and ");
+  console.log(`\n${name} tests`);
   const scratch = mkdtempSync(join(tmpdir(), "tcfs-report-"));
   try {
     const report = join(scratch, "report.json");
     const script = join(ROOT, "node_modules/vitest/vitest.mjs");
     const reporters = ["--reporter=default", "--reporter=json", `--outputFile.json=${report}`];
-    const code = await runShown(process.execPath, [
-      script,
-      "run",
-      "--project",
-      project,
-      "--passWithNoTests",
-      ...reporters,
-    ]);
-    return readReport(report, code, project);
+    const chosen = projects.flatMap((project) => ["--project", project]);
+    const code = await runShown(process.execPath, [script, "run", ...chosen, "--passWithNoTests", ...reporters]);
+    return readReport(report, code, name);
   } finally {
     rmSync(scratch, { recursive: true });
   }
