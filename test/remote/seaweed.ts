@@ -1,5 +1,7 @@
 /** A real SeaweedFS for tests, where its binary is installed; and its bucket. */
 import {
+  BucketAlreadyExists,
+  BucketAlreadyOwnedByYou,
   CreateBucketCommand,
   DeleteBucketCommand,
   ListBucketsCommand,
@@ -33,10 +35,16 @@ export async function startWithBucket(volumes?: number): Promise<Seaweed> {
   return server;
 }
 
+/** Asked for until it is there: a server that has just been started may refuse for a while. */
 export function createBucket(server: Seaweed, bucket: string): Promise<void> {
-  return asOwner(server, async (client) => {
-    await client.send(new CreateBucketCommand({ Bucket: bucket }));
-  });
+  return asOwner(server, (client) =>
+    eventually(`there is a bucket ${bucket}`, 60_000, () =>
+      client.send(new CreateBucketCommand({ Bucket: bucket })).then(
+        () => true,
+        (error: unknown) => error instanceof BucketAlreadyOwnedByYou || error instanceof BucketAlreadyExists,
+      ),
+    ),
+  );
 }
 
 /** SeaweedFS deletes it with all that is in it, and makes it anew for whoever writes to it. */

@@ -2,7 +2,7 @@
 import { mkdir, open } from "node:fs/promises";
 import { join } from "node:path";
 import { Cleanup } from "./cleanup.ts";
-import { attempt, run } from "./run.ts";
+import { attempt, eventually, run } from "./run.ts";
 import { temporaryDirectory } from "./temporary-directory.ts";
 
 export interface LoopExt4 extends AsyncDisposable {
@@ -29,7 +29,8 @@ export async function loopExt4(megabytes: number): Promise<LoopExt4> {
     return {
       mountPoint,
       remount: async () => {
-        await run("umount", [mountPoint]);
+        const unmount = async (): Promise<boolean> => (await attempt("umount", [mountPoint])).code === 0;
+        await eventually("nobody uses it any more", 60_000, unmount);
         await mount();
       },
       [Symbol.asyncDispose]: () => cleanup[Symbol.asyncDispose](),

@@ -4,7 +4,7 @@ import { once } from "node:events";
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { Cleanup } from "./cleanup.ts";
-import { attempt, eventually, run } from "./run.ts";
+import { attempt, eventually } from "./run.ts";
 import { temporaryDirectory } from "./temporary-directory.ts";
 
 /** What is not installed; `npm test` installs all of it. */
@@ -77,7 +77,9 @@ export class SecretSession implements AsyncDisposable {
 
   /** An item of GNOME Keyring. @param attributes - Names and values, alternating. */
   async store(label: string, secret: string, ...attributes: readonly string[]): Promise<void> {
-    await run("secret-tool", ["store", `--label=${label}`, ...attributes], { env: this.env, input: secret });
+    const words = ["store", `--label=${label}`, ...attributes];
+    const store = () => attempt("secret-tool", words, { env: this.env, input: secret });
+    await eventually(`${label} is stored`, 60_000, async () => (await store()).code === 0); // once it is open
   }
 
   async #names(): Promise<string | undefined> {
