@@ -1,6 +1,7 @@
 /** Exit codes of the command line: stable, named, one per kind of failure (docs/ERRORS.md says what each means). */
 import { TcfsError } from "../errors.ts";
 import type { TcfsErrorCode } from "../errors.ts";
+import { printable } from "./printable.ts";
 
 export const EXIT_CODE = {
   OK: 0,
@@ -115,6 +116,6 @@ export function exitCodeOf(error: unknown): number {
 
 /** @returns The failure in a sentence for a person: one line for what the world did, the stack for what is a bug. */
 export function describeFailure(error: unknown): string {
-  if (error instanceof TcfsError && EXIT_OF[error.code] !== undefined) return `tcfs: ${error.message}`;
+  if (error instanceof TcfsError && EXIT_OF[error.code] !== undefined) return `tcfs: ${printable(error.message)}`;
   return `tcfs: unexpected failure, please report it\n${error instanceof Error ? (error.stack ?? error.message) : String(error)}`;
 }

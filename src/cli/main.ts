@@ -1,7 +1,7 @@
 /** The command `tcfs`: words and flags in, one of the commands called, one exit code out. Rooms are loaded only when used. */
 import { readFileSync } from "node:fs";
 import yargs from "yargs";
-import type { Argv } from "yargs";
+import type { Argv, FallbackCompletionFunction } from "yargs";
 import { TcfsError } from "../errors.ts";
 import { credentialCommands } from "./credential-commands.ts";
 import { hardenProcess } from "../platform/hardening.ts";
@@ -87,7 +87,7 @@ function commandLine(words: readonly string[], setExitCode: (code: number) => vo
     secrets,
   );
   return addStoreCommands(addCacheCommands(withSnapshots, settings, secrets), settings, secrets, setExitCode)
-    .completion("completion", "print a script for shell completion: tcfs completion >> ~/.bashrc")
+    .completion("completion", "print a script for shell completion: tcfs completion >> ~/.bashrc", offerCompletions)
     .demandCommand(1, "say what to do: tcfs --help lists the commands")
     .recommendCommands()
     .strict()
@@ -99,8 +99,29 @@ function commandLine(words: readonly string[], setExitCode: (code: number) => vo
     .fail((message: string | null, error: Error | undefined) => {
       // yargs' own errors are about the command line.
       if (error !== undefined && error.name !== "YError") throw error;
-      throw new TcfsError("TCFS_USAGE", message ?? error?.message ?? "this command line is not understood");
+      const sentence = message ?? error?.message ?? "this command line is not understood";
+      throw new TcfsError("TCFS_USAGE", usageSentence(sentence, words));
     });
+}
+
+/** Flags to whoever has begun one. With nothing to offer the shell completes paths. (yargs counts the parameters.) */
+function offerCompletions(
+  current: string,
+  _words: unknown,
+  complete: Parameters<FallbackCompletionFunction>[2],
+  done: (offered: string[]) => void,
+): void {
+  complete((_error, offered) => {
+    done((offered ?? []).filter((word) => current.startsWith("-") || !word.startsWith("-")));
+  });
+}
+
+/** yargs' sentence in one line; where that alone says little, with what does. @param words - Of the command line. */
+function usageSentence(sentence: string, [command = ""]: readonly string[]): string {
+  if (sentence.startsWith("Not enough non-option arguments"))
+    return `tcfs ${command} needs to be told more: tcfs ${command} --help`;
+  if (sentence === `Unknown argument: ${command}`) return `there is no command “${command}”: tcfs --help lists them`;
+  return sentence.replaceAll(/\s*\n\s*/gu, " ").trim();
 }
 
 /**

@@ -3,7 +3,7 @@
  * `close` makes everything acknowledged durable.
  */
 import type { ChunkStore, CollectionReport } from "../chunkstore/chunk-store.ts";
-import { isTcfsError } from "../errors.ts";
+import { type TcfsError, isTcfsError } from "../errors.ts";
 import { ROOT_INODE, type InodeNumber } from "../ids.ts";
 import type { MaybePromise } from "../maybe-promise.ts";
 import type { MetadataStore } from "../metadata/metadata-store.ts";
@@ -66,6 +66,8 @@ export interface VolumeStatistics {
   /** Changed bytes that only memory holds. */
   readonly heldBytes: number;
   readonly dirtyRecordCount: number;
+  /** What keeps changes from the disk: for good, or (`TCFS_STORE_FULL`) until there is room. */
+  readonly problem: TcfsError | undefined;
 }
 
 /** What works on its own while nobody waits. */
@@ -273,6 +275,7 @@ export class Volume {
       allocatedBytes: metadata.volume.allocatedBytes,
       heldBytes: committer.unsavedBytes,
       dirtyRecordCount: metadata.dirtyRecordCount,
+      problem: committer.failure ?? committer.stall,
     };
   }
 

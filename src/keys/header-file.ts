@@ -17,6 +17,19 @@ export async function hasHeader(disk: Disk, directory: string): Promise<boolean>
   return (await disk.list(directory)).includes(HEADER_NAME);
 }
 
+/** @returns What to say of a directory without a header: a vault that lost it still has its copy. */
+export async function noVault(disk: Pick<Disk, "list">, directory: string): Promise<TcfsError> {
+  const sentence = (await hasHeaderCopy(disk, directory))
+    ? `the vault in ${directory} has lost ${HEADER_NAME}, but not the copy of it: cp ${COPY_NAME} ${HEADER_NAME} in there`
+    : `there is no vault in ${directory}: tcfs init makes one, --vault DIR names another`;
+  return new TcfsError("TCFS_NO_VAULT", sentence);
+}
+
+/** @returns Whether `directory` holds a header's copy, readable or not. */
+export async function hasHeaderCopy(disk: Pick<Disk, "list">, directory: string): Promise<boolean> {
+  return (await disk.list(directory)).includes(COPY_NAME);
+}
+
 /**
  * Read and parse a vault's header.
  * @throws TcfsError `TCFS_NO_VAULT` if there is none; `TCFS_BAD_HEADER` if it is from before a rotation that its copy
@@ -24,7 +37,7 @@ export async function hasHeader(disk: Disk, directory: string): Promise<boolean>
  */
 export async function readHeader(disk: Disk, directory: string): Promise<VaultHeader> {
   const content = await readBounded(disk, join(directory, HEADER_NAME));
-  if (content === undefined) throw new TcfsError("TCFS_NO_VAULT", `there is no vault in ${directory}`);
+  if (content === undefined) throw await noVault(disk, directory);
   const header = parseOrAdvise(content);
   await requireNotOutdated(disk, directory, { header, content });
   return header;

@@ -37,7 +37,7 @@ import type { RequestTrace } from "../remote/watched-store.ts";
 import type { OpenReplicaOptions, Replica } from "./open-replica.ts";
 import type { UploadChange } from "../replica/upload-settings.ts";
 import type { PackRooms } from "../replica/remote-epoch.ts";
-import { ratio } from "./status.ts";
+import { describeProblem, ratio } from "./status.ts";
 import type { VaultFigures } from "./status.ts";
 
 /** Decoded metadata records in memory: with the rest of the daemon they stay below its 400 MiB (DESIGN §10). */
@@ -171,7 +171,7 @@ export class OpenVault implements AsyncDisposable {
 
   figures(): Omit<VaultFigures, "versions"> {
     const { metadata, chunks, engine } = this.#rooms;
-    const { inodeCount, allocatedBytes, heldBytes, dirtyRecordCount } = this.volume.statistics();
+    const { inodeCount, allocatedBytes, heldBytes, dirtyRecordCount, problem } = this.volume.statistics();
     const { storedBytes, uniqueBytes, packCount, inlineBytes, cacheBytes } = chunks.statistics();
     const { commit, committedAt } = metadata.volume;
     return {
@@ -185,6 +185,7 @@ export class OpenVault implements AsyncDisposable {
       inlineBytes,
       dirtyBytes: heldBytes,
       dirtyRecordCount,
+      problem: problem === undefined ? null : describeProblem(problem),
       cacheBytes,
       lastCommit: { number: commit, time: preciseIsoTime(committedAt) },
       engine: engine.kind,

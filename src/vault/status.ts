@@ -1,4 +1,5 @@
 /** What `tcfs status` tells: figures as JSON with stable keys (README), and as lines for a person. */
+import type { TcfsError } from "../errors.ts";
 import type { PolicyFigures } from "../fs/snapshots/automatic-snapshots.ts";
 import type { StoredVersions } from "../fs/versions/version-manager.ts";
 import type { ReplicaStatus } from "../replica/replica-status.ts";
@@ -24,6 +25,8 @@ export interface VaultFigures {
   /** Acknowledged bytes that are not yet on the disk. */
   readonly dirtyBytes: number;
   readonly dirtyRecordCount: number;
+  /** Why changes do not reach the disk, and what to do; null while they do. */
+  readonly problem: string | null;
   readonly cacheBytes: number;
   readonly lastCommit: { readonly number: number; readonly time: string };
   readonly engine: "native" | "portable";
@@ -88,6 +91,7 @@ export function formatStatus(status: VaultStatus): string {
       `deduplication ${formatRatio(figures.dedupRatio)}, compression ${formatRatio(figures.compressionRatio)}`,
     ]);
     rows.push(["not yet on disk", `${formatBytes(figures.dirtyBytes)}, ${figures.dirtyRecordCount} records`]);
+    if (figures.problem !== null) rows.push(["problem", figures.problem]);
     rows.push(["cache", formatBytes(figures.cacheBytes)]);
     rows.push(["last commit", `${lastCommit.number}, ${lastCommit.time}`]);
     rows.push(["versions", formatVersions(figures.versions)]);
@@ -95,7 +99,15 @@ export function formatStatus(status: VaultStatus): string {
     if (figures.store !== null) rows.push(...storeRows(figures.store));
     if (figures.keyRotation !== null) rows.push(["key rotation", formatRotation(figures.keyRotation)]);
   }
-  return rows.map(([name, value]) => `${name.padEnd(16)}${value}`).join("\n");
+  return rows.map(([name, value]) => `${name.padEnd(16)}${value.replaceAll("\n", " | ")}`).join("\n");
+}
+
+/** Why changes do not reach the disk: the cause, where there is one beneath what programs are told, and what to do. */
+export function describeProblem(problem: TcfsError): string {
+  const { cause, message } = problem;
+  const why = cause instanceof Error ? cause.message : message;
+  if (problem.code === "TCFS_STORE_FULL") return `${why}; goes on by itself when there is room`;
+  return `${why}; nothing more is written: copy what is not on the disk yet out of the mount, unmount, and mount again`;
 }
 
 /** `hourly=24,daily=7; 12 automatic snapshots, the next at 2026-11-22T09:00:00Z if anything changes`. */
@@ -173,6 +185,7 @@ const UNKNOWN_FIGURES: Readonly<Record<keyof VaultFigures, null>> = {
   inlineBytes: null,
   dirtyBytes: null,
   dirtyRecordCount: null,
+  problem: null,
   cacheBytes: null,
   lastCommit: null,
   engine: null,

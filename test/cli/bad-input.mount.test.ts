@@ -1,5 +1,5 @@
 /** Every line of “bad input” that the command line answers: its own sentence, its own exit code, and nothing lost. */
-import { chmod, mkdir, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { chmod, copyFile, mkdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { eventually } from "../support/run.ts";
@@ -107,8 +107,11 @@ describe("a header", () => {
   test("that is lost is no vault, and the data is not written over", async () => {
     await using line = await CommandLine.make();
     await rm(join(line.vault, "vault.json"));
-    await line.expect("NO_VAULT", line.mountWords);
-    await line.expect("USAGE", ["init", ...line.unlock]);
+    for (const words of [line.mountWords, ["init", ...line.unlock]]) {
+      expect((await line.expect("NO_VAULT", words)).stderr).toContain("cp vault.json.bak vault.json");
+    }
+    await copyFile(join(line.vault, "vault.json.bak"), join(line.vault, "vault.json"));
+    await line.mount();
   });
 });
 
@@ -149,8 +152,21 @@ describe("a command line", () => {
     }
   });
 
+  test("that lacks a word, or begins with a wrong one, is told where to read on", async () => {
+    await using line = await CommandLine.make({ isBare: true });
+    expect((await line.expect("USAGE", ["mount"])).stderr).toContain("tcfs mount --help");
+    expect((await line.expect("USAGE", ["frobnicate"])).stderr).toContain("no command “frobnicate”: tcfs --help");
+  });
+
+  test("of others' making commands no terminal", async () => {
+    await using line = await CommandLine.make({ isBare: true });
+    const { stderr } = await line.expect("NO_VAULT", ["status", "--vault", "/none/\u001b[31m\n\u202eevil"]);
+    expect(stderr).toContain("in /none/\\x1b[31m\\x0a\\u202eevil");
+  });
+
   test("asks for what is not mounted", async () => {
     await using line = await CommandLine.make({ isBare: true });
+    await line.expect("NO_VAULT", ["sync", "--vault", line.vault]);
     await line.expect("NOT_MOUNTED", ["umount", line.mountPoint]);
     await line.expect("NOT_MOUNTED", ["status", line.mountPoint]);
   });

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { formatBytes, formatStatus, formatStatusJson, ratio } from "../../src/vault/status.ts";
+import { TcfsError } from "../../src/errors.ts";
+import { describeProblem, formatBytes, formatStatus, formatStatusJson, ratio } from "../../src/vault/status.ts";
 import type { VaultStatus } from "../../src/vault/status.ts";
 
 const unmounted: VaultStatus = {
@@ -36,6 +37,7 @@ const mounted: VaultStatus = {
     inlineBytes: 0,
     dirtyBytes: 5,
     dirtyRecordCount: 1,
+    problem: null,
     cacheBytes: 0,
     lastCommit: { number: 9, time: "2026-11-22T00:00:02.000Z" },
     engine: "native",
@@ -63,6 +65,17 @@ describe("the status", () => {
     expect(formatStatus(unmounted)).toMatch(/not mounted\n.*locked/u);
     expect(formatStatus(mounted)).toMatch(/\/m \(read-only\)\n.*pid 7, 3\.0 MiB[^]*deduplication 2\.00 ×/u);
   });
+});
+
+test("the status tells why changes do not reach the disk, in one line, and what to do", () => {
+  const cause = new TcfsError("TCFS_IO", "cannot create directory /v/packs/00: ENOENT\nmounted at      /forged");
+  const failed = describeProblem(new TcfsError("TCFS_IO", "the volume takes no more", { cause }));
+  expect(failed).toMatch(/ENOENT.*unmount, and mount again/su);
+  const { figures } = mounted;
+  const lines = formatStatus({ ...mounted, figures: figures && { ...figures, problem: failed } }).split("\n");
+  expect(lines).toContainEqual(expect.stringMatching(/^problem {9}cannot create directory .* \| mounted at/u));
+  const full = describeProblem(new TcfsError("TCFS_STORE_FULL", "the disk is full"));
+  expect(full).toBe("the disk is full; goes on by itself when there is room");
 });
 
 test.each([

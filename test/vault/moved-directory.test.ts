@@ -42,6 +42,7 @@ describe("a vault directory that is moved away while the vault is open", () => {
     await rename(vault.directory, `${vault.directory}-elsewhere`);
     const lost = make(opened, "after" as Name, long("after")).then(() => fsync(opened));
     await expect(lost).rejects.toMatchObject({ code: "TCFS_IO" });
+    expect(opened.figures().problem).toContain("the directory of packs is gone");
     await expect(stat(vault.directory)).rejects.toMatchObject({ code: "ENOENT" });
     await opened.close().catch(() => undefined);
   });

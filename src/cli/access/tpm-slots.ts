@@ -15,6 +15,7 @@ import { newSecret, readPassphrase } from "./secrets.ts";
 import type { SecretSource } from "./secrets.ts";
 import type { Settings } from "../settings.ts";
 import { askSecret, askYes, hasTerminal } from "../terminal.ts";
+import { printable } from "../printable.ts";
 
 /** How a command says which TPM. */
 export type TpmSource = Pick<SecretSource, "pinFile" | "tcti" | "mayAsk">;
@@ -59,7 +60,7 @@ export async function openByTpm(header: VaultHeader, source: TpmSource, settings
 
 /** Say on standard error what went otherwise than it should: why a slot was passed over, for one. */
 export function tell(failure: TcfsError | undefined): void {
-  if (failure !== undefined) process.stderr.write(`tcfs: ${failure.message}\n`);
+  if (failure !== undefined) process.stderr.write(`tcfs: ${printable(failure.message)}\n`);
 }
 
 /** A slot for this machine's TPM. @returns Its material is the caller's to wipe. */
@@ -160,7 +161,7 @@ export async function resealAfterUnlock(
     if (count > 0) process.stderr.write("tcfs: the TPM opens the vault in the machine's present state again\n");
   } catch (error) {
     if (!(error instanceof TcfsError)) throw error;
-    process.stderr.write(`tcfs: the TPM slot was not resealed: ${error.message}\n`);
+    process.stderr.write(`tcfs: the TPM slot was not resealed: ${printable(error.message)}\n`);
   }
 }
 
@@ -195,7 +196,7 @@ async function openSlot(
       const mayRetry =
         source.pinFile === undefined && attempt < MAX_PIN_ATTEMPTS && isTcfsError(error, "TCFS_WRONG_KEY");
       if (!mayRetry) throw error;
-      process.stderr.write(`${error.message}\n`);
+      process.stderr.write(`${printable(error.message)}\n`);
     }
   }
 }

@@ -68,5 +68,5 @@ export function formatReport({ names, versions, chunks, bytes, damageCount, dama
 }
 
 function formatDamage({ path, what, message }: Damage): string {
-  return `${path === "" ? "." : printable(path)}: ${what}: ${message}`;
+  return `${path === "" ? "." : printable(path)}: ${what}: ${printable(message)}`;
 }

@@ -1,6 +1,6 @@
 /** `tcfs credentials set|show|test|renew|unset`: where the credentials for the vault's store come from. */
 import { TcfsError } from "../../errors.ts";
-import { hasHeader, readHeader } from "../../keys/header-file.ts";
+import { hasHeader, noVault, readHeader } from "../../keys/header-file.ts";
 import { isKdbxReference } from "../../keys/kdbx.ts";
 import { sealCredentials } from "../../keys/key-handover.ts";
 import { unlockHeader } from "../../keys/keyring.ts";
@@ -140,8 +140,9 @@ function waysIn({ source, kdbxPasswordFile, kdbxKeyFile }: CredentialConfig): st
 
 async function requireVault(parameters: VaultArguments, settings: Settings): Promise<string> {
   const directory = await vaultDirectory(parameters, settings);
-  if (await hasHeader(new NodeDisk(), directory)) return directory;
-  throw new TcfsError("TCFS_NO_VAULT", `there is no vault in ${directory}`);
+  const disk = new NodeDisk();
+  if (await hasHeader(disk, directory)) return directory;
+  throw await noVault(disk, directory);
 }
 
 /** @throws TcfsError `TCFS_WRONG_KEY` */

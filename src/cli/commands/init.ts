@@ -5,7 +5,7 @@ import { toHex } from "../../bytes.ts";
 import { DEFAULT_CHUNKING } from "../../crypto/engine.ts";
 import { TcfsError } from "../../errors.ts";
 import { RELATIVE_ACCESS_TIMES } from "../../fs/access-times.ts";
-import { hasHeader, writeNewHeader } from "../../keys/header-file.ts";
+import { hasHeader, hasHeaderCopy, noVault, writeNewHeader } from "../../keys/header-file.ts";
 import { calibrateKdfCost } from "../../keys/kdf.ts";
 import { addSlot, createHeader } from "../../keys/keyring.ts";
 import type { NewSlot, NewVault } from "../../keys/keyring.ts";
@@ -101,10 +101,11 @@ async function tpmSlot(parameters: InitArguments, settings: Settings): Promise<N
   return undefined;
 }
 
-/** @throws TcfsError `TCFS_VAULT_EXISTS`, `TCFS_USAGE` if a vault cannot be made in the directory. */
+/** @throws TcfsError `TCFS_VAULT_EXISTS`; `TCFS_USAGE`, `TCFS_NO_VAULT` if a vault cannot be made in the directory. */
 export async function refuseOccupied(disk: Disk, directory: string): Promise<void> {
   if (await hasHeader(disk, directory))
     throw new TcfsError("TCFS_VAULT_EXISTS", `there is a vault in ${directory} already`);
+  if (await hasHeaderCopy(disk, directory)) throw await noVault(disk, directory);
   if ((await disk.list(directory)).length > 0) {
     throw new TcfsError(
       "TCFS_USAGE",

@@ -2,7 +2,7 @@
 import type { ChildProcess } from "node:child_process";
 import { join, resolve } from "node:path";
 import { TcfsError } from "../../errors.ts";
-import { hasHeader } from "../../keys/header-file.ts";
+import { hasHeader, hasHeaderCopy, noVault } from "../../keys/header-file.ts";
 import { NodeDisk } from "../../platform/node-disk.ts";
 import { credentialConfig, credentialsIfAny, renewalRequest } from "../access/credentials.ts";
 import { EXIT_CODE } from "../exit-codes.ts";
@@ -18,6 +18,7 @@ import { secretSource, unlockVault, vaultDirectory } from "../access/vault-acces
 import type { UnlockedVault, VaultArguments } from "../access/vault-access.ts";
 import { waitFor } from "../wait.ts";
 import { configureUploads, parseRate } from "./upload.ts";
+import { printable } from "../printable.ts";
 
 export interface MountArguments extends VaultArguments {
   readonly mountpoint: string;
@@ -67,7 +68,7 @@ export async function runMount(parameters: MountArguments, settings: Settings): 
   } finally {
     key.wipe();
   }
-  if (parameters.isQuiet !== true) process.stdout.write(`${vault} is mounted at ${mountPoint}\n`);
+  if (parameters.isQuiet !== true) process.stdout.write(`${printable(`${vault} is mounted at ${mountPoint}`)}\n`);
   return parameters.foreground === true ? stayWith(daemon) : EXIT_CODE.OK;
 }
 
@@ -98,16 +99,20 @@ function mountOptions(parameters: MountArguments): MountOptions {
 /** @throws TcfsError `TCFS_VAULT_IN_USE` if another daemon serves it; one that is only just ending is waited for. */
 async function refuseVaultInUse(vault: string, snapshot: string | undefined): Promise<void> {
   const isMounted = (mountPoint: string): boolean => findMount(mountPoint) !== undefined;
+  let ending: number | undefined;
   const isFree = await waitFor(CLOSING_TIMEOUT_MS, () => {
     const daemon = listDaemons().find((candidate) => candidate.vault === vault);
     if (daemon === undefined) return true;
+    ending = daemon.pid;
     if (!isMounted(daemon.mountPoint)) return false;
     const { pid, mountPoint } = daemon;
     const advice = snapshot === undefined ? "" : `: the snapshot is ${join(mountPoint, ".snapshots", snapshot)} there`;
     const why = `the vault ${vault} is in use: mounted at ${mountPoint} by pid ${pid}${advice}`;
     throw new TcfsError("TCFS_VAULT_IN_USE", why);
   });
-  if (!isFree) throw new TcfsError("TCFS_VAULT_IN_USE", `the vault ${vault} is in use: its daemon is still flushing`);
+  if (isFree) return;
+  const why = `its daemon (pid ${ending}) is unmounted and still flushing, or has files open for programs that go on`;
+  throw new TcfsError("TCFS_VAULT_IN_USE", `the vault ${vault} is in use: ${why}`);
 }
 
 async function unlockOrCreate(
@@ -116,8 +121,9 @@ async function unlockOrCreate(
   settings: Settings,
 ): Promise<Pick<UnlockedVault, "key" | "credentials">> {
   const { passphraseFile, kdbxPasswordFile, kdbxKeyFile } = options;
-  if (!(await hasHeader(new NodeDisk(), vault))) {
-    if (!hasTerminal()) throw new TcfsError("TCFS_NO_VAULT", `there is no vault in ${vault}: make one with tcfs init`);
+  const disk = new NodeDisk();
+  if (!(await hasHeader(disk, vault))) {
+    if (!hasTerminal() || (await hasHeaderCopy(disk, vault))) throw await noVault(disk, vault);
     if (!(await askYes(`There is no vault in ${vault}. Make one?`)))
       throw new TcfsError("TCFS_NO_VAULT", `there is no vault in ${vault}`);
     const { createVault } = await import("./init.ts");

@@ -198,7 +198,7 @@ function formatSummary(report: CopyReport, to: string): string {
     ...(skippedCount > 0 ? [`${skippedCount} were there already`] : []),
   ];
   const notes = [...report.notes].map(([what, count]) => `note: ${what} (${count} times)\n`);
-  const failures = report.failures.map(({ path, reason }) => `failed: ${printable(path)}: ${reason}\n`);
+  const failures = report.failures.map(({ path, reason }) => `failed: ${printable(path)}: ${printable(reason)}\n`);
   const end =
     failedCount === 0 ? "" : `${failedCount} could not be restored; the same command again tries these alone\n`;
   return `restored to ${to}: ${parts.join(", ")}\n${notes.join("")}${failures.join("")}${end}`;

@@ -13,6 +13,7 @@ import { isNamed } from "../access/secrets.ts";
 import { secretSource } from "../access/vault-access.ts";
 import type { VaultArguments } from "../access/vault-access.ts";
 import { withOpenVault } from "../access/with-open-vault.ts";
+import { printable } from "../printable.ts";
 
 export interface StatusArguments extends VaultArguments {
   readonly mountpoint?: string | undefined;
@@ -23,7 +24,13 @@ export async function runStatus(parameters: StatusArguments, settings: Settings)
   const directory = await findVault(parameters, settings);
   const header = await readHeader(new NodeDisk(), directory);
   const status = await gather(directory, header, parameters, settings);
-  process.stdout.write(`${parameters.json === true ? formatStatusJson(status) : formatStatus(status)}\n`);
+  const text = parameters.json === true ? formatStatusJson(status) : formatLines(formatStatus(status));
+  process.stdout.write(`${text}\n`);
+}
+
+/** What a store answers, and where a vault is, is not ours to choose. */
+function formatLines(lines: string): string {
+  return lines.split("\n").map(printable).join("\n");
 }
 
 async function gather(

@@ -4,9 +4,10 @@ import { TcfsError, isTcfsError } from "../../errors.ts";
 import { formatHolders, listHolders } from "../mounts/busy.ts";
 import { askDaemon } from "../control/control-client.ts";
 import { canonicalMountPoint, healStaleMount } from "../mounts/mount-point.ts";
-import { findMount, isDaemonAlive, listDaemons } from "../mounts/mount-table.ts";
+import { type DaemonProcess, findMount, isDaemonAlive, listDaemons } from "../mounts/mount-table.ts";
 import { waitFor } from "../wait.ts";
 import { waitForStore } from "./wait.ts";
+import { printable } from "../printable.ts";
 
 export interface UmountArguments {
   readonly mountpoint: string;
@@ -31,7 +32,14 @@ export async function runUmount(parameters: UmountArguments): Promise<void> {
     return;
   }
   if (parameters.wait === true) await waitForStore(daemon.vault, undefined);
-  if (findMount(mountPoint) !== undefined) await ask(daemon.vault, mountPoint, parameters.lazy === true);
+  if (findMount(mountPoint) !== undefined) {
+    const users = parameters.lazy === true ? listHolders(mountPoint) : [];
+    if (!(await ask(daemon, parameters.lazy === true))) {
+      const who = users.length === 0 ? "programs that this user cannot see" : formatHolders(users);
+      process.stdout.write(`${printable(mountPoint)} is detached; the daemon (pid ${daemon.pid}) goes on for ${who}\n`);
+      return;
+    }
+  }
   const hasEnded = await waitFor(END_TIMEOUT_MS, () => !isDaemonAlive(daemon.pid));
   if (!hasEnded) throw new TcfsError("TCFS_IO", `${mountPoint} is unmounted, but its daemon ${daemon.pid} goes on`);
 }
@@ -56,28 +64,38 @@ async function isStale(mountPoint: string): Promise<boolean> {
   }
 }
 
-async function ask(vault: string, mountPoint: string, lazy: boolean): Promise<void> {
+/** @returns Whether the daemon has closed the vault: not yet, if it was asked to be lazy and programs go on. */
+async function ask(daemon: DaemonProcess, lazy: boolean): Promise<boolean> {
+  const { mountPoint } = daemon;
   for (let attempt = 1; ; attempt++) {
-    const busy = await askOnce(vault, mountPoint, lazy);
-    if (busy === undefined) return;
+    const answer = await askOnce(daemon, lazy);
+    if (!isTcfsError(answer)) return answer;
     const holders = listHolders(mountPoint);
     if (holders.length > 0 || attempt === UNSEEN_ATTEMPTS) {
       const who = holders.length === 0 ? "a process that this user cannot see" : formatHolders(holders);
       const message = `${mountPoint} is busy, and everything in it is flushed; it is used by ${who}`;
-      throw new TcfsError("TCFS_BUSY", message, { cause: busy });
+      throw new TcfsError("TCFS_BUSY", message, { cause: answer });
     }
     await setTimeout(UNSEEN_PAUSE_MS);
   }
 }
 
-/** @returns The daemon's refusal if the mount is busy. */
-async function askOnce(vault: string, mountPoint: string, lazy: boolean): Promise<TcfsError | undefined> {
+/** @returns As {@link ask}; or the daemon's refusal if the mount is busy. */
+async function askOnce({ pid, vault, mountPoint }: DaemonProcess, lazy: boolean): Promise<boolean | TcfsError> {
   try {
     const reply = await askDaemon(vault, { operation: "unmount", lazy });
-    if (reply === undefined) throw new TcfsError("TCFS_DAEMON_ENDED", `the daemon at ${mountPoint} does not listen`);
-    return undefined;
+    if (reply !== undefined) return reply.result === true;
+    const silent = `the daemon (pid ${pid}) at ${mountPoint} does not listen in ${vault}`;
+    throw new TcfsError(
+      "TCFS_DAEMON_ENDED",
+      `${silent}: if it runs, umount(8) unmounts, and it flushes before it ends`,
+    );
   } catch (error) {
     if (isTcfsError(error, "TCFS_BUSY")) return error;
+    if (isTcfsError(error, "TCFS_IO") && findMount(mountPoint) !== undefined) {
+      const advice = `what is not on the disk yet stays readable in ${mountPoint}: copy what you need, then unmount with umount(8)`;
+      throw new TcfsError("TCFS_IO", `${error.message}; ${advice}`, { cause: error });
+    }
     throw error;
   }
 }

@@ -28,7 +28,10 @@ const SPIN_MICROSECONDS = 50;
 
 /** One writer, and every change comes through the kernel: it may believe its caches for as long as it likes. */
 const CACHE_TIMEOUT_SECONDS = 24 * 60 * 60;
-/** How long a signal waits for programs to let go of a busy mount before their files answer ENOTCONN. */
+/**
+ * How long a signal waits for programs to let go of a busy mount before their files answer ENOTCONN; and `umount --lazy`,
+ * before it leaves them to themselves.
+ */
 const BUSY_GRACE_MS = 3000;
 /** The kernel's first request comes with the mount; this long it may take on a machine that is short of everything. */
 const NEGOTIATION_TIMEOUT_MS = 60_000;
@@ -201,9 +204,7 @@ class ServedMount {
         return this.#takeCredentials(Buffer.from(request.sealed, "base64"));
       case "unmount":
         await this.#unmountPolitely(request.lazy);
-        await this.#closed;
-        if (this.#failure !== undefined) throw this.#failure;
-        return undefined;
+        return this.#closedWithin(request.lazy ? BUSY_GRACE_MS : undefined);
       case "listVersions":
       case "restoreVersion":
       case "listTrash":
@@ -243,6 +244,20 @@ class ServedMount {
       const message = `not everything is in the store yet${why === null || why === undefined ? "" : `: ${why}`}`;
       throw new TcfsError("TCFS_REMOTE_UNAVAILABLE", message);
     }
+  }
+
+  /** @returns Whether everything is closed; false when time is up. @throws what made the daemon end or the last flush fail. */
+  async #closedWithin(timeoutMs: number | undefined): Promise<boolean> {
+    const closed = this.#closed.then(() => true);
+    const isClosed =
+      timeoutMs === undefined
+        ? await closed
+        : await Promise.race([
+            closed,
+            new Promise<false>((resolve) => systemClock.after(timeoutMs, () => resolve(false))),
+          ]);
+    if (this.#failure !== undefined) throw this.#failure;
+    return isClosed;
   }
 
   obeySignals(): void {

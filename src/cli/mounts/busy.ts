@@ -1,5 +1,6 @@
 /** Who keeps a mount busy: processes whose directories, files or mappings lie in it, as far as /proc shows them. */
 import { readFileSync, readdirSync, readlinkSync } from "node:fs";
+import { printable } from "../printable.ts";
 
 export interface Holder {
   readonly pid: number;
@@ -21,7 +22,7 @@ export function listHolders(mountPoint: string): Holder[] {
 
 /** @returns `vim (pid 12, open file), bash (pid 7, working directory)`. */
 export function formatHolders(holders: readonly Holder[]): string {
-  return holders.map(({ pid, name, reason }) => `${name} (pid ${pid}, ${reason})`).join(", ");
+  return holders.map(({ pid, name, reason }) => `${printable(name)} (pid ${pid}, ${reason})`).join(", ");
 }
 
 function findReason(process: string, isInside: (path: string) => boolean): Holder["reason"] | undefined {
