@@ -334,6 +334,24 @@ describe("a restore", () => {
     expect(vault.failures).toEqual([]);
   });
 
+  test("of which the safety snapshot is forgotten leaves an earlier one to undo, and that is told", async () => {
+    await using made = await makeShell();
+    const { shell, vault } = made;
+    const { snapshots } = vault.volume;
+    await shell.write("f", "then");
+    await snapshots.take("s", "");
+    await shell.write("f", "first");
+    const { safety: first } = await snapshots.restore("s");
+    await shell.write("f", "second");
+    const { safety: second } = await snapshots.restore("s");
+    expect((await snapshots.forget(["s"], true)).nextUndo).toBeUndefined();
+    expect((await snapshots.forget([first], true)).nextUndo).toBeUndefined();
+    expect((await snapshots.forget([first, second], true)).nextUndo).toBeNull();
+    expect((await snapshots.forget([second], false)).nextUndo).toMatchObject({ name: first });
+    expect(await snapshots.undo()).toMatchObject({ restored: first });
+    expect(await shell.read("f")).toBe("first");
+  });
+
   test("makes stale what was open and did not exist then, and gives open files that did their content again", async () => {
     await using made = await makeShell();
     const { shell, vault } = made;

@@ -70,6 +70,8 @@ export interface ForgetReport {
   readonly forgotten: readonly SnapshotFigures[];
   /** Bytes of data that only these snapshots hold, what several of them share included: an estimate. */
   readonly togetherBytesEstimate: number;
+  /** Where an undo would have gone back to one of them: the older one that it goes back to without it, if there is any. */
+  readonly nextUndo?: SnapshotTime | null;
 }
 
 export type SnapshotTime = Pick<SnapshotFigures, "name" | "takenAt">;
@@ -134,8 +136,7 @@ export class SnapshotManager {
 
   /** The newest from a time (ISO 8601) or before. @throws TcfsError `TCFS_NO_SNAPSHOT` if there is none. */
   at(time: string): SnapshotTime {
-    const { name, takenAt } = this.#past.snapshotAt(time);
-    return { name, takenAt: isoTime(takenAt.seconds) };
+    return timeOf(this.#past.snapshotAt(time));
   }
 
   /** @throws TcfsError `TCFS_NO_SNAPSHOT` */
@@ -205,8 +206,11 @@ export class SnapshotManager {
       const snapshots = [...new Set(names)].map((name) => this.find(name));
       const forgotten = await this.#figuresOf(snapshots);
       const togetherBytesEstimate = await this.#store.exclusiveBytes(snapshots);
+      const undoPoint = undoPointOf(this.#store);
+      const next = undoPointOf({ list: () => this.#store.list().filter((each) => !snapshots.includes(each)) });
       if (!isDryRun) await this.#drop(snapshots);
-      return { forgotten, togetherBytesEstimate };
+      const nextUndo = next === undefined ? null : timeOf(next);
+      return { forgotten, togetherBytesEstimate, ...(next === undoPoint ? {} : { nextUndo }) };
     });
   }
 
@@ -468,6 +472,10 @@ export class SnapshotManager {
     await this.#last;
     await this.#clearing;
   }
+}
+
+function timeOf({ name, takenAt }: SnapshotRecord): SnapshotTime {
+  return { name, takenAt: isoTime(takenAt.seconds) };
 }
 
 async function* reversed(records: AsyncIterable<ChangedRecord>): AsyncGenerator<ChangedRecord> {
