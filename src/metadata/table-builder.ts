@@ -18,7 +18,7 @@ export const TABLE_SEQUENCE = 1;
 export const VARINT_BYTES = 5;
 const FIRST_ROOM_BYTES = 9 * 1024 * 1024;
 /** Up to so many bytes a loop copies faster than the runtime's own call. */
-const SMALL_BYTES = 160;
+const SMALL_BYTES = 64;
 
 /** Keys with LevelDB's suffix. */
 export interface BuiltTable {

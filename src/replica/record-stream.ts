@@ -96,8 +96,19 @@ export class StreamWriter {
   }
 }
 
-/** Chunks fetched ahead of the one that is decoded. */
+/** Runs fetched at once, the one that is read included. */
 const AHEAD = 4;
+/** What a run holds, a single longer chunk aside. */
+const RUN_BYTES = 4 * 1024 * 1024;
+
+/** Chunks that one request brings: they lie behind one another in one pack. */
+interface ChunkRun {
+  readonly pack: PackId;
+  readonly offset: number;
+  /** As stored. */
+  lengthBytes: number;
+  readonly chunks: StreamChunk[];
+}
 
 export class StreamReader {
   readonly #rooms: Pick<StreamRooms, "engine" | "packKeys" | "vaultId">;
@@ -133,30 +144,35 @@ export class StreamReader {
   }
 
   async *#pieces(chunks: readonly StreamChunk[]): AsyncGenerator<Uint8Array> {
-    const fetching: Promise<Uint8Array>[] = [];
+    const runs = inRuns(chunks);
+    const fetching: Promise<Uint8Array[]>[] = [];
     try {
-      for (const [index] of chunks.entries()) {
-        for (const next of chunks.slice(index + fetching.length, index + AHEAD)) {
-          const fetched = this.#chunk(next);
+      for (const [index] of runs.entries()) {
+        for (const next of runs.slice(index + fetching.length, index + AHEAD)) {
+          const fetched = this.#run(next);
           fetched.catch(() => undefined); // told when its turn comes
           fetching.push(fetched);
         }
-        const piece = await fetching.shift();
-        if (piece !== undefined) yield piece;
+        yield* (await fetching.shift()) ?? [];
       }
     } finally {
       await Promise.allSettled(fetching);
     }
   }
 
-  async #chunk({ pack, packOffset, firstFrame, lengthBytes, storedFrameBytes }: StreamChunk): Promise<Uint8Array> {
+  /** @param run - Chunks that lie behind one another in one pack. */
+  async #run({ pack, offset, lengthBytes, chunks }: ChunkRun): Promise<Uint8Array[]> {
     const cipher = await this.#cipher(pack);
-    const range = { offset: packOffset, lengthBytes: sumBytes(storedFrameBytes) };
-    const sealed = await this.#store.getRange(packObject(pack), range, this.#signal);
+    const sealed = await this.#store.getRange(packObject(pack), { offset, lengthBytes }, this.#signal);
     if (sealed === undefined) throw missing(pack);
-    const plain = new Uint8Array(lengthBytes);
-    await cipher.unseal({ firstFrame, storedFrameBytes, lengthBytes }, sealed, plain);
-    return plain;
+    const opening = chunks.map(async (chunk) => {
+      const from = chunk.packOffset - offset;
+      const plain = new Uint8Array(chunk.lengthBytes);
+      await cipher.unseal(chunk, sealed.subarray(from, from + sumBytes(chunk.storedFrameBytes)), plain);
+      return plain;
+    });
+    await Promise.allSettled(opening); // they borrow what was fetched
+    return Promise.all(opening);
   }
 
   #cipher(pack: PackId): Promise<ReturnType<SealingEngine["packCipher"]>> {
@@ -175,6 +191,25 @@ export class StreamReader {
     if (bytes === undefined) throw missing(pack);
     return openPackCipher(bytes, pack, this.#rooms);
   }
+}
+
+function inRuns(chunks: readonly StreamChunk[]): ChunkRun[] {
+  const runs: ChunkRun[] = [];
+  let heldBytes = 0;
+  for (const chunk of chunks) {
+    const { pack, packOffset, lengthBytes, storedFrameBytes } = chunk;
+    const last = runs.at(-1);
+    heldBytes += lengthBytes;
+    const isSamePack = last !== undefined && Buffer.compare(last.pack, pack) === 0;
+    if (isSamePack && last.offset + last.lengthBytes === packOffset && heldBytes <= RUN_BYTES) {
+      last.chunks.push(chunk);
+      last.lengthBytes += sumBytes(storedFrameBytes);
+    } else {
+      heldBytes = lengthBytes;
+      runs.push({ pack, offset: packOffset, lengthBytes: sumBytes(storedFrameBytes), chunks: [chunk] });
+    }
+  }
+  return runs;
 }
 
 function missing(pack: PackId): Error {

@@ -67,7 +67,7 @@ export interface SessionOptions {
   readonly isDamaged?: () => boolean;
 }
 
-const newEngine = (): SealingEngine =>
+export const newEngine = (): SealingEngine =>
   openEngine({
     vaultId: VAULT_ID,
     subkeys: SUBKEYS,
@@ -76,7 +76,7 @@ const newEngine = (): SealingEngine =>
     keyEpoch: 1,
   });
 export const sealer = new ObjectSealer(firstEpoch(STORE_SUBKEY), VAULT_ID, systemRandom);
-const rooms = (engine: SealingEngine) => ({
+export const rooms = (engine: SealingEngine) => ({
   engine,
   packKeys: new PackKeyWrapper(firstEpoch(SUBKEYS.packs), VAULT_ID, systemRandom),
   vaultId: VAULT_ID,
