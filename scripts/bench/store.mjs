@@ -22,7 +22,7 @@ import { BareClient } from "./bare-client.mjs";
 import { median } from "./report.mjs";
 import { stopping } from "./shell.mjs";
 import { makeFiles, tableOf } from "./snapshots.mjs";
-import { BenchVault } from "./vault.mjs";
+import { BenchVault, cpuSeconds } from "./vault.mjs";
 
 const MIB = 2 ** 20;
 /** As `src/replica/pack-uploader.ts` sends packs. */
@@ -133,25 +133,34 @@ async function transferOnce(base, server, { transferMib, randomReads }, round, r
     const bodies = Buffer.concat([content, randomBytes(bytes - content.length)]);
     const row = `upload, ${String(UPLOADS_AT_ONCE)} at once, MiB/s`;
     const ours = () => {
+      const before = mount.cpuSeconds();
       vault.asked("upload", "resume");
       vault.asked("wait");
+      record("upload, CPU s per GiB", "tcfs", perGib(mount.cpuSeconds() - before, bytes));
       record(row, "tcfs", lastStepSpeed(auditOf(vault)));
     };
     const theirs = async () => {
+      const before = ownCpuSeconds();
       record(row, "bare", speed(bytes, await bare.upload(bodies, lengths, UPLOADS_AT_ONCE)));
+      record("upload, CPU s per GiB", "bare", perGib(ownCpuSeconds() - before, bytes));
     };
     await alternately(ours, theirs);
   });
   const sequential = "sequential read";
   await alternately(
     () =>
-      mountedWithout(vault, ({ directory }) => {
-        const tookMs = readThrough(join(directory, "data"), content);
+      mountedWithout(vault, (mount) => {
+        const before = mount.cpuSeconds();
+        const tookMs = readThrough(join(mount.directory, "data"), content);
+        record(`${sequential}, CPU s per GiB`, "tcfs", perGib(mount.cpuSeconds() - before, content.length));
         for (const way of ["whole objects one by one", `${String(READS_AT_ONCE)} at once`])
           record(`${sequential}, MiB/s; bare: ${way}`, "tcfs", speed(content.length, tookMs));
       }),
     async () => {
-      const [alone, together] = [await bare.download(1), await bare.download(READS_AT_ONCE)];
+      const before = ownCpuSeconds();
+      const alone = await bare.download(1);
+      record(`${sequential}, CPU s per GiB`, "bare", perGib(ownCpuSeconds() - before, content.length));
+      const together = await bare.download(READS_AT_ONCE);
       record(`${sequential}, MiB/s; bare: whole objects one by one`, "bare", speed(content.length, alone));
       record(`${sequential}, MiB/s; bare: ${String(READS_AT_ONCE)} at once`, "bare", speed(content.length, together));
     },
@@ -170,6 +179,19 @@ async function transferOnce(base, server, { transferMib, randomReads }, round, r
   );
   bare.close();
   rmSync(directory, { recursive: true });
+}
+
+/** That the processors gave this process so far. */
+function ownCpuSeconds() {
+  return cpuSeconds("self").own;
+}
+
+/**
+ * @param {number} amount
+ * @param {number} bytes
+ */
+function perGib(amount, bytes) {
+  return (amount * 1024 * MIB) / bytes;
 }
 
 /**
@@ -243,8 +265,10 @@ async function measureAttach(base, server, counts, record) {
       record(row, "store, MiB", bytes / MIB);
     });
     const from = performance.now();
+    const before = cpuSeconds("self").children;
     const copy = new BenchVault(second, { attachTo: url });
     record(row, "attach, s", (performance.now() - from) / 1000);
+    record(row, "CPU s", cpuSeconds("self").children - before);
     const tookMs = await copy.mounted(({ memoryMib }) => {
       record(row, "memory then, MiB", memoryMib("VmHWM"));
     });

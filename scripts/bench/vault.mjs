@@ -13,9 +13,28 @@ const ROOT_INODE = /** @type {Ino} */ (1);
 /** @typedef {import("../../src/ids.ts").InodeNumber} Ino */
 /** @typedef {import("../../src/ids.ts").Name} Name */
 /** @typedef {import("../../src/vault/open-vault.ts").OpenVault} OpenVault */
-/** @typedef {{ directory: string, memoryMib: (field: "VmRSS" | "VmHWM") => number }} Mount */
+/**
+ * @typedef {object} Mount
+ * @property {string} directory
+ * @property {(field: "VmRSS" | "VmHWM") => number} memoryMib - Of the daemon.
+ * @property {() => number} cpuSeconds - That the processors gave the daemon so far.
+ */
 
 const SILENT = { info: () => undefined, warn: () => undefined, error: () => undefined };
+
+/** Of the clock in /proc: what sysconf(_SC_CLK_TCK) is on every Linux. */
+const TICKS_PER_SECOND = 100;
+
+/**
+ * @param {string} pid
+ * @returns {{ own: number, children: number }} Of a process, and of its children that have ended (proc_pid_stat(5)).
+ */
+export function cpuSeconds(pid) {
+  const stat = readFileSync(`/proc/${pid}/stat`, "latin1");
+  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+  const [user = 0, system = 0, childUser = 0, childSystem = 0] = fields.slice(11, 15).map(Number);
+  return { own: (user + system) / TICKS_PER_SECOND, children: (childUser + childSystem) / TICKS_PER_SECOND };
+}
 
 export class BenchVault {
   /** @type {string} */
@@ -145,7 +164,7 @@ export class BenchVault {
         const kib = new RegExp(`${field}:\\s+(\\d+)`, "u").exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1];
         return Number(kib) / 1024;
       };
-      await work({ directory: this.#mountPoint, memoryMib });
+      await work({ directory: this.#mountPoint, memoryMib, cpuSeconds: () => cpuSeconds(pid).own });
     } finally {
       this.#run(["umount", this.#mountPoint]);
     }
