@@ -252,10 +252,16 @@ export class NodeDisk implements Disk {
     }
   }
 
+  /** Not by Node's `recursive`: where a parent cannot be made for ENOENT (/proc, autofs) that tries for ever. */
   async makeDirectories(path: string): Promise<void> {
-    await call<string | undefined>("create directory", path, (done) => {
-      fs.mkdir(path, { recursive: true, mode: 0o700 }, done);
-    });
+    try {
+      await this.makeDirectory(path);
+    } catch (error) {
+      const parent = dirname(path);
+      if (!isTcfsError(error, "TCFS_NO_ENTRY") || parent === path) throw error;
+      await this.makeDirectories(parent);
+      await this.makeDirectory(path);
+    }
   }
 
   remove(path: string): Promise<void> {

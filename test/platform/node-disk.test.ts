@@ -135,6 +135,8 @@ describe("a directory on the machine's disk", () => {
     await using directory = await temporaryDirectory("disk");
     const path = join(directory.path, "a", "b");
     await expect(disk.makeDirectory(path)).rejects.toMatchObject({ code: "TCFS_NO_ENTRY" });
+    // Where nothing can be made, for a reason that Node takes for a parent that is missing.
+    await expect(disk.makeDirectories("/proc/none/below")).rejects.toMatchObject({ code: "TCFS_NO_ENTRY" });
     await disk.makeDirectories(join(directory.path, "a"));
     await disk.makeDirectory(path);
     await disk.makeDirectory(path);
