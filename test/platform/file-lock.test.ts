@@ -5,12 +5,14 @@ import { describe, expect, test } from "vitest";
 import { lockPath } from "../../src/platform/file-lock.ts";
 import { temporaryDirectory } from "../support/temporary-directory.ts";
 
+const PATIENCE_SECONDS = 600;
+
 describe("a lock on a path", () => {
   test("is held by one at a time, in the order of asking, also on a directory", async () => {
     await using directory = await temporaryDirectory("lock");
     const order: string[] = [];
-    const first = await lockPath(directory.path, "is at it", 10);
-    const second = lockPath(directory.path, "is at it", 10).then(async (lock) => {
+    const first = await lockPath(directory.path, "is at it", PATIENCE_SECONDS);
+    const second = lockPath(directory.path, "is at it", PATIENCE_SECONDS).then(async (lock) => {
       order.push("second");
       await lock[Symbol.asyncDispose]();
     });
@@ -23,7 +25,7 @@ describe("a lock on a path", () => {
   test("is refused by what the other process does, once the time is up", async () => {
     await using directory = await temporaryDirectory("lock");
     const path = join(directory.path, "file");
-    await using _held = await lockPath(path, "is at it", 10);
+    await using _held = await lockPath(path, "is at it", PATIENCE_SECONDS);
     await expect(lockPath(path, "is talking to the TPM", 0)).rejects.toThrow(/another process is talking to the TPM/u);
   });
 
@@ -37,7 +39,7 @@ describe("a lock on a path", () => {
     holder.kill("SIGKILL");
     await once(holder, "close");
     // flock(1) ends with its signal, `cat` with the end of its input.
-    await using _mine = await lockPath(path, "holds it", 10);
+    await using _mine = await lockPath(path, "holds it", PATIENCE_SECONDS);
   });
 
   test("is refused where the path cannot be", async () => {
