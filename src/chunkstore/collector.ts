@@ -78,11 +78,18 @@ interface Run {
 
 export class Collector {
   readonly #options: CollectorOptions;
+  /** Names of packs that are not whole. */
+  readonly #damaged = new Set<string>();
   #isRunning = false;
   #recordsThisTurn = 0;
 
   constructor(options: CollectorOptions) {
     this.#options = options;
+  }
+
+  /** The pack is not whole: it is emptied, as far as its chunks verify, so that it goes once the others are needed no more. */
+  noteDamaged(pack: PackId): void {
+    this.#damaged.add(formatPackId(pack));
   }
 
   /** @throws TcfsError `TCFS_BUSY`, `TCFS_INTERRUPTED`, `TCFS_CORRUPT` or `TCFS_IO`; what was not yet dropped stays. */
@@ -191,7 +198,7 @@ export class Collector {
   }
 
   /**
-   * Packs whose live chunks are to be moved: mostly dead, never finished, or outdated. Of packs that only the store has
+   * Packs whose live chunks are to be moved: mostly dead, never finished, damaged, or outdated. Of packs that only the store has
    * none but outdated ones are: fetching them would cost more than they take here, which is nothing. They are dropped once
    * all in them is dead.
    */
@@ -206,9 +213,10 @@ export class Collector {
         toEmpty.add(name);
         continue;
       }
-      if (!isMostlyDead && isFinished) continue;
+      const isDamaged = this.#damaged.has(name);
+      if (!isMostlyDead && isFinished && !isDamaged) continue;
       if (this.#options.shelf !== undefined && !(await this.#options.readers.isHere(pack))) continue;
-      if (isMostlyDead || !(await this.#hasIndex(pack))) toEmpty.add(name);
+      if (isMostlyDead || isDamaged || !(await this.#hasIndex(pack))) toEmpty.add(name);
     }
     return toEmpty;
   }

@@ -350,8 +350,10 @@ export class PackChunkStore implements ChunkStore, AsyncDisposable {
     return record?.kind === "packed" ? record.pack : undefined;
   }
 
-  /** They do not verify where they are. */
-  noteDamaged(ids: readonly ChunkId[]): void {
+  /** They do not verify where they are; nothing new relies on the pack unseen, and collection moves what is whole out of it. */
+  noteDamaged(pack: PackId, ids: readonly ChunkId[]): void {
+    this.#proofs.forget(pack);
+    this.#collector.noteDamaged(pack);
     for (const id of ids) this.#damaged.add(chunkIdKey(id));
   }
 

@@ -6,6 +6,7 @@ import type { PackId } from "../ids.ts";
 import type { Disk, DiskFile } from "../platform/disk.ts";
 import { packPath } from "./open-packs.ts";
 import { parsePackId } from "./pack-format.ts";
+import { salvage } from "./pack-salvage.ts";
 
 /** The packs that have files. @param directory - The vault's `packs`. */
 export async function* listPackFiles(disk: Disk, directory: string): AsyncGenerator<PackId> {
@@ -56,18 +57,32 @@ export class PackDirectory {
    * @returns The file, whole, as a view of the buffer; undefined where there is none.
    */
   async readInto(pack: PackId, buffer: PackBuffer): Promise<Uint8Array | undefined> {
-    let file: DiskFile;
-    try {
-      file = await this.#disk.open(packPath(this.#directory, pack));
-    } catch (error) {
-      if (isTcfsError(error, "TCFS_NO_ENTRY")) return undefined;
-      throw error;
-    }
+    const file = await this.#open(pack);
+    if (file === undefined) return undefined;
     try {
       const content = buffer.content(await file.length());
       return content.subarray(0, await file.readInto(content, 0));
     } finally {
       await file.close();
+    }
+  }
+
+  /** @returns What can be read of the file, as {@link salvage} gives it; undefined where that is nothing. */
+  async salvage(pack: PackId, lengthBytes: number): Promise<Uint8Array | undefined> {
+    const file = await this.#open(pack);
+    try {
+      return file && (await salvage(file, lengthBytes));
+    } finally {
+      await file?.close();
+    }
+  }
+
+  async #open(pack: PackId): Promise<DiskFile | undefined> {
+    try {
+      return await this.#disk.open(packPath(this.#directory, pack));
+    } catch (error) {
+      if (isTcfsError(error, "TCFS_NO_ENTRY")) return undefined;
+      throw error;
     }
   }
 }

@@ -26,6 +26,7 @@ export interface PackDamage {
 /**
  * @param content - The whole file; lent until settled.
  * @param buffer - Where its chunks are opened.
+ * @param isFinished - It must have its index.
  * @returns Undefined where nothing is wrong.
  */
 export async function findPackDamage(
@@ -33,11 +34,13 @@ export async function findPackDamage(
   content: Uint8Array,
   rooms: PackCipherRooms,
   buffer: PackBuffer,
+  isFinished: boolean,
 ): Promise<PackDamage | undefined> {
   let cipher: PackCipher | undefined;
   try {
     cipher = openPackCipher(content, pack, rooms);
     const entries = await readIndex(pack, content, cipher);
+    if (entries === undefined) return isFinished ? { ofPack: "its index is missing", chunks: [] } : undefined;
     const chunks: ChunkId[] = [];
     for (const entry of entries) if (!(await opens(entry, content, cipher, buffer))) chunks.push(entry.id);
     return chunks.length === 0 ? undefined : { ofPack: undefined, chunks };
@@ -49,10 +52,10 @@ export async function findPackDamage(
   }
 }
 
-/** @returns Nothing where the pack was never finished. */
-async function readIndex(pack: PackId, content: Uint8Array, cipher: PackCipher): Promise<PackIndexEntry[]> {
+/** @returns Undefined where the pack was never finished. */
+async function readIndex(pack: PackId, content: Uint8Array, cipher: PackCipher): Promise<PackIndexEntry[] | undefined> {
   const footer = decodePackFooter(content.subarray(-MAX_FOOTER_BYTES), content.length);
-  if (footer === undefined) return [];
+  if (footer === undefined) return undefined;
   const { indexOffset, indexLengthBytes: lengthBytes, storedFrameBytes } = footer;
   const sealed = content.subarray(indexOffset, indexOffset + sumBytes(storedFrameBytes));
   const index = new Uint8Array(lengthBytes);

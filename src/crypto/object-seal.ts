@@ -23,7 +23,10 @@ const MAGICS: Readonly<Record<SealedKind, string>> = {
   device: "TCFSDEVI",
 };
 const SIGNED_FLAG = 1;
+/** Of manifests: packs of the state are lost. Who does not know it would take the state for a whole one. */
+const LOST_FLAG = 2;
 const PREFIX_BYTES = 16;
+const FLAGS_OFFSET = 10;
 const EPOCH_OFFSET = 12;
 const NONCE_BYTES = 24;
 
@@ -44,9 +47,13 @@ export class ObjectSealer {
     return this.#keys.keyEpoch;
   }
 
-  /** @param number - Its step; 0 for the root. @returns Fresh memory. */
-  seal(kind: SealedKind, number: number, content: Uint8Array): Uint8Array {
-    const prefix = prefixOf(kind, this.#keys.keyEpoch);
+  /**
+   * @param number - Its step; 0 for the root.
+   * @param tellsLost - Of a manifest: whether it tells of packs that are lost.
+   * @returns Fresh memory.
+   */
+  seal(kind: SealedKind, number: number, content: Uint8Array, tellsLost = false): Uint8Array {
+    const prefix = prefixOf(kind, this.#keys.keyEpoch, tellsLost);
     const nonce = this.#random.bytes(NONCE_BYTES);
     const sealed = this.#cipher(this.#keys.newest(), nonce, prefix, number).encrypt(padContent(content));
     return new Uint8Array(Buffer.concat([prefix, nonce, sealed]));
@@ -60,7 +67,7 @@ export class ObjectSealer {
   unseal(kind: SealedKind, number: number, object: Uint8Array): Uint8Array {
     const prefix = object.slice(0, PREFIX_BYTES);
     const keyEpoch = epochOfObject(object);
-    const expected = prefixOf(kind, keyEpoch);
+    const expected = prefixOf(kind, keyEpoch, isManifest(kind) && tellsLost(object));
     if (object.length < PREFIX_BYTES + NONCE_BYTES + TAG_BYTES || !startsEqual(prefix, expected, 8)) {
       throw new TcfsError("TCFS_CORRUPT", `this is no ${kind} of a tcfs store`);
     }
@@ -114,6 +121,15 @@ export function epochOfObject(object: Uint8Array): number {
   return new DataView(object.buffer, object.byteOffset, PREFIX_BYTES).getUint32(EPOCH_OFFSET, true);
 }
 
+/** Whether a manifest says before its seal that it tells of lost packs: believed once it is unsealed. */
+export function tellsLost(object: Uint8Array): boolean {
+  return ((object[FLAGS_OFFSET] ?? 0) & LOST_FLAG) !== 0;
+}
+
+function isManifest(kind: SealedKind): boolean {
+  return kind === "commit" || kind === "checkpoint";
+}
+
 function hmac(key: Uint8Array, content: string | Uint8Array): Uint8Array {
   return createHmac("sha256", key).update(content).digest();
 }
@@ -124,12 +140,13 @@ function placeOf(number: number): Uint8Array {
   return place;
 }
 
-function prefixOf(kind: SealedKind, keyEpoch: number): Uint8Array {
+function prefixOf(kind: SealedKind, keyEpoch: number, tellsLost: boolean): Uint8Array {
   const prefix = new Uint8Array(PREFIX_BYTES);
   prefix.set(Buffer.from(MAGICS[kind], "latin1"));
   const view = new DataView(prefix.buffer);
   view.setUint16(8, FORMAT_VERSION, true);
-  view.setUint16(10, kind === "devices" || kind === "device" ? 0 : SIGNED_FLAG, true);
+  const signed = kind === "devices" || kind === "device" ? 0 : SIGNED_FLAG;
+  view.setUint16(FLAGS_OFFSET, signed + (tellsLost ? LOST_FLAG : 0), true);
   view.setUint32(EPOCH_OFFSET, keyEpoch, true);
   return prefix;
 }

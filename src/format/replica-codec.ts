@@ -13,6 +13,10 @@ export const MAX_STEPS = 1024;
 export const MAX_KEPT_ROOTS = 16;
 /** Of the SHA-256 of a root, in the name under which it is kept. */
 export const KEPT_HASH_BYTES = 8;
+/** 4 TiB of packs. */
+export const MAX_LOST_PACKS = 2 ** 18;
+/** Added to the kind of a manifest's stream, where a list of lost packs comes before it. */
+const LOST_FLAG = 2;
 const HASH_BYTES = 32;
 const DEVICE_ID_BYTES = 16;
 const FRAME_BYTES = 64 * 1024;
@@ -36,6 +40,15 @@ export type RecordStream =
   | { readonly kind: "inline"; readonly content: Uint8Array }
   | { readonly kind: "chunks"; readonly chunks: readonly StreamChunk[] };
 
+/** `missing`: the store does not have the pack; `damaged`: it has, and not all of its chunks open. */
+export type LostKind = "missing" | "damaged";
+
+/** A pack that the state names and that neither the store nor whoever wrote the step has, or has whole. */
+export interface LostPack {
+  readonly pack: PackId;
+  readonly kind: LostKind;
+}
+
 export interface Manifest {
   readonly number: number;
   readonly deviceId: Uint8Array;
@@ -43,6 +56,8 @@ export interface Manifest {
   readonly time: Timestamp;
   /** The vault's commit whose state this is. */
   readonly commit: number;
+  /** All that the state lacks. */
+  readonly lost: readonly LostPack[];
   readonly stream: RecordStream;
 }
 
@@ -75,8 +90,9 @@ export function encodeManifest(manifest: Manifest): Uint8Array {
   writer.bytes(manifest.previousHash);
   writeTimestamp(writer, manifest.time);
   writer.u64(manifest.commit);
-  const { stream } = manifest;
-  writer.u8(stream.kind === "inline" ? 0 : 1);
+  const { stream, lost } = manifest;
+  writer.u8((stream.kind === "inline" ? 0 : 1) + (lost.length > 0 ? LOST_FLAG : 0));
+  if (lost.length > 0) writeLost(writer, lost);
   if (stream.kind === "inline") writer.bytes(stream.content);
   else for (const chunk of stream.chunks) writeChunk(writer, chunk);
   return writer.take();
@@ -92,9 +108,10 @@ export function decodeManifest(bytes: Uint8Array): Manifest {
   const time = readTimestamp(reader);
   const commit = reader.u64();
   const kind = reader.u8();
-  if (kind > 1) throw reader.fail("an unknown kind of stream");
-  const stream = kind === 0 ? readInline(reader) : readChunks(reader);
-  return { number, deviceId, previousHash, time, commit, stream };
+  if (kind > LOST_FLAG + 1) throw reader.fail("an unknown kind of stream");
+  const lost = kind < LOST_FLAG ? [] : readLost(reader);
+  const stream = kind % LOST_FLAG === 0 ? readInline(reader) : readChunks(reader);
+  return { number, deviceId, previousHash, time, commit, lost, stream };
 }
 
 export function encodeRoot(root: Root): Uint8Array {
@@ -167,6 +184,40 @@ export function unpadContent(padded: Uint8Array): Uint8Array {
   const content = reader.bytes(lengthBytes);
   if (padded.subarray(4 + lengthBytes).some((byte) => byte !== 0)) throw reader.fail("padding that is not zero");
   return content;
+}
+
+/** @returns The list as it stands in manifests, fresh. */
+export function encodeLost(lost: readonly LostPack[]): Uint8Array {
+  const writer = new ByteWriter();
+  writeLost(writer, lost);
+  return writer.take();
+}
+
+/** @throws TcfsError `TCFS_CORRUPT` */
+export function decodeLost(bytes: Uint8Array): LostPack[] {
+  const reader = new ByteReader(bytes, "list of lost packs");
+  const lost = readLost(reader);
+  reader.end();
+  return lost;
+}
+
+function writeLost(writer: ByteWriter, lost: readonly LostPack[]): void {
+  writer.u32(lost.length);
+  for (const { pack, kind } of lost) {
+    writer.bytes(pack);
+    writer.u8(kind === "missing" ? 1 : 2);
+  }
+}
+
+function readLost(reader: ByteReader): LostPack[] {
+  const count = reader.u32();
+  if (count === 0 || count > MAX_LOST_PACKS) throw reader.fail("an impossible number of lost packs");
+  return Array.from({ length: count }, () => {
+    const pack = reader.bytes(PACK_ID_BYTES) as PackId;
+    const code = reader.u8();
+    if (code !== 1 && code !== 2) throw reader.fail("a pack lost in an unknown way");
+    return { pack, kind: code === 1 ? "missing" : "damaged" };
+  });
 }
 
 function writeChunk(writer: ByteWriter, chunk: StreamChunk): void {

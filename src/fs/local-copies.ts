@@ -38,6 +38,8 @@ export interface LocalCopiesOptions {
   readonly directory: string;
   /** Whether the store's root may lack the newest record of the inode. */
   readonly isUnsent: (ino: InodeNumber) => boolean;
+  /** Whether neither this disk nor the store has all of the pack. */
+  readonly isLost: (pack: PackId) => boolean;
 }
 
 export interface CacheFigures extends ShelfFigures {
@@ -63,8 +65,8 @@ export interface WarmReport {
   readonly fetchedBytes: number;
 }
 
-/** In the store and here; in the store, some or nothing of it here; not in the store. */
-export type FileState = "stored" | "partial" | "remote" | "unsent";
+/** In the store and here; in the store, some or nothing of it here; not in the store; some of it may be nowhere. */
+export type FileState = "stored" | "partial" | "remote" | "unsent" | "lost";
 
 export class LocalCopies {
   readonly #options: LocalCopiesOptions;
@@ -154,13 +156,15 @@ export class LocalCopies {
 
   /** @returns Undefined for what is no regular file. */
   async stateOf(ino: InodeNumber): Promise<FileState | undefined> {
-    const { metadata, shelf, isUnsent } = this.#options;
+    const { metadata, shelf, isUnsent, isLost } = this.#options;
     const inode = metadata.getInode(ino);
     if (inode === undefined || !isRegularMode(inode.mode)) return undefined;
     const committed = metadata.snapshots.committedView().getInode(ino);
     if (isUnsent(ino) || !isSameTime(committed?.changeTime, inode.changeTime)) return "unsent";
     const seen = { all: 0, some: 0, none: 0 };
-    for (const pack of await this.#packsOf([ino])) {
+    const packs = [...(await this.#packsOf([ino]))];
+    if (packs.some(isLost)) return "lost";
+    for (const pack of packs) {
       if (!shelf.isStored(pack)) return "unsent";
       seen[shelf.presence(pack)] += 1;
     }

@@ -24,7 +24,12 @@ const FORMAT_NAME = "tcfs vault";
 export const KEY_EPOCHS_FEATURE = "key-epochs";
 const KNOWN_INCOMPATIBLE: readonly string[] = [KEY_EPOCHS_FEATURE];
 /** A vault that this version writes has all of them. */
-export const READ_ONLY_COMPATIBLE_FEATURES: readonly string[] = ["snapshots", "snapshot-policy", "versions"];
+export const READ_ONLY_COMPATIBLE_FEATURES: readonly string[] = [
+  "snapshots",
+  "snapshot-policy",
+  "versions",
+  "lost-packs",
+];
 const MIN_CHUNK_BYTES = 4096;
 
 /** The header's content, authenticated only once `mac` has been checked. */

@@ -9,12 +9,13 @@ import { TcfsError, isTcfsError } from "../errors.ts";
 import { ChangeCursor } from "../format/journal-codec.ts";
 import { RECORD_KIND, packIdOfKey } from "../format/record-keys.ts";
 import type { VolumeRecord } from "../format/records.ts";
-import type { Manifest, Root } from "../format/replica-codec.ts";
+import type { LostPack, Manifest, Root } from "../format/replica-codec.ts";
 import type { PackId } from "../ids.ts";
 import { DeviceBook, type NewIdentity, writeDevices } from "../keys/devices/device-book.ts";
 import { RecordSink } from "../metadata/record-sink.ts";
 import type { Disk } from "../platform/disk.ts";
 import type { ObjectStore } from "../remote/object-store.ts";
+import { LostPacks } from "./lost-packs.ts";
 import { StreamReader, type StreamRooms } from "./record-stream.ts";
 import { MAX_ROOT_BYTES, ROOT_NAME, sha256 } from "./object-names.ts";
 import { type RemoteRoot, readRoot, readSteps } from "./remote-root.ts";
@@ -41,6 +42,8 @@ export interface AttachReport {
   readonly volume: VolumeRecord;
   readonly root: Root;
   readonly packCount: number;
+  /** Of them, those that the root says to be lost. */
+  readonly lost: readonly LostPack[];
 }
 
 /**
@@ -88,7 +91,9 @@ async function attachRoot(options: AttachOptions, found: RemoteRoot): Promise<At
   const volume = await sink.finish();
   if (volume.commit !== root.commit)
     throw corrupt("the store's root", `it names commit ${root.commit}, not ${volume.commit}`);
+  const lost = (steps.at(-1)?.lost ?? []).filter(({ pack }) => packs.delete(toHex(pack)));
   await StoredPacks.create(disk, directory, packs.values());
+  await LostPacks.create(disk, directory, lost);
   await writeDevices(options, found.devices);
   const { identity } = await DeviceBook.open(options, options.identity);
   const deviceId = toHex(identity.id);
@@ -97,7 +102,7 @@ async function attachRoot(options: AttachOptions, found: RemoteRoot): Promise<At
   const kept = root.kept.map((one) => ({ ...one, missingSince: null }));
   const state = { url: options.url, deviceId, last, pending: [], keptBelow: 0, kept, link };
   await writeState(disk, directory, state, sealer);
-  return { volume, root, packCount: packs.size };
+  return { volume, root, packCount: packs.size + lost.length, lost };
 }
 
 /** What the changes make of the state's packs. @param changes - Encoded, whole. */

@@ -58,6 +58,15 @@ export class ChangeLog {
     return found;
   }
 
+  /** As {@link count}, with what was captured and did not get into the store yet; null where that is not known. */
+  countWith(captured: CapturedChanges | undefined, kind: number): number | null {
+    const rest = this.count(kind);
+    if (rest === undefined || (captured !== undefined && captured.changes === undefined)) return null;
+    let found = rest;
+    for (const { key } of captured?.changes?.values() ?? []) if (key[0] === kind) found += 1;
+    return found;
+  }
+
   /** The store turned out to have everything up to `commit`. */
   storeHas(commit: number): void {
     if (this.#changes !== undefined || this.#commit !== commit) return;

@@ -1,14 +1,19 @@
-/** Brings packs to the store: oldest first, several at once, each once; what an earlier session brought is found again. */
+/**
+ * Brings packs to the store: oldest first, several at once, each once; what an earlier session brought is found again. One
+ * that cannot be brought whole holds up no other: it is noted as lost.
+ */
 import { type PackDirectory, PackBuffer } from "../chunkstore/pack-directory.ts";
 import type { PackDamage } from "../chunkstore/pack-verifier.ts";
-import { formatPackId, parsePackId } from "../chunkstore/pack-format.ts";
+import { PACK_HEADER_BYTES, formatPackId, parsePackId } from "../chunkstore/pack-format.ts";
+import { openHeader } from "../chunkstore/pack-rewrapper.ts";
 import { TcfsError, isTcfsError } from "../errors.ts";
 import type { PackRecord } from "../format/records.ts";
-import type { PackId } from "../ids.ts";
+import type { ChunkId, PackId } from "../ids.ts";
 import type { Clock, Timer } from "../platform/clock.ts";
 import type { ObjectStore } from "../remote/object-store.ts";
 import { Backlog } from "./backlog.ts";
-import { packObject } from "./object-names.ts";
+import type { LostPacks } from "./lost-packs.ts";
+import { MAX_PACK_OBJECT_BYTES, packObject } from "./object-names.ts";
 import { type PackRooms, usableLength } from "./remote-epoch.ts";
 import type { StoredPacks } from "./stored-packs.ts";
 
@@ -23,12 +28,28 @@ export interface PackUploaderOptions extends PackRooms {
   readonly local: PackDirectory;
   readonly stored: StoredPacks;
   readonly clock: Clock;
-  /** What is wrong with a pack that is about to be sent. */
-  readonly findDamage: (pack: PackId, content: Uint8Array, buffer: PackBuffer) => Promise<PackDamage | undefined>;
-  /** A pack is sent though it is damaged, for the rest of it is all there is. */
+  /** What cannot be brought whole. */
+  readonly lost: LostPacks;
+  /** Whether the vault's newest state names the pack, or that cannot be told. */
+  readonly isNamed: (pack: PackId) => boolean;
+  /** Whether the vault's newest state has the chunk in this pack, or that cannot be told. */
+  readonly isChunkThere: (chunk: ChunkId, pack: PackId) => boolean;
+  /** What is wrong with a pack. @param isFinished - It must have its index. */
+  readonly findDamage: (
+    pack: PackId,
+    content: Uint8Array,
+    buffer: PackBuffer,
+    isFinished: boolean,
+  ) => Promise<PackDamage | undefined>;
+  /** A pack is damaged on the disk. */
   readonly onDamage: (pack: PackId, damage: PackDamage) => void;
-  /** A pack that the store lost is not here either. */
-  readonly onGone: (pack: PackId) => void;
+}
+
+/** On this disk. */
+interface FoundPack {
+  readonly content: Uint8Array;
+  /** Whether the disk gave all of it. */
+  readonly isWhole: boolean;
 }
 
 /** A store that loses a pack over and over is not brought it more often in one session. */
@@ -42,58 +63,52 @@ export class PackUploader {
   readonly #stored: StoredPacks;
   readonly #clock: Clock;
   readonly #rooms: PackRooms;
-  readonly #findDamage: PackUploaderOptions["findDamage"];
-  readonly #onDamage: PackUploaderOptions["onDamage"];
-  readonly #onGone: PackUploaderOptions["onGone"];
+  readonly #options: PackUploaderOptions;
+  readonly lost: LostPacks;
   readonly backlog: Backlog;
   /** Taken by the store, and not there any more; by name. */
-  readonly #lost = new Map<string, PackRecord>();
-  readonly #timesLost = new Map<string, number>();
+  readonly #again = new Map<string, PackRecord>();
+  readonly #timesAgain = new Map<string, number>();
+  /** Of those that were looked at in this session: of the store's copy, where it has one. By name. */
+  readonly #damages = new Map<string, PackDamage>();
   /** One for each upload under way; those not in use. */
   #buffers: PackBuffer[] = [];
   #emptying: Timer | undefined;
   /** Whether several packs may go up at once. */
   mayHurry: () => boolean = () => true;
 
-  constructor({ local, stored, clock, packKeys, vaultId, findDamage, onDamage, onGone }: PackUploaderOptions) {
-    this.#findDamage = findDamage;
-    this.#onDamage = onDamage;
-    this.#onGone = onGone;
+  constructor(options: PackUploaderOptions) {
+    const { local, stored, clock, packKeys, vaultId, lost } = options;
+    this.#options = options;
+    this.lost = lost;
     this.#local = local;
     this.#stored = stored;
     this.#clock = clock;
     this.#rooms = { packKeys, vaultId };
-    this.backlog = new Backlog((pack) => stored.has(pack));
+    this.backlog = new Backlog((pack) => stored.has(pack) || lost.has(pack));
   }
 
-  get lostCount(): number {
-    return this.#lost.size;
+  /** Packs that the store is to be brought again. */
+  get againCount(): number {
+    return this.#again.size;
   }
 
   /** The store lacks what it took. @returns Whether it is to be brought again. */
   noteLost(record: PackRecord): boolean {
     const name = formatPackId(record.pack);
-    const times = (this.#timesLost.get(name) ?? 0) + 1;
+    const times = (this.#timesAgain.get(name) ?? 0) + 1;
     if (times > MOST_TIMES_AGAIN) return false;
-    this.#timesLost.set(name, times);
+    this.#timesAgain.set(name, times);
     this.#stored.remove(record.pack);
-    this.#lost.set(name, record);
+    this.#again.set(name, record);
     this.backlog.add(record);
     return true;
   }
 
-  /** @returns What was lost, until it is there again; what no state names any more is forgotten. */
-  takeLost(isNamed: (pack: PackRecord) => boolean): PackRecord[] {
-    for (const [name, record] of this.#lost) if (!isNamed(record)) this.#lost.delete(name);
-    return [...this.#lost.values()];
-  }
-
-  /** It is not here either: nothing is to be expected of asking for it at each step. */
-  async giveUpLost(pack: PackId): Promise<void> {
-    this.#lost.delete(formatPackId(pack));
-    await this.#stored.add(pack);
-    this.backlog.sent(pack, 0, this.#clock.monotonicMs());
-    this.#onGone(pack);
+  /** @returns What the store turned out to lack, until it is there again; what no state names any more is forgotten. */
+  takeAgain(): PackRecord[] {
+    for (const [name, { pack }] of this.#again) if (!this.#options.isNamed(pack)) this.#again.delete(name);
+    return [...this.#again.values()];
   }
 
   /** @returns Those that the store is not known to have. */
@@ -124,8 +139,9 @@ export class PackUploader {
   }
 
   /**
+   * Bring all of them that are to be had; the others are among {@link lost} then.
    * @param packs - None of them is written to any more.
-   * @throws TcfsError what the store throws; `TCFS_CORRUPT` where a pack is neither here nor there. {@link PackGone}.
+   * @throws TcfsError what the store throws; {@link PackGone}.
    */
   async upload(store: ObjectStore, packs: readonly PackRecord[], signal: AbortSignal): Promise<void> {
     this.backlog.begins(this.#clock.monotonicMs());
@@ -172,42 +188,134 @@ export class PackUploader {
 
   async #bring(store: ObjectStore, record: PackRecord, buffer: PackBuffer, signal: AbortSignal): Promise<void> {
     const { pack } = record;
-    const content = await this.#local.readInto(pack, buffer);
-    let sentBytes = 0;
-    if (content === undefined || content.length < record.lengthBytes) await this.#requireThere(store, record, signal);
-    else if (this.#local.isOwn(pack) || (await usableLength(store, pack, this.#rooms, signal)) !== content.length) {
-      sentBytes = await this.#send(store, record, content, buffer, signal);
+    const sentBytes = await this.#bringOrNote(store, record, buffer, signal);
+    this.#again.delete(formatPackId(pack));
+    if (sentBytes === undefined) {
+      this.#stored.remove(pack);
+      this.lost.looked(pack);
+    } else {
+      await this.#stored.add(pack);
+      await this.lost.forget(pack);
+      this.#damages.delete(formatPackId(pack));
     }
-    this.#lost.delete(formatPackId(pack));
-    await this.#stored.add(pack);
-    this.backlog.sent(pack, sentBytes, this.#clock.monotonicMs());
+    this.backlog.sent(pack, sentBytes ?? 0, this.#clock.monotonicMs());
+  }
+
+  /** @returns Bytes sent; undefined where the pack is lost, which is noted. */
+  async #bringOrNote(
+    store: ObjectStore,
+    record: PackRecord,
+    buffer: PackBuffer,
+    signal: AbortSignal,
+  ): Promise<number | undefined> {
+    const { pack, lengthBytes } = record;
+    const found = await this.#readHere(record, buffer);
+    if (found === undefined) return this.#findThere(store, record, buffer, signal);
+    const isSentAnyway = !found.isWhole || this.#local.isOwn(pack) || this.lost.has(pack);
+    const { length } = found.content;
+    if (!isSentAnyway && (await usableLength(store, pack, this.#rooms, signal)) === length) return 0;
+    const { content, damage } = await this.#verify(record, found, buffer);
+    if (damage === undefined) {
+      await this.#put(store, packObject(pack), content, signal);
+      return content.length;
+    }
+    this.#noteDamage(pack, damage);
+    const isThere = ((await usableLength(store, pack, this.#rooms, signal)) ?? 0) >= lengthBytes;
+    if (isThere && (await this.#isWholeThere(store, pack, buffer, signal))) return 0;
+    return this.#sendDamaged(store, record, content, isThere, signal);
+  }
+
+  /** What there is of it on this disk: what cannot be read, or was cut off, is zeros. */
+  async #readHere({ pack, lengthBytes }: PackRecord, buffer: PackBuffer): Promise<FoundPack | undefined> {
+    try {
+      const content = await this.#local.readInto(pack, buffer);
+      if (content === undefined) return undefined;
+      if (content.length >= lengthBytes) return { content, isWhole: true };
+    } catch (error) {
+      if (!isTcfsError(error, "TCFS_IO")) throw error;
+    }
+    const content = await this.#local.salvage(pack, lengthBytes);
+    return content && { content, isWhole: false };
+  }
+
+  /** What memory or a cable spoiled is whole when it is read again. */
+  async #verify(
+    record: PackRecord,
+    found: FoundPack,
+    buffer: PackBuffer,
+  ): Promise<{ readonly content: Uint8Array; readonly damage: PackDamage | undefined }> {
+    const { pack, isFinished } = record;
+    const { findDamage } = this.#options;
+    const damage = await findDamage(pack, found.content, buffer, isFinished);
+    if (!found.isWhole) {
+      const cut = { ofPack: "some of it cannot be read, or is cut off", chunks: [] };
+      return { content: found.content, damage: damage ?? cut };
+    }
+    const again = damage && (await this.#readHere(record, buffer));
+    if (again?.isWhole !== true) return { content: found.content, damage };
+    return { content: again.content, damage: await findDamage(pack, again.content, buffer, isFinished) };
+  }
+
+  /** For the rest of it, but over nothing that the store has; and not if its key is lost, for then it has no rest. */
+  async #sendDamaged(
+    store: ObjectStore,
+    { pack }: PackRecord,
+    content: Uint8Array,
+    isThere: boolean,
+    signal: AbortSignal,
+  ): Promise<undefined> {
+    const isOfUse =
+      isThere || openHeader(content.subarray(0, PACK_HEADER_BYTES), { pack, ...this.#rooms }) !== undefined;
+    // Noted first: once it is there it looks like any other.
+    if (!isOfUse || !(await this.lost.note({ pack, kind: "damaged" }))) {
+      await this.lost.note({ pack, kind: "missing" });
+      return undefined;
+    }
+    if (!isThere) await this.#put(store, packObject(pack), content, signal);
+    return undefined;
+  }
+
+  /** Nothing of it is here. @returns 0 where the store has it; undefined where it is lost, which is noted. */
+  async #findThere(
+    store: ObjectStore,
+    { pack, lengthBytes }: PackRecord,
+    buffer: PackBuffer,
+    signal: AbortSignal,
+  ): Promise<number | undefined> {
+    const isThere = ((await usableLength(store, pack, this.#rooms, signal)) ?? 0) >= lengthBytes;
+    if (isThere && (!this.lost.has(pack) || (await this.#isWholeThere(store, pack, buffer, signal)))) return 0;
+    if (!isThere && !this.#options.isNamed(pack)) throw new PackGone(`${packObject(pack)} is needed no more`);
+    await this.lost.note({ pack, kind: isThere ? "damaged" : "missing" });
+    return undefined;
+  }
+
+  /** Whether all that the store has of it opens: asked of what is not whole here, so an index must tell. */
+  async #isWholeThere(store: ObjectStore, pack: PackId, buffer: PackBuffer, signal: AbortSignal): Promise<boolean> {
+    const object = await store.get(packObject(pack), { maxBytes: MAX_PACK_OBJECT_BYTES, signal });
+    if (object === undefined) return false;
+    const damage = await this.#options.findDamage(pack, object.content, buffer, true);
+    if (damage !== undefined) this.#noteDamage(pack, damage);
+    return damage === undefined;
+  }
+
+  #noteDamage(pack: PackId, damage: PackDamage): void {
+    const name = formatPackId(pack);
+    if (!this.#damages.has(name)) this.#options.onDamage(pack, damage);
+    this.#damages.set(name, damage);
   }
 
   /**
-   * What memory or a cable spoiled is whole when it is read again; what the disk spoiled is sent as it is, and told of, but
-   * over nothing that the store has.
-   * @returns Bytes sent.
+   * Of damaged packs that the store has, those of which the vault's newest state needs nothing that is damaged are as good
+   * as whole. Before the changes of a step are captured: an older state may need what this one does not.
    */
-  async #send(
-    store: ObjectStore,
-    record: PackRecord,
-    content: Uint8Array,
-    buffer: PackBuffer,
-    signal: AbortSignal,
-  ): Promise<number> {
-    const { pack, lengthBytes } = record;
-    let whole = content;
-    if ((await this.#findDamage(pack, content, buffer)) !== undefined) {
-      whole = (await this.#local.readInto(pack, buffer)) ?? content;
-      if (whole.length < lengthBytes) throw new PackGone(`${packObject(pack)} was cut short here`);
-      const damage = await this.#findDamage(pack, whole, buffer);
-      if (damage !== undefined) {
-        this.#onDamage(pack, damage);
-        if (((await usableLength(store, pack, this.#rooms, signal)) ?? 0) >= lengthBytes) return 0;
-      }
+  async releaseHealed(): Promise<void> {
+    for (const { pack, kind } of this.lost.all()) {
+      const damage = this.#damages.get(formatPackId(pack));
+      if (kind === "missing" || damage === undefined || damage.ofPack !== undefined) continue;
+      if (damage.chunks.some((chunk) => this.#options.isChunkThere(chunk, pack))) continue;
+      await this.#stored.add(pack);
+      await this.lost.forget(pack);
     }
-    await this.#put(store, packObject(pack), whole, signal);
-    return whole.length;
   }
 
   /** Another content under a name that nobody else chooses is an upload that was cut short, or damage. */
@@ -219,19 +327,4 @@ export class PackUploader {
       await store.put(name, content, signal);
     }
   }
-
-  async #requireThere(
-    store: ObjectStore,
-    { pack, lengthBytes }: Pick<PackRecord, "pack" | "lengthBytes">,
-    signal: AbortSignal,
-  ): Promise<void> {
-    const found = await usableLength(store, pack, this.#rooms, signal);
-    if (found !== undefined && found >= lengthBytes) return;
-    throw new PackGone(`${packObject(pack)} is damaged or missing, here and in the store`);
-  }
-}
-
-/** @returns What {@link PackGone} comes to if the vault has not moved on. */
-export function asDamage(error: PackGone): TcfsError {
-  return new TcfsError("TCFS_CORRUPT", `${error.message}: the store keeps its earlier state`);
 }

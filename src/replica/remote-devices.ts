@@ -1,7 +1,16 @@
 /** The list of devices in a store (FORMAT.md §11.6): read, and replaced by compare-and-swap. */
 import { type ObjectSealer, epochOfObject } from "../crypto/object-seal.ts";
 import { isTcfsError } from "../errors.ts";
-import { type DeviceList, NO_DEVICES, formatDevices, mergeDevices, parseDevices } from "../keys/devices/device-list.ts";
+import type { DeviceBook } from "../keys/devices/device-book.ts";
+import {
+  type Device,
+  type DeviceList,
+  NO_DEVICES,
+  formatDevices,
+  mergeDevices,
+  parseDevices,
+  requireNotRevoked,
+} from "../keys/devices/device-list.ts";
 import type { ObjectStore, ObjectVersion } from "../remote/object-store.ts";
 import { DEVICES_NAME, MAX_DEVICES_BYTES } from "./object-names.ts";
 import { unsealRemote } from "./remote-epoch.ts";
@@ -51,6 +60,31 @@ export async function pushDevices(
       if (!isTcfsError(error, "TCFS_REMOTE_CONFLICT") || attempt === MAX_ATTEMPTS) throw error;
     }
   }
+}
+
+/** Whose list it is. */
+export interface DeviceSettlers {
+  readonly devices: DeviceBook;
+  readonly sealer: ObjectSealer;
+  /** Told of devices that came into the list without this one's doing. */
+  readonly onNewDevices: (devices: readonly Device[]) => void;
+}
+
+/**
+ * What this device and the store say of the devices becomes one. At each step, for this one may have been revoked.
+ * @returns The revision that the store has then. @throws TcfsError `TCFS_DEVICE_REVOKED`; what {@link pushDevices} throws.
+ */
+export async function settleDevices(
+  store: ObjectStore,
+  { devices, sealer, onNewDevices }: DeviceSettlers,
+  ours: DeviceList,
+  signal: AbortSignal,
+): Promise<number> {
+  const theirs = await pushDevices(store, sealer, ours, signal);
+  const fresh = await devices.learn(theirs);
+  if (fresh.length > 0) onNewDevices(fresh);
+  requireNotRevoked(devices.list, devices.identity.id);
+  return theirs.revision;
 }
 
 const MAX_ATTEMPTS = 5;

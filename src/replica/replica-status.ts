@@ -1,4 +1,5 @@
 /** How a vault and its store stand, as `tcfs status` tells it: figures with stable names. */
+import type { LostPackName } from "./lost-packs.ts";
 
 export interface ReplicaStatus {
   readonly url: string;
@@ -25,4 +26,6 @@ export interface ReplicaStatus {
   readonly keepDeletedSeconds: number;
   /** Why nothing is deleted though it is due. */
   readonly collectionProblem: string | null;
+  /** Packs that the vault names and that neither this disk nor the store has, or has whole. */
+  readonly lostPacks: readonly LostPackName[];
 }

@@ -9,10 +9,8 @@ import type { PlainRecord } from "../crypto/engine.ts";
 import type { RecordChange } from "../format/journal-codec.ts";
 import { RECORD_KIND } from "../format/record-keys.ts";
 import type { PackRecord } from "../format/records.ts";
-import { MAX_STEPS } from "../format/replica-codec.ts";
-import type { PackId } from "../ids.ts";
 import type { DeviceBook } from "../keys/devices/device-book.ts";
-import { type Device, type DeviceList, requireNotRevoked } from "../keys/devices/device-list.ts";
+import type { Device, DeviceList } from "../keys/devices/device-list.ts";
 import type { Timer } from "../platform/clock.ts";
 import type { Disk } from "../platform/disk.ts";
 import type { ObjectStore, ObjectVersion } from "../remote/object-store.ts";
@@ -20,26 +18,24 @@ import type { Pace } from "../remote/paced-store.ts";
 import { type CapturedChanges, ChangeLog } from "./change-log.ts";
 import { diverged } from "./divergence.ts";
 import { HEADER_NAME } from "./object-names.ts";
+import { LOOK_AGAIN_MS, lostPackNames } from "./lost-packs.ts";
 import { PackGone } from "./pack-uploader.ts";
-import { pushDevices } from "./remote-devices.ts";
-import { readManifest, readRoot } from "./remote-root.ts";
+import { settleDevices } from "./remote-devices.ts";
+import { readRoot } from "./remote-root.ts";
 import { type ReplicaState, type RootNote, withPending, writeState } from "./replica-state.ts";
 import type { ReplicaStatus } from "./replica-status.ts";
 import { isRefusal } from "./signed-objects.ts";
 import { describeForeign } from "./standing.ts";
 import { StoreCollector } from "./store-collector.ts";
-import { StepWriter, type StepWriterOptions, type WrittenStep, inBatches } from "./step-writer.ts";
+import { learnHead } from "./store-head.ts";
+import { StepWriter, type StepWriterOptions, type WrittenStep, inBatches, isCheckpointDue } from "./step-writer.ts";
 import type { UploadSettings } from "./upload-settings.ts";
-import { Waiters } from "./waiters.ts";
+import { Waiters, paused } from "./waiters.ts";
 
 /** After the last commit; a vault in use goes on for the settings' greatest age. */
 const QUIET_MS = 5000;
 const FIRST_RETRY_MS = 1000;
 const LAST_RETRY_MS = 120_000;
-/** Then a checkpoint: whoever attaches reads all steps since the last one. */
-const STEPS_PER_CHECKPOINT = Math.min(64, MAX_STEPS);
-/** Or when the commits' streams have grown to so much. */
-const STREAM_BYTES_PER_CHECKPOINT = 64 * 1024 * 1024;
 /** From when something may be deleted until a step is made for it alone. */
 const COLLECT_AFTER_MS = 10 * 60_000;
 const DAY_MS = 24 * 3600_000;
@@ -64,8 +60,8 @@ export interface ReplicatorOptions extends Omit<StepWriterOptions, "identity"> {
   readonly onRooted?: () => void;
   /** Told when uploads begin to fail or end for good, and with none when they succeed again. */
   readonly onOutcome: (error: unknown) => void;
-  /** What the vault's newest state says of a pack. @throws TcfsError where that cannot be told */
-  readonly findPack: (pack: PackId) => PackRecord | undefined;
+  /** The store's newest manifest is damaged: the next step is a checkpoint. */
+  readonly onHeadDamaged: (error: TcfsError) => void;
   /** The vault's packs, for the figures. */
   readonly packs: () => AsyncIterable<PackRecord>;
   readonly settings: UploadSettings;
@@ -100,6 +96,8 @@ export class Replicator {
   #lastError: TcfsError | undefined;
   /** The next step is to be a checkpoint of its own pieces alone. */
   #isRenewalWanted = false;
+  /** The store's newest manifest is damaged: the next step is to be a checkpoint. */
+  #isHeadDamaged = false;
   #collectionTimer: Timer | undefined;
   /** What is to be deleted waits for a root, and nothing else makes one. */
   #isCollectionDue = false;
@@ -155,10 +153,20 @@ export class Replicator {
   }
 
   /**
-   * Resolves when the store's root names the vault's commit, or a later one, and the header that lies on the disk.
+   * Resolves when the store has the vault's commit, or a later one, and the header that lies on the disk.
+   * @throws TcfsError as {@link waitForRoot}; `TCFS_CORRUPT` once it has all that there is, where packs are lost.
+   */
+  async wait(commit: number, signal: AbortSignal): Promise<void> {
+    await this.waitForRoot(commit, signal);
+    const { lost } = this.#options.uploader;
+    if (lost.count > 0) throw lost.asError();
+  }
+
+  /**
+   * Resolves when the store's root names the vault's commit, or a later one, and says which packs are lost.
    * @throws TcfsError `TCFS_REMOTE_DIVERGED` if uploads have ended, `TCFS_REMOTE_UNAVAILABLE` if they are paused, `TCFS_CANCELLED`, `TCFS_CLOSED`
    */
-  wait(commit: number, signal: AbortSignal): Promise<void> {
+  waitForRoot(commit: number, signal: AbortSignal): Promise<void> {
     const waiting = this.#waiters.wait(commit, signal);
     if (this.#stopped !== undefined) this.#waiters.rejectAll(this.#stopped);
     else if (this.#settings.isPaused) this.#waiters.rejectAll(paused());
@@ -179,11 +187,11 @@ export class Replicator {
   /**
    * Write a checkpoint that takes over nothing from an older one, with its root. `store.json` is under the newest key
    * then too.
-   * @throws TcfsError as {@link wait}.
+   * @throws TcfsError as {@link waitForRoot}.
    */
   async renewCheckpoint(signal: AbortSignal): Promise<void> {
     this.#isRenewalWanted = true;
-    do await this.wait(0, signal);
+    do await this.waitForRoot(0, signal);
     while (this.#lacksRenewal());
   }
 
@@ -230,7 +238,7 @@ export class Replicator {
       activity: this.#activity(isIdle),
       backlogBytes: backlog.bytes + this.#log.heldBytes,
       backlogPacks: backlog.packCount,
-      backlogFiles: this.#countFiles(),
+      backlogFiles: this.#log.countWith(this.#captured, RECORD_KIND.inode),
       oldestSince: isIdle || this.#oldestSinceMs === undefined ? null : new Date(this.#oldestSinceMs).toISOString(),
       uploadedBytes: backlog.sentBytes,
       bytesPerSecond: backlog.bytesPerSecond,
@@ -243,6 +251,7 @@ export class Replicator {
       deletedObjects: this.#collector.deletedCount,
       keepDeletedSeconds,
       collectionProblem: this.#collector.problem ?? null,
+      lostPacks: lostPackNames(uploader.lost.all()),
     };
   }
 
@@ -257,7 +266,12 @@ export class Replicator {
 
   /** Whether there is anything to tell the store, or to bring it again. */
   get #isBehind(): boolean {
-    return !this.#log.isEmpty || this.#options.uploader.lostCount > 0;
+    return this.#hasNews || this.#options.uploader.againCount > 0;
+  }
+
+  /** Whether the next root says something that this one does not. */
+  get #hasNews(): boolean {
+    return !this.#log.isEmpty || !this.#options.uploader.lost.isTold || this.#isHeadDamaged;
   }
 
   #activity(isIdle: boolean): ReplicaStatus["activity"] {
@@ -267,14 +281,6 @@ export class Replicator {
     if (this.#running !== undefined && !this.#isCollecting) return "uploading";
     if (!isIdle) return "waiting";
     return this.#isCollecting ? "deleting" : "idle";
-  }
-
-  #countFiles(): number | null {
-    const rest = this.#log.count(RECORD_KIND.inode);
-    if (rest === undefined || (this.#captured !== undefined && this.#captured.changes === undefined)) return null;
-    let captured = 0;
-    for (const { key } of this.#captured?.changes?.values() ?? []) if (key[0] === RECORD_KIND.inode) captured += 1;
-    return rest + captured;
   }
 
   /** What earlier sessions left: figures alone, so that a failure is logged and ends nothing. */
@@ -315,6 +321,15 @@ export class Replicator {
       this.#armCollection();
       if (this.#lastError === undefined && this.#waiters.count > 0) this.#start();
       else if (this.#lastError !== undefined || this.#isBehind) this.#schedule();
+      else if (this.#options.uploader.lost.count > 0) this.#lookAgainLater();
+    });
+  }
+
+  /** What is lost may be found, though nothing else changes. */
+  #lookAgainLater(): void {
+    if (this.#closing.signal.aborted || this.#settings.isPaused) return;
+    this.#timer = this.#options.clock.after(LOOK_AGAIN_MS, () => {
+      this.#start();
     });
   }
 
@@ -361,21 +376,21 @@ export class Replicator {
   async #writeStep(signal: AbortSignal): Promise<ObjectStore | undefined> {
     const store = await this.#options.openStore();
     if (!this.#isRootKnown) await this.#settleRoot(store, signal);
-    await this.#steps.bringLost(store, signal);
+    await this.#steps.bringLost(store, this.#waiters.count > 0, signal);
     const { last } = this.#state;
     const header = await this.#options.readHeader(last?.headerRevision ?? 0);
     const isHeaderNew = last === null || last.headerRevision < header.revision;
     const devices = await this.#options.devices.reread();
     const isRenewal = this.#isRenewalWanted;
     const isSettled = !isHeaderNew && !isRenewal && !this.#isCollectionDue && devices.revision === this.#devicesInStore;
-    if (this.#log.isEmpty && isSettled) {
+    if (!this.#hasNews && isSettled) {
       this.#options.onRooted?.();
       return undefined;
     }
     if (isHeaderNew) await store.put(HEADER_NAME, header.content, signal);
-    await this.#settleDevices(store, devices, signal);
+    this.#devicesInStore = await settleDevices(store, this.#options, devices, signal);
     if (isRenewal) this.#steps.forget();
-    const { kind, captured, changes } = this.#capture(last, isRenewal);
+    const { kind, captured, changes } = this.#capture(last, isRenewal || this.#isHeadDamaged);
     this.#captured = captured;
     const revisions = { headerRevision: header.revision, devicesRevision: this.#options.devices.list.revision };
     const firstNumber = Math.max(1, this.#state.keptBelow);
@@ -385,6 +400,7 @@ export class Replicator {
     if (last === null) await this.#steps.requireFilled(store, signal);
     await this.#publish(store, step, signal);
     if (isRenewal) this.#isRenewalWanted = false;
+    this.#isHeadDamaged = false;
     this.#isCollectionDue = false;
     return store;
   }
@@ -414,33 +430,17 @@ export class Replicator {
 
   #capture(
     last: RootNote | null,
-    isRenewal: boolean,
+    isWanted: boolean,
   ): {
     readonly kind: "commit" | "checkpoint";
     readonly captured: CapturedChanges;
     readonly changes: AsyncIterable<readonly RecordChange[]>;
   } {
     const captured = this.#log.capture();
-    const isDue =
-      last !== null &&
-      (last.number - last.checkpoint >= STEPS_PER_CHECKPOINT || last.streamBytes >= STREAM_BYTES_PER_CHECKPOINT);
-    if (last === null || captured.changes === undefined || isDue || isRenewal) {
+    if (captured.changes === undefined || isWanted || isCheckpointDue(last)) {
       return { kind: "checkpoint", captured, changes: this.#options.allRecords() };
     }
     return { kind: "commit", captured, changes: inBatches(captured.changes.values()) };
-  }
-
-  /**
-   * What this device and the store say of the devices becomes one. At each step, for this one may have been revoked.
-   * @throws TcfsError `TCFS_DEVICE_REVOKED`
-   */
-  async #settleDevices(store: ObjectStore, ours: DeviceList, signal: AbortSignal): Promise<void> {
-    const { devices, sealer } = this.#options;
-    const theirs = await pushDevices(store, sealer, ours, signal);
-    const fresh = await devices.learn(theirs);
-    if (fresh.length > 0) this.#options.onNewDevices(fresh);
-    this.#devicesInStore = theirs.revision;
-    requireNotRevoked(devices.list, devices.identity.id);
   }
 
   /** Note the root before it is written, so that it is known again if its answer is lost. */
@@ -454,6 +454,7 @@ export class Replicator {
       if (this.#state.last?.rootHash !== step.note.rootHash) throw error;
     }
     this.#captured = undefined;
+    this.#options.uploader.lost.tell(step.lost);
     await this.#keep({ ...this.#state, last: step.note, pending: [] }); // so that an older root is known for one
     await this.#steps.bury(step);
     this.#options.onRooted?.();
@@ -474,17 +475,22 @@ export class Replicator {
       throw diverged(describeForeign(found?.root, last, deviceId));
     }
     this.#version = found?.version;
-    if (found !== undefined) await this.#learnCheckpoint(store, found.devices, signal);
+    await this.#learnHead(store, found?.devices, signal);
     this.#isRootKnown = true;
   }
 
-  /** What the newest checkpoint has need not be brought again; where it cannot be read, it is. */
-  async #learnCheckpoint(store: ObjectStore, devices: DeviceList, signal: AbortSignal): Promise<void> {
+  /** A manifest that another device wrote, and that was accepted over, says nothing of this one's state. */
+  async #learnHead(store: ObjectStore, devices: DeviceList | undefined, signal: AbortSignal): Promise<void> {
     const { last, keptBelow } = this.#state;
-    if (last === null || last.number !== last.checkpoint || last.number < keptBelow) return;
-    const hash = new Uint8Array(Buffer.from(last.headHash, "hex"));
-    const place = { kind: "checkpoint", number: last.number, hash } as const;
-    this.#steps.learn(await readManifest(store, this.#options.sealer, devices, place, signal));
+    const { uploader, sealer, onHeadDamaged } = this.#options;
+    const { lost } = uploader;
+    if (devices === undefined || last === null || last.number < keptBelow) {
+      await lost.learn([]);
+      return;
+    }
+    const damage = await learnHead(store, { sealer, steps: this.#steps, lost }, { devices, last }, signal);
+    if (damage !== undefined && !this.#isHeadDamaged) onHeadDamaged(damage);
+    this.#isHeadDamaged = damage !== undefined;
   }
 
   async #keep(state: ReplicaState): Promise<void> {
@@ -492,8 +498,4 @@ export class Replicator {
     await writeState(disk, directory, state, sealer);
     this.#state = state;
   }
-}
-
-function paused(): TcfsError {
-  return new TcfsError("TCFS_REMOTE_UNAVAILABLE", "uploads are paused: tcfs upload resume has them go on");
 }

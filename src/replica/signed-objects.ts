@@ -1,5 +1,5 @@
 /** Signatures on what devices write to a store (FORMAT.md §11.6): made beneath the seal, checked before anything is believed. */
-import type { ObjectSealer, SignedKind } from "../crypto/object-seal.ts";
+import { type ObjectSealer, type SignedKind, tellsLost } from "../crypto/object-seal.ts";
 import { SIGNATURE_BYTES, isSignedBy } from "../crypto/signing-key.ts";
 import { corrupt, toHex } from "../bytes.ts";
 import { TcfsError, type TcfsErrorCode, isTcfsError } from "../errors.ts";
@@ -21,16 +21,19 @@ export function isRefusal(error: unknown): error is TcfsError {
   return isTcfsError(error) && REFUSALS.has(error.code);
 }
 
-/** @param number - Its step; 0 for the root. @returns The object, fresh. */
+/**
+ * @param place - Number: its step; 0 for the root. `tellsLost`: of a manifest, whether it tells of packs that are lost.
+ * @returns The object, fresh.
+ */
 export function sealSigned(
   sealer: ObjectSealer,
   { key }: DeviceIdentity,
-  place: { readonly kind: SignedKind; readonly number: number },
+  place: { readonly kind: SignedKind; readonly number: number; readonly tellsLost?: boolean },
   fields: Uint8Array,
 ): Uint8Array {
   const { kind, number } = place;
   const signature = key.sign(sealer.signable(kind, number, fields));
-  return sealer.seal(kind, number, Buffer.concat([fields, signature]));
+  return sealer.seal(kind, number, Buffer.concat([fields, signature]), place.tellsLost);
 }
 
 /**
@@ -75,6 +78,7 @@ export function openManifest(
   const message = sealer.signable(kind, number, fields);
   const device = requireSigner(devices, manifest.deviceId, message, signature, `step ${number} of the store`);
   if (device.revoked !== null && number > device.revoked.number) throw revokedDevice(device, `wrote step ${number}`);
+  if (tellsLost(object) !== manifest.lost.length > 0) throw corrupt("manifest", "its flags and its content differ");
   return manifest;
 }
 

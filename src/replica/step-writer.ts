@@ -8,6 +8,9 @@ import { RECORD_KIND, chunkIdKey, packIdOfKey } from "../format/record-keys.ts";
 import type { PackRecord } from "../format/records.ts";
 import {
   type KeptRoot,
+  type LostPack,
+  MAX_LOST_PACKS,
+  MAX_STEPS,
   type Manifest,
   type ManifestKind,
   type RecordStream,
@@ -16,20 +19,26 @@ import {
   encodeManifest,
   encodeRoot,
 } from "../format/replica-codec.ts";
-import type { ChunkIdKey } from "../ids.ts";
+import type { ChunkIdKey, PackId } from "../ids.ts";
 import type { DeviceIdentity } from "../keys/devices/device-book.ts";
 import { TcfsError, isTcfsError } from "../errors.ts";
 import { type Clock, millisecondsOf } from "../platform/clock.ts";
 import { preciseIsoTime } from "../platform/iso-time.ts";
 import type { ObjectStore, ObjectVersion } from "../remote/object-store.ts";
 import { HEADER_NAME, ROOT_NAME, manifestObject, packObject, packObjectNamed, sha256 } from "./object-names.ts";
-import { PackGone, type PackUploader, asDamage } from "./pack-uploader.ts";
+import type { PackUploader } from "./pack-uploader.ts";
 import { type StreamRooms, StreamWriter } from "./record-stream.ts";
+import { usableLength } from "./remote-epoch.ts";
 import type { RootNote } from "./replica-state.ts";
 import { sealSigned } from "./signed-objects.ts";
 import type { StoreLedger } from "./store-ledger.ts";
 import type { PackDirectory } from "../chunkstore/pack-directory.ts";
+import { sumBytes } from "../chunkstore/pack-format.ts";
 
+/** Then a checkpoint: whoever attaches reads all steps since the last one. */
+const STEPS_PER_CHECKPOINT = Math.min(64, MAX_STEPS);
+/** Or when the commits' streams have grown to so much. */
+const STREAM_BYTES_PER_CHECKPOINT = 64 * 1024 * 1024;
 /** Changes that are encoded at once. */
 const BATCH_RECORDS = 1000;
 
@@ -39,8 +48,8 @@ export interface StepWriterOptions extends StreamRooms {
   readonly local: PackDirectory;
   readonly uploader: PackUploader;
   readonly identity: DeviceIdentity;
-  /** Whether the vault's newest state still names the pack. */
-  readonly isPackNamed: (pack: PackRecord) => boolean;
+  /** What the vault's newest state says of a pack. @throws TcfsError where that cannot be told */
+  readonly findPack: (pack: PackId) => PackRecord | undefined;
   readonly ledger: StoreLedger;
 }
 
@@ -64,6 +73,8 @@ export interface WrittenStep {
   readonly rootObject: Uint8Array;
   readonly note: RootNote;
   readonly kind: ManifestKind;
+  /** What the manifest says of packs that it lacks. */
+  readonly lost: readonly LostPack[];
   /** Objects, by name: all that a checkpoint leads to; what a commit leads to no more. */
   readonly names: ReadonlySet<string>;
 }
@@ -77,9 +88,24 @@ export class StepWriter {
     this.#options = options;
   }
 
-  /** The chunks of a checkpoint that the store has: they need not be brought again. */
-  learn({ stream }: Manifest): void {
-    this.#known = chunksOf(stream);
+  /**
+   * What the store has of a checkpoint's stream needs not be brought again.
+   * @returns Whether it has all of the manifest's. @throws TcfsError what the store throws
+   */
+  async learn(store: ObjectStore, kind: ManifestKind, { stream }: Manifest, signal: AbortSignal): Promise<boolean> {
+    const chunks = [...chunksOf(stream)];
+    const ends = new Map<string, { readonly pack: PackId; endBytes: number }>();
+    for (const [, { pack, packOffset, storedFrameBytes }] of chunks) {
+      const end = ends.get(toHex(pack)) ?? { pack, endBytes: 0 };
+      end.endBytes = Math.max(end.endBytes, packOffset + sumBytes(storedFrameBytes));
+      ends.set(toHex(pack), end);
+    }
+    const absent = new Set<string>();
+    for (const [name, { pack, endBytes }] of ends) {
+      if (((await usableLength(store, pack, this.#options, signal)) ?? 0) < endBytes) absent.add(name);
+    }
+    if (kind === "checkpoint") this.#known = new Map(chunks.filter(([, { pack }]) => !absent.has(toHex(pack))));
+    return absent.size === 0;
   }
 
   /** Take no chunk of the next checkpoint from an older one. */
@@ -88,23 +114,28 @@ export class StepWriter {
   }
 
   /**
-   * Packs that the store has lost, as far as the vault still names them. One that is not here either holds up nothing:
-   * what is new is worth an upload all the same.
+   * Packs that the store has lost, and those known to be lost altogether, are looked for, as far as the vault still names
+   * them: before a step's changes are captured.
+   * @param isWaitedFor - Somebody wants to know whether they are still lost.
    * @throws TcfsError what the store throws
    */
-  async bringLost(store: ObjectStore, signal: AbortSignal): Promise<void> {
-    const { uploader, isPackNamed } = this.#options;
-    for (const record of uploader.takeLost(isPackNamed)) {
+  async bringLost(store: ObjectStore, isWaitedFor: boolean, signal: AbortSignal): Promise<void> {
+    const { uploader, findPack } = this.#options;
+    const wanted = new Map(uploader.takeAgain().map((record) => [toHex(record.pack), record]));
+    for (const { pack } of uploader.lost.all()) {
       try {
-        await this.#bringPacks(store, [record], signal);
+        const record = findPack(pack);
+        if (record === undefined) await uploader.lost.forget(pack);
+        else if (uploader.lost.isDue(pack, isWaitedFor)) wanted.set(toHex(pack), record);
       } catch (error) {
-        if (!(error instanceof PackGone) && !isTcfsError(error, "TCFS_CORRUPT")) throw error;
-        await uploader.giveUpLost(record.pack);
+        if (!isTcfsError(error)) throw error; // it stays in the list
       }
     }
+    if (wanted.size > 0) await uploader.upload(store, [...wanted.values()], signal);
+    await uploader.releaseHealed();
   }
 
-  /** Bring everything but the root. @throws TcfsError what the store throws, `TCFS_CORRUPT`; {@link PackGone}. */
+  /** Bring everything but the root. @throws TcfsError what the store throws; {@link PackGone}. */
   async write(store: ObjectStore, plan: StepPlan, signal: AbortSignal): Promise<WrittenStep> {
     const { sealer, identity, clock, ledger } = this.#options;
     const deviceId = identity.id;
@@ -133,8 +164,10 @@ export class StepWriter {
     const time = clock.now();
     const previousHash =
       plan.previous === null ? new Uint8Array(32) : new Uint8Array(Buffer.from(plan.previous.headHash, "hex"));
-    const manifest: Manifest = { number, deviceId, previousHash, time, commit, stream: written };
-    const object = sealSigned(sealer, identity, { kind: plan.kind, number }, encodeManifest(manifest));
+    const lost = this.#lostOf((pack) => (isCheckpoint ? packs.has(toHex(pack)) : !gone.has(packObject(pack))));
+    const manifest: Manifest = { number, deviceId, previousHash, time, commit, lost, stream: written };
+    const place = { kind: plan.kind, number, tellsLost: lost.length > 0 };
+    const object = sealSigned(sealer, identity, place, encodeManifest(manifest));
     const headHash = sha256(object);
     const manifestName = manifestObject(plan.kind, number, headHash);
     ledger.note(manifestName);
@@ -149,7 +182,7 @@ export class StepWriter {
     const streamBytes = isCheckpoint ? 0 : (plan.previous?.streamBytes ?? 0) + stream.lengthBytes;
     const note = { ...noteOf(root, toHex(sha256(rootObject))), streamBytes };
     const names = isCheckpoint ? new Set([manifestName, ...reach(written, packs.keys()), ...used]) : gone;
-    return { rootObject, note, kind: plan.kind, names };
+    return { rootObject, note, kind: plan.kind, lost, names };
   }
 
   /** The store's root is this step's: what it does not lead to is dead, also what never got a root. */
@@ -190,16 +223,24 @@ export class StepWriter {
   }
 
   async #bringPacks(store: ObjectStore, named: readonly PackRecord[], signal: AbortSignal): Promise<void> {
-    const { uploader, local, isPackNamed } = this.#options;
-    const missing = uploader.missing(named);
+    const { uploader, local } = this.#options;
+    const { lost } = uploader;
+    const missing = uploader.missing(named).filter(({ pack }) => !lost.has(pack) || lost.isDue(pack, false));
     if (missing.some(({ pack }) => local.isOpen(pack))) await local.retire();
-    try {
-      await uploader.upload(store, missing, signal);
-    } catch (error) {
-      if (error instanceof PackGone && missing.every(isPackNamed)) throw asDamage(error);
-      throw error;
-    }
+    await uploader.upload(store, missing, signal);
   }
+
+  #lostOf(isNamed: (pack: PackId) => boolean): LostPack[] {
+    const lost = this.#options.uploader.lost.all().filter(({ pack }) => isNamed(pack));
+    if (lost.length <= MAX_LOST_PACKS) return lost;
+    throw new TcfsError("TCFS_CORRUPT", `${lost.length} packs are lost: more than a state of the store can name`);
+  }
+}
+
+/** @param last - The store's root; null before the first. */
+export function isCheckpointDue(last: RootNote | null): boolean {
+  if (last === null) return true;
+  return last.number - last.checkpoint >= STEPS_PER_CHECKPOINT || last.streamBytes >= STREAM_BYTES_PER_CHECKPOINT;
 }
 
 /** A root in the form that `store.json` keeps. Its `streamBytes` are not in it. */

@@ -7,6 +7,11 @@ interface Waiter {
   readonly reject: (error: unknown) => void;
 }
 
+/** @returns What is told to those who wait for what nobody does now. */
+export function paused(): TcfsError {
+  return new TcfsError("TCFS_REMOTE_UNAVAILABLE", "uploads are paused: tcfs upload resume has them go on");
+}
+
 export class Waiters {
   readonly #waiting = new Set<Waiter>();
 

@@ -61,7 +61,7 @@ export async function attachVault(
     await disk.syncDirectory(dirname(directory));
     return report;
   } catch (error) {
-    for (const name of ["meta", "journal", "packs", "store.json", "store.packs", "device", "devices"]) {
+    for (const name of ["meta", "journal", "packs", "store.json", "store.packs", "store.lost", "device", "devices"]) {
       await rm(join(directory, name), { recursive: true, force: true });
     }
     throw error;

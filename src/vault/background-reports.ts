@@ -11,20 +11,35 @@ import type { FollowOptions } from "./open-replica.ts";
 export function uploadReports(
   logger: Logger,
   chunks: PackChunkStore,
-): Pick<FollowOptions, "onOutcome" | "onNewDevices" | "onMissing" | "onDamage" | "onGone"> {
+): Pick<
+  FollowOptions,
+  "onOutcome" | "onNewDevices" | "onMissing" | "onDamage" | "onLost" | "onFound" | "onHeadDamaged"
+> {
   return {
     onDamage: (pack, damage) => {
       const { ofPack: error, chunks: damaged } = damage;
-      logger.error("a pack is damaged on this disk, and goes to the store as it is: tcfs check tells which files", {
+      logger.error("a pack is damaged: tcfs check tells which files", {
         pack: formatPackId(pack),
         damagedChunks: damaged.length,
         error,
       });
-      chunks.noteDamaged(damaged);
+      chunks.noteDamaged(pack, damaged);
     },
-    onGone: (pack) => {
-      const sentence = "a pack that the store has lost is not on this disk either: tcfs check tells which files";
-      logger.error(sentence, { pack: formatPackId(pack) });
+    onLost: ({ pack, kind }) => {
+      const where = kind === "missing" ? "neither on this disk nor in the store" : "damaged, here and in the store";
+      logger.error(`a pack is lost, ${where}: the store's state says so; tcfs check tells which files`, {
+        pack: formatPackId(pack),
+      });
+      chunks.noteDamaged(pack, []);
+    },
+    onFound: (pack) => {
+      logger.info("nothing is missed any more of a pack that was lost", { pack: formatPackId(pack) });
+    },
+    onHeadDamaged: (error) => {
+      logger.error("the store's newest state is damaged: a new checkpoint, of what is here, comes after it", {
+        code: error.code,
+        message: error.message,
+      });
     },
     onOutcome: outcomeReporter(logger, { failed: "an upload failed", healed: "uploads succeed again" }),
     onNewDevices: (devices) => {

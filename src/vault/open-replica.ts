@@ -7,11 +7,12 @@ import { BoundedPackShelf, type ShelfUploads } from "../cache/bounded-pack-shelf
 import type { ShelfSeal } from "../cache/shelf-index.ts";
 import { defaultCacheBytes, readCacheSettings } from "../cache/cache-settings.ts";
 import { type OwnPacks, PackDirectory } from "../chunkstore/pack-directory.ts";
+import type { PackCipherRooms } from "../chunkstore/pack-cipher.ts";
 import { type PackDamage, findPackDamage } from "../chunkstore/pack-verifier.ts";
 import { TcfsError, unlessCorrupt } from "../errors.ts";
 import type { PackId } from "../ids.ts";
 import type { RecordChange } from "../format/journal-codec.ts";
-import type { PackRecord } from "../format/records.ts";
+import type { ChunkRecord, PackRecord } from "../format/records.ts";
 import type { Device } from "../keys/devices/device-list.ts";
 import type { EpochRooms } from "../keys/epoch-rooms.ts";
 import type { LevelMetadataStore } from "../metadata/level-metadata-store.ts";
@@ -24,8 +25,10 @@ import { Pace, pacedStore } from "../remote/paced-store.ts";
 import type { CredentialRenewal } from "../remote/renewing-store.ts";
 import type { S3Credentials } from "../remote/s3-store.ts";
 import { RequestTrace, watchedStore } from "../remote/watched-store.ts";
+import { LostPacks, type LostPacksOptions } from "../replica/lost-packs.ts";
 import { PackFetcher } from "../replica/pack-fetcher.ts";
 import { PackUploader, type PackUploaderOptions } from "../replica/pack-uploader.ts";
+import type { PackRooms } from "../replica/remote-epoch.ts";
 import { type ReplicaState, disownNewer, readState, verifyState } from "../replica/replica-state.ts";
 import type { ReplicaStatus } from "../replica/replica-status.ts";
 import { Replicator } from "../replica/replicator.ts";
@@ -53,7 +56,7 @@ export interface OpenReplicaOptions {
 }
 
 /** What following the vault takes besides. */
-export interface FollowOptions {
+export interface FollowOptions extends Pick<LostPacksOptions, "onLost" | "onFound"> {
   readonly engine: SealingEngine;
   readonly metadata: LevelMetadataStore;
   readonly ownPacks: OwnPacks;
@@ -61,10 +64,10 @@ export interface FollowOptions {
   readonly onNewDevices: (devices: readonly Device[]) => void;
   /** The store does not have a pack that it took. */
   readonly onMissing: () => void;
-  /** A pack was sent as it lies on the disk: damaged. */
+  /** A pack is damaged on the disk. */
   readonly onDamage: (pack: PackId, damage: PackDamage) => void;
-  /** A pack that the store lost is not here either. */
-  readonly onGone: (pack: PackId) => void;
+  /** The store's newest manifest is damaged: a checkpoint comes after it. */
+  readonly onHeadDamaged: (error: TcfsError) => void;
 }
 
 export class Replica {
@@ -78,6 +81,7 @@ export class Replica {
   #stored: StoredPacks | undefined;
   #replicator: Replicator | undefined;
   #confirmer: StoredConfirmer | undefined;
+  #lost: LostPacks | undefined;
   #metadata: LevelMetadataStore | undefined;
 
   private constructor(options: OpenReplicaOptions, parts: ReplicaParts) {
@@ -124,7 +128,7 @@ export class Replica {
 
   /** Keep the store following the vault from now on; before anything changes in it. */
   async follow(options: FollowOptions): Promise<void> {
-    const { engine, metadata, ownPacks, onOutcome, onNewDevices, onMissing, onDamage, onGone } = options;
+    const { engine, metadata, ownPacks, onOutcome, onNewDevices, onMissing, onHeadDamaged } = options;
     const { disk, directory, vaultId, epochs, firstDeviceId } = this.#options;
     const rooms = { engine, packKeys: epochs.packKeys, vaultId };
     const { shelf } = this;
@@ -132,12 +136,9 @@ export class Replica {
     const stored = await StoredPacks.open(disk, directory);
     this.#stored = stored;
     const local = new PackDirectory(disk, join(directory, "packs"), ownPacks);
-    const findDamage: PackUploaderOptions["findDamage"] = (pack, content, room) =>
-      findPackDamage(pack, content, rooms, room);
-    const uploader = new PackUploader({ ...rooms, local, stored, clock: systemClock, findDamage, onDamage, onGone });
+    const uploader = await this.#openUploader(options, { ...rooms, local, stored });
     const openStore = (): Promise<ObjectStore> => this.#opener.open();
     const recordOf = (pack: PackId): PackRecord | undefined => unlessCorrupt(() => metadata.getPack(pack));
-    const isNamed = (pack: PackId): boolean => recordOf(pack) !== undefined;
     const noteLost = (pack: PackId): void => {
       const record = recordOf(pack);
       if (record === undefined) return;
@@ -152,7 +153,7 @@ export class Replica {
       stored,
       unstored: () => shelf.unstored(),
       noteStored: (pack, lengthBytes) => shelf.noteStored(pack, lengthBytes),
-      isPackNamed: isNamed,
+      isPackNamed: (pack) => recordOf(pack) !== undefined,
       rootHash: () => this.#replicator?.rootHash,
       clock: systemClock,
       onMissing: noteLost,
@@ -179,7 +180,7 @@ export class Replica {
       local,
       uploader,
       ledger: await StoreLedger.open(disk, directory, sealOf(epochs.sealer, this.#state)),
-      isPackNamed: ({ pack }) => isNamed(pack),
+      onHeadDamaged,
       findPack: (pack) => metadata.getPack(pack),
       onRooted: () => void confirmer.confirm(),
       ...rooms,
@@ -188,6 +189,25 @@ export class Replica {
     this.#replicator = replicator;
     shelf.uploads = uploadsFor(replicator, uploader, noteLost);
     if (this.#state.last?.commit === metadata.volume.commit) void confirmer.confirm();
+  }
+
+  async #openUploader(
+    options: FollowOptions,
+    parts: Pick<PackUploaderOptions, "local" | "stored" | keyof PackRooms> & PackCipherRooms,
+  ): Promise<PackUploader> {
+    const { disk, directory } = this.#options;
+    const { metadata, onDamage } = options;
+    const lost = await LostPacks.open({ ...options, disk, directory, clock: systemClock });
+    this.#lost = lost;
+    return new PackUploader({
+      ...parts,
+      lost,
+      clock: systemClock,
+      findDamage: (pack, content, buffer, isFinished) => findPackDamage(pack, content, parts, buffer, isFinished),
+      onDamage,
+      isNamed: (pack) => orTrueIfDamaged(() => metadata.getPack(pack) !== undefined),
+      isChunkThere: (chunk, pack) => orTrueIfDamaged(() => isChunkIn(metadata.getChunk(chunk), pack)),
+    });
   }
 
   /** Of the root that the store is known to have. */
@@ -204,6 +224,11 @@ export class Replica {
   /** Whether the store's root may lack the newest value of a record. */
   isUnsent(key: Uint8Array): boolean {
     return this.#replicator?.isUnsent(key) ?? false;
+  }
+
+  /** Whether neither this disk nor the store is known to have all of the pack. */
+  isLost(pack: PackId): boolean {
+    return this.#lost?.has(pack) ?? false;
   }
 
   /** See {@link Replicator.wait}. */
@@ -260,6 +285,15 @@ export class Replica {
     await this.#stored?.[Symbol.asyncDispose]();
     await this.#opener.close();
   }
+}
+
+function isChunkIn(record: ChunkRecord | undefined, pack: PackId): boolean {
+  return record?.kind === "packed" && Buffer.compare(record.pack, pack) === 0;
+}
+
+/** In doubt something is needed. */
+function orTrueIfDamaged(ask: () => boolean): boolean {
+  return unlessCorrupt(ask) ?? true;
 }
 
 /** Of what the vault directory notes about this link to a store. */

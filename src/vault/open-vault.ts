@@ -15,7 +15,7 @@ import { EpochRooms } from "../keys/epoch-rooms.ts";
 import { readHeader } from "../keys/header-file.ts";
 import { assertWritable, parseHeader } from "../keys/header.ts";
 import { inodeKey } from "../format/record-keys.ts";
-import type { InodeNumber } from "../ids.ts";
+import type { InodeNumber, PackId } from "../ids.ts";
 import type { VaultHeader } from "../keys/header.ts";
 import { VaultKeys } from "../keys/key-epochs.ts";
 import { KeyHandover } from "../keys/key-handover.ts";
@@ -306,7 +306,8 @@ function copiesOptions(
   volume: Volume,
 ): LocalCopiesOptions {
   const isUnsent = (ino: InodeNumber): boolean => volume.isDirty(ino) || replica.isUnsent(inodeKey("inode", ino));
-  return { shelf: replica.shelf, metadata, chunks, disk, clock: systemClock, directory, isUnsent };
+  const isLost = (pack: PackId): boolean => replica.isLost(pack);
+  return { shelf: replica.shelf, metadata, chunks, disk, clock: systemClock, directory, isUnsent, isLost };
 }
 
 type Closer = () => void | Promise<void>;

@@ -2,6 +2,7 @@
 import type { TcfsError } from "../errors.ts";
 import type { PolicyFigures } from "../fs/snapshots/automatic-snapshots.ts";
 import type { StoredVersions } from "../fs/versions/version-manager.ts";
+import { describeLost } from "../replica/lost-packs.ts";
 import type { ReplicaStatus } from "../replica/replica-status.ts";
 import { formatDuration } from "./durations.ts";
 import { type RotationStatus, formatRotation } from "./rotation-status.ts";
@@ -140,6 +141,7 @@ function storeRows(store: ReplicaStatus): [string, string][] {
     lastRoot === null ? "none yet" : `${lastRoot.number}, commit ${lastRoot.commit}, ${lastRoot.time}`,
   ]);
   if (store.lastError !== null) rows.push(["store error", store.lastError]);
+  if (store.lostPacks.length > 0) rows.push(["lost", describeLost(store.lostPacks)]);
   if (store.deadObjects > 0) rows.push(["to be deleted", formatDead(store)]);
   return rows;
 }

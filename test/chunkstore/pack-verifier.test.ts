@@ -24,14 +24,14 @@ test("names the chunk that a flipped bit is in; the same content is stored anew 
   const rooms = { engine: vault.engine, packKeys, vaultId: VAULT_ID };
   const content = await readFile(path);
   const buffer = new PackBuffer();
-  expect(await findPackDamage(pack, content, rooms, buffer)).toBeUndefined();
+  expect(await findPackDamage(pack, content, rooms, buffer, true)).toBeUndefined();
   const record = vault.metadata.asStore().getChunk(chunks[1]!.id);
   const at = record?.kind === "packed" ? record.packOffset + 70_000 : 0;
   content[at] = (content[at] ?? 0) ^ 1;
-  const damage = await findPackDamage(pack, content, rooms, buffer);
+  const damage = await findPackDamage(pack, content, rooms, buffer, true);
   expect(damage).toEqual({ ofPack: undefined, chunks: [chunks[1]!.id] });
   await writeFile(path, content);
-  vault.store.noteDamaged(damage?.chunks ?? []);
+  vault.store.noteDamaged(pack, damage?.chunks ?? []);
   const again = await Promise.all(contents.map((each) => vault.put(each)));
   expect(again.map(([chunk]) => chunk!.isNew)).toEqual([false, true]);
   await vault.commit();
@@ -40,9 +40,9 @@ test("names the chunk that a flipped bit is in; the same content is stored anew 
     const broken = Uint8Array.from(content);
     broken[spot] = (broken[spot] ?? 0) ^ 1;
     expect(
-      (await findPackDamage(pack, broken, rooms, buffer))?.ofPack,
+      (await findPackDamage(pack, broken, rooms, buffer, true))?.ofPack,
       `${formatPackId(pack)} at ${spot}`,
     ).toBeDefined();
   }
-  expect((await findPackDamage(pack, content.subarray(0, 100), rooms, buffer))?.ofPack).toBeDefined();
+  expect((await findPackDamage(pack, content.subarray(0, 100), rooms, buffer, true))?.ofPack).toBeDefined();
 });

@@ -42,6 +42,10 @@ const manifest: fc.Arbitrary<Manifest> = fc.record({
   previousHash: bytes(32),
   time,
   commit: fc.nat(),
+  lost: fc.array(
+    fc.record({ pack: bytes(16).map((id) => id as PackId), kind: fc.constantFrom("missing", "damaged") }),
+    { maxLength: 3 },
+  ),
   stream: fc.oneof(
     fc.record({ kind: fc.constant("inline" as const), content: fc.uint8Array({ maxLength: 200 }) }),
     fc.record({ kind: fc.constant("chunks" as const), chunks: fc.array(chunk, { minLength: 1, maxLength: 4 }) }),

@@ -76,7 +76,7 @@ describe("unlocking", () => {
 
 describe("a vault that is about to be written", () => {
   test("names every feature that may be in it, under its MAC", async () => {
-    expect(vault.header.readOnlyCompatibleFeatures).toEqual(["snapshots", "snapshot-policy", "versions"]);
+    expect(vault.header.readOnlyCompatibleFeatures).toEqual(["snapshots", "snapshot-policy", "versions", "lost-packs"]);
     const without = { ...vault.header, readOnlyCompatibleFeatures: [] };
     const named = nameFeatures(without, vault.key);
     expect(named).toMatchObject({

@@ -1,5 +1,5 @@
 /** What an upload does with packs that seem to be in the store already, and with what became of them here. */
-import { mkdir, writeFile } from "node:fs/promises";
+import { mkdir, rm, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { expect, test } from "vitest";
 import { packPath } from "../../src/chunkstore/open-packs.ts";
@@ -13,6 +13,7 @@ import { systemClock } from "../../src/platform/clock.ts";
 import { NodeDisk } from "../../src/platform/node-disk.ts";
 import { systemRandom } from "../../src/platform/random.ts";
 import { DirectoryStore } from "../../src/remote/directory-store.ts";
+import { LostPacks } from "../../src/replica/lost-packs.ts";
 import { packObject } from "../../src/replica/object-names.ts";
 import { PackGone, PackUploader } from "../../src/replica/pack-uploader.ts";
 import { StoredPacks } from "../../src/replica/stored-packs.ts";
@@ -41,6 +42,15 @@ function spoiled(content: Uint8Array): Uint8Array {
   return copy;
 }
 
+const openLost = (directory: string) =>
+  LostPacks.open({
+    disk,
+    directory,
+    clock: systemClock,
+    onLost: () => undefined,
+    onFound: () => undefined,
+  });
+
 async function makePlace() {
   const place = await temporaryDirectory("upload");
   const store = await DirectoryStore.open(join(place.path, "store"), { create: true });
@@ -49,22 +59,30 @@ async function makePlace() {
   const packs = join(place.path, "packs");
   const local = new PackDirectory(disk, packs, own);
   const damages: PackDamage[] = [];
+  const isNamed = { value: true };
+  const lost = await openLost(place.path);
   const uploader = new PackUploader({
     local,
     stored,
+    lost,
+    isNamed: () => isNamed.value,
+    isChunkThere: () => true,
     clock: systemClock,
     packKeys: keysOf(2),
     vaultId: VAULT_ID,
     findDamage: (_, content) =>
       Promise.resolve(content.at(-1) === SPOILED ? { ofPack: "spoiled", chunks: [] } : undefined),
     onDamage: (_, damage) => damages.push(damage),
-    onGone: () => expect.unreachable("nothing was lost"),
   });
   const record = { pack: PACK, lengthBytes: LENGTH_BYTES, contentBytes: 1000, isFinished: true };
   return {
     store,
     damages,
     local,
+    isNamed,
+    lost: () => lost.all().map(({ kind }) => kind),
+    lostOnDisk: async () => (await openLost(place.path)).all().map(({ kind }) => kind),
+    removeLocal: () => rm(packPath(packs, PACK)),
     writeLocal: async (content: Uint8Array) => {
       await mkdir(dirname(packPath(packs, PACK)), { recursive: true });
       await writeFile(packPath(packs, PACK), content);
@@ -87,12 +105,26 @@ test("brings a pack anew that the store has under a key which was given up", asy
   expect(await place.stored()).toEqual(content);
 });
 
-test("takes a pack for lost that only the store has, under a key which was given up", async () => {
+test("takes a pack for lost that only the store has, under a key which was given up, until it has another", async () => {
   await using place = await makePlace();
   await place.store.put(packObject(PACK), packUnder(1));
-  await expect(place.upload()).rejects.toThrow(PackGone);
+  await place.upload();
+  expect(place.lost()).toEqual(["missing"]);
+  expect(await place.lostOnDisk()).toEqual(["missing"]);
+  await place.store.put(packObject(PACK), spoiled(packUnder(2)));
+  await place.upload(); // what was lost has to be looked at whole
+  expect(place.lost()).toEqual(["damaged"]);
   await place.store.put(packObject(PACK), packUnder(2));
   await place.upload();
+  expect(place.lost()).toEqual([]);
+  expect(await place.lostOnDisk()).toEqual([]);
+});
+
+test("begins anew where the vault has moved on from a pack that is gone", async () => {
+  await using place = await makePlace();
+  place.isNamed.value = false;
+  await expect(place.upload()).rejects.toThrow(PackGone);
+  expect(place.lost()).toEqual([]);
 });
 
 test("reads one pack after another into the same memory, whatever their lengths", async () => {
@@ -112,8 +144,10 @@ test("reads one pack after another into the same memory, whatever their lengths"
       memories.add(content.buffer);
       return Promise.resolve(undefined);
     },
+    lost: await openLost(place.path),
+    isNamed: () => true,
+    isChunkThere: () => true,
     onDamage: () => expect.unreachable("nothing is damaged"),
-    onGone: () => expect.unreachable("nothing was lost"),
   });
   const contents = Array.from({ length: 12 }, (_, i) => noise(`pack ${String(i)}`, 100_000 - ((i * 37) % 12) * 5000));
   const records = contents.map((content, i) => {
@@ -142,21 +176,54 @@ test("sends what is whole when it is read again", async () => {
   await place.writeLocal(content);
   const read = place.local.readInto.bind(place.local);
   let reads = 0;
-  place.local.readInto = async (pack, room) => (reads++ === 0 ? spoiled(content) : read(pack, room));
+  place.local.readInto = async (pack, buffer) => (reads++ === 0 ? spoiled(content) : read(pack, buffer));
   await place.upload();
   expect(await place.stored()).toEqual(content);
   expect(place.damages).toEqual([]);
 });
 
-test("tells of what is damaged on the disk, and sends it over nothing", async () => {
+test("sends what is damaged on the disk for the rest of it, over nothing; whole again it goes over that", async () => {
   await using place = await makePlace();
   const content = spoiled(packUnder(2));
   await place.writeLocal(content);
   await place.upload();
   expect(await place.stored()).toEqual(content);
   expect(place.damages.length).toBe(1);
-  const longer = new Uint8Array(Buffer.concat([packUnder(2), noise("its end", 100)]));
-  await place.store.put(packObject(PACK), longer);
+  expect(place.lost()).toEqual(["damaged"]);
+  const other = spoiled(new Uint8Array(Buffer.concat([packUnder(2), noise("its end", 100)])));
+  await place.store.put(packObject(PACK), other);
   await place.upload();
-  expect(await place.stored()).toEqual(longer);
+  expect(await place.stored()).toEqual(other);
+  expect(place.lost()).toEqual(["damaged"]);
+  const whole = packUnder(2);
+  await place.writeLocal(whole);
+  await place.upload();
+  expect(await place.stored()).toEqual(whole);
+  expect(place.lost()).toEqual([]);
+});
+
+test("relies on the store's copy of what is damaged here, if that is whole", async () => {
+  await using place = await makePlace();
+  const whole = packUnder(2);
+  await place.store.put(packObject(PACK), whole);
+  await place.writeLocal(whole.subarray(0, LENGTH_BYTES - 1));
+  await place.upload();
+  expect(await place.stored()).toEqual(whole);
+  expect(place.lost()).toEqual([]);
+});
+
+test("sends what there is of a pack that was cut off, and nothing of one whose key is gone", async () => {
+  await using place = await makePlace();
+  const content = packUnder(2);
+  await place.writeLocal(content.subarray(0, 1000));
+  await place.upload();
+  expect(place.lost()).toEqual(["damaged"]);
+  const found = await place.stored();
+  expect(found?.length).toBe(LENGTH_BYTES);
+  expectSameBytes(found!.subarray(0, 1000), content.subarray(0, 1000));
+  await place.store.delete(packObject(PACK));
+  await place.writeLocal(spoiled(packUnder(1)));
+  await place.upload();
+  expect(await place.stored()).toBeUndefined();
+  expect(place.lost()).toEqual(["missing"]);
 });

@@ -18,18 +18,21 @@ import type { ChunkId, InodeNumber, PackId } from "../../src/ids.ts";
 import { DeviceBook } from "../../src/keys/devices/device-book.ts";
 import { LevelMetadataStore } from "../../src/metadata/level-metadata-store.ts";
 import { type Clock, systemClock } from "../../src/platform/clock.ts";
+import type { Disk } from "../../src/platform/disk.ts";
 import { NodeDisk } from "../../src/platform/node-disk.ts";
 import { systemRandom } from "../../src/platform/random.ts";
 import { DirectoryStore } from "../../src/remote/directory-store.ts";
 import type { ObjectStore } from "../../src/remote/object-store.ts";
 import { Pace } from "../../src/remote/paced-store.ts";
 import { TcfsError } from "../../src/errors.ts";
+import type { LostKind } from "../../src/format/replica-codec.ts";
 import { packKey } from "../../src/format/record-keys.ts";
 import { KEPT_ROOTS, ROOT_NAME, manifestObject, packObject } from "../../src/replica/object-names.ts";
 import { readRoot, readSteps } from "../../src/replica/remote-root.ts";
 import { StreamReader } from "../../src/replica/record-stream.ts";
 import { collect } from "../support/collect.ts";
 import { attachRecords, notePacks } from "../../src/replica/attach.ts";
+import { LostPacks } from "../../src/replica/lost-packs.ts";
 import { PackFetcher } from "../../src/replica/pack-fetcher.ts";
 import { PackUploader } from "../../src/replica/pack-uploader.ts";
 import { type ReplicaState, disownNewer, readState, verifyState, writeState } from "../../src/replica/replica-state.ts";
@@ -65,6 +68,8 @@ export interface SessionOptions {
   readonly keepDeletedSeconds?: number;
   /** Whether records are known to be damaged. */
   readonly isDamaged?: () => boolean;
+  /** Where packs are read from to be sent. */
+  readonly packDisk?: Disk;
 }
 
 export const newEngine = (): SealingEngine =>
@@ -164,7 +169,12 @@ export class Session {
     directory: string,
     store: ObjectStore,
     known: Known,
-    { clock = hurriedClock, keepDeletedSeconds = 0, isDamaged = () => false }: SessionOptions = {},
+    {
+      clock = hurriedClock,
+      keepDeletedSeconds = 0,
+      isDamaged = () => false,
+      packDisk: packsFrom = disk,
+    }: SessionOptions = {},
   ): Promise<Session> {
     const engine = newEngine();
     const follower: { replicator?: Replicator } = {};
@@ -173,7 +183,7 @@ export class Session {
     );
     const chunks = await openChunks(directory, engine, metadata);
     const stored = await StoredPacks.open(disk, directory);
-    const local = new PackDirectory(disk, join(directory, "packs"), chunks.ownPacks);
+    const local = new PackDirectory(packsFrom, join(directory, "packs"), chunks.ownPacks);
     const { commit } = metadata.volume;
     const found = verifyState((await readState(disk, directory))!, sealer);
     const state = await disownNewer(disk, directory, found, commit, sealer);
@@ -198,9 +208,26 @@ export class Session {
         local,
         stored,
         clock,
-        findDamage: (pack, content, room) => findPackDamage(pack, content, rooms(engine), room),
-        onDamage: () => expect.unreachable("nothing is damaged"),
-        onGone: (pack) => known.gone.push(formatPackId(pack)),
+        lost: await LostPacks.open({
+          disk,
+          directory,
+          clock,
+          onLost: ({ pack, kind }) => {
+            known.lost.push(`${formatPackId(pack)} ${kind}`);
+            chunks.noteDamaged(pack, []);
+          },
+          onFound: (pack) => known.found.push(formatPackId(pack)),
+        }),
+        isNamed: (pack) => metadata.database.find(packKey(pack)) !== undefined,
+        isChunkThere: (id, pack) => {
+          const record = metadata.getChunk(id);
+          return record?.kind === "packed" && Buffer.compare(record.pack, pack) === 0;
+        },
+        findDamage: (pack, content, buffer, isFinished) =>
+          findPackDamage(pack, content, rooms(engine), buffer, isFinished),
+        onDamage: (pack, damage) => {
+          chunks.noteDamaged(pack, damage.chunks);
+        },
       }),
       packs: () => metadata.packs(),
       settings: { isPaused: false, limitBytesPerSecond: null, maxAgeSeconds: 60, keepDeletedSeconds },
@@ -209,7 +236,7 @@ export class Session {
         if (isDamaged()) throw new TcfsError("TCFS_CORRUPT", "made to fail: a damaged table");
         return metadata.getPack(pack);
       },
-      isPackNamed: ({ pack }) => metadata.database.find(packKey(pack)) !== undefined,
+      onHeadDamaged: (error) => known.damagedHeads.push(error.message),
     });
     follower.replicator = replicator;
     return new Session({ metadata, chunks, replicator, known }, engine, stored);
@@ -241,8 +268,10 @@ export interface Known {
   readonly states: Map<number, string>;
   readonly contents: Map<string, Uint8Array>;
   acknowledged: number;
-  /** Packs that neither the store nor the disk has. */
-  readonly gone: string[];
+  /** Packs that were found to be lost, and how; and those that came again. */
+  readonly lost: string[];
+  readonly found: string[];
+  readonly damagedHeads: string[];
 }
 
 /** Some files get other contents, or none. */
@@ -281,13 +310,17 @@ export async function attachCopy(store: ObjectStore, directory: string, rootName
   }
 }
 
-/** @param directory - Of the copy: not there yet. @param rootName - If not the present one. */
+/**
+ * @param directory - Of the copy: not there yet.
+ * @param rootName - If not the present one.
+ * @returns Names of the packs of chunks that cannot be read: each is damage, and said to be lost by the root.
+ */
 export async function expectAttachable(
   store: ObjectStore,
   known: Known,
   directory: string,
   rootName?: string,
-): Promise<void> {
+): Promise<ReadonlySet<string>> {
   const commit = await attachCopy(store, directory, rootName);
   const engine = newEngine();
   expect(commit).toBeGreaterThanOrEqual(known.acknowledged);
@@ -298,9 +331,17 @@ export async function expectAttachable(
   const limits = { maxBytes: 2 ** 30, waitMs: 10_000 };
   const shelf = await BoundedPackShelf.open({ disk, directory, clock: systemClock, remote: fetcher, seal, ...limits });
   const chunks = await openChunks(directory, engine, metadata, shelf);
+  const unreadable = new Set<string>();
   for await (const { id, record } of metadata.chunks()) {
     const lengthBytes = record.kind === "inline" ? record.content.length : record.lengthBytes;
-    const content = copyLoan(await chunks.read(id, 0, lengthBytes));
+    let content: Uint8Array;
+    try {
+      content = copyLoan(await chunks.read(id, 0, lengthBytes));
+    } catch (error) {
+      expect(error).toMatchObject({ code: "TCFS_CORRUPT" });
+      unreadable.add(record.kind === "packed" ? formatPackId(record.pack) : "inline");
+      continue;
+    }
     expect(Buffer.compare(content, known.contents.get(Buffer.from(id).toString("hex")) ?? new Uint8Array(0))).toBe(0);
   }
   await chunks.close();
@@ -308,6 +349,16 @@ export async function expectAttachable(
   await shelf.close();
   await metadata.close();
   engine.close();
+  const told = await lostOf(store, rootName);
+  for (const name of unreadable) expect([...told.keys()]).toContain(name);
+  return unreadable;
+}
+
+/** What the store's root says of packs that its state lacks, by their names. */
+export async function lostOf(store: ObjectStore, name = ROOT_NAME): Promise<Map<string, LostKind>> {
+  const found = await readRoot(store, sealer, { name });
+  const head = found && (await readSteps(store, sealer, found)).at(-1);
+  return new Map(head?.lost.map(({ pack, kind }) => [formatPackId(pack), kind]));
 }
 
 /** A new vault directory and its store, with nothing in either. */
@@ -316,7 +367,14 @@ export async function makeVault(parent: string, name: string) {
   await disk.makeDirectories(join(directory, "packs"));
   const clean = await DirectoryStore.open(join(parent, `${name}-store`), { create: true });
   await writeState(disk, directory, NEW_STATE, sealer);
-  const known: Known = { states: new Map(), contents: new Map(), acknowledged: 0, gone: [] };
+  const known: Known = {
+    states: new Map(),
+    contents: new Map(),
+    acknowledged: 0,
+    lost: [],
+    found: [],
+    damagedHeads: [],
+  };
   return { directory, clean, known };
 }
 

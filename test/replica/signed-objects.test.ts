@@ -45,6 +45,7 @@ const manifest = (writer: string, number = 7): Manifest => ({
   previousHash: new Uint8Array(32),
   time: { seconds: 0, nanoseconds: 0 },
   commit: 1,
+  lost: [],
   stream: { kind: "inline", content: new Uint8Array(3) },
 });
 const ROOT_PLACE = { kind: "root", number: 0 } as const;

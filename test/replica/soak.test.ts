@@ -63,6 +63,7 @@ test.for(SEEDS)("comes back from the store alone, seed %i", async (seed) => {
   }
   expect(known.acknowledged).toBeGreaterThan(0);
   expect(deletions.losses).toEqual([]);
+  expect(known.lost).toEqual([]);
 });
 
 test("a pack that the store lost is brought again, and no other", async () => {
@@ -95,10 +96,15 @@ test("a pack that the store lost is brought again, and no other", async () => {
   again.replicator.noteLost(record!);
   for (const seed of [4, 5]) {
     await change(again, seeded(seed), known);
-    await again.replicator.wait(again.metadata.volume.commit, signal); // what is new goes up all the same
+    await again.replicator.waitForRoot(again.metadata.volume.commit, signal); // what is new goes up all the same
   }
-  expect(known.gone).toEqual([formatPackId(record!.pack)]);
-  expect(again.replicator.status()).toMatchObject({ backlogPacks: 0, lastError: null });
+  const pack = formatPackId(record!.pack);
+  expect(known.lost).toEqual([`${pack} missing`]);
+  expect(again.replicator.status()).toMatchObject({
+    backlogPacks: 0,
+    lastError: null,
+    lostPacks: [{ pack, kind: "missing" }],
+  });
   await again.close();
 });
 

@@ -5,6 +5,7 @@ import { TcfsError } from "../../errors.ts";
 import { unlockHeader } from "../../keys/keyring.ts";
 import type { ObjectStore } from "../../remote/object-store.ts";
 import type { AttachReport } from "../../replica/attach.ts";
+import { describeLost, lostPackNames } from "../../replica/lost-packs.ts";
 import { isKeptRoot } from "../../replica/object-names.ts";
 import { type NewCopy, attachVault, readRemoteHeader } from "../../vault/attach-vault.ts";
 import { withSealer } from "../../vault/device-setup.ts";
@@ -81,9 +82,10 @@ async function checkFreshness(
   });
 }
 
-function tell(store: ObjectStore, directory: string, { volume, root, packCount }: AttachReport): void {
+function tell(store: ObjectStore, directory: string, { volume, root, packCount, lost }: AttachReport): void {
   const state = preciseIsoTime(root.time);
   const size = `${volume.inodeCount} inodes, ${formatBytes(volume.allocatedBytes)} in ${packCount} packs`;
+  if (lost.length > 0) process.stderr.write(`tcfs: the store lacks ${describeLost(lostPackNames(lost))}\n`);
   process.stdout.write(`The vault of ${store.place} is in ${directory}, as it was at ${state}: ${size}.
 What files hold is brought when it is read. Mount it: tcfs mount MOUNTPOINT --vault ${directory}
 `);

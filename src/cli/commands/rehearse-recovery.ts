@@ -17,6 +17,7 @@ import { NodeDisk } from "../../platform/node-disk.ts";
 import type { ObjectStore } from "../../remote/object-store.ts";
 import type { S3Credentials } from "../../remote/s3-store.ts";
 import { formatStoreUrl, parseStoreUrl } from "../../remote/store-url.ts";
+import { type LostPackName, describeLost, lostPackNames } from "../../replica/lost-packs.ts";
 import { usableLength } from "../../replica/remote-epoch.ts";
 import { readState } from "../../replica/replica-state.ts";
 import { noteOf } from "../../replica/step-writer.ts";
@@ -58,6 +59,8 @@ interface Report {
   readonly packCount: number;
   /** Not in the store, or shorter than they must be. */
   readonly missingPackCount: number;
+  /** That the root says to be lost: they were not whole any more when they were to be sent. */
+  readonly lostPacks: readonly LostPackName[];
   readonly checkedBytes: number;
   readonly damageCount: number;
   /** The first hundred. */
@@ -91,7 +94,8 @@ export async function runRehearsal(parameters: RehearsalArguments, settings: Set
       const wouldBeLost = await localLoss(local, url, { header, key }, found.root.commit);
       const report: Report = { ...found, totalMs: Math.round(performance.now() - startedMs), wouldBeLost };
       process.stdout.write(`${parameters.json === true ? JSON.stringify(report, null, 2) : format(report)}\n`);
-      return report.missingPackCount + report.damageCount === 0 ? EXIT_CODE.OK : EXIT_CODE.CORRUPT;
+      const isWhole = report.missingPackCount + report.damageCount + report.lostPacks.length === 0;
+      return isWhole ? EXIT_CODE.OK : EXIT_CODE.CORRUPT;
     } finally {
       key.wipe();
     }
@@ -137,7 +141,7 @@ async function rehearse(
   credentials: S3Credentials | undefined,
 ): Promise<Omit<Report, "totalMs" | "wouldBeLost">> {
   const startedMs = performance.now();
-  const { root, volume, packCount } = await attachVault(store, copy);
+  const { root, volume, packCount, lost } = await attachVault(store, copy);
   const attachMs = Math.round(performance.now() - startedMs);
   const { directory, header, key } = copy;
   await using vault = await openQuietly({ directory, header, key, isReadOnly: true, credentials });
@@ -154,6 +158,7 @@ async function rehearse(
     bytes: volume.allocatedBytes,
     packCount,
     missingPackCount: missing,
+    lostPacks: lostPackNames(lost),
     checkedBytes,
     damageCount: damages.length,
     damages: damages.slice(0, MAX_DAMAGES),
@@ -236,7 +241,7 @@ async function localLoss(
 }
 
 function format(report: Report): string {
-  const { root, wouldBeLost, missingPackCount, damageCount, damages } = report;
+  const { root, wouldBeLost, missingPackCount, lostPacks, damageCount, damages } = report;
   const seconds = (ms: number): string => `${(ms / 1000).toFixed(1)} s`;
   const rows = [
     ["store", report.store],
@@ -247,6 +252,7 @@ function format(report: Report): string {
       "read and verified",
       `${formatBytes(report.checkedBytes)}: ${damageCount === 0 ? "whole" : `${damageCount} damaged`}`,
     ],
+    ...(lostPacks.length === 0 ? [] : [["lost already", describeLost(lostPacks)] as const]),
     ["would be lost", formatLoss(wouldBeLost)],
     ["took", seconds(report.totalMs)],
   ] as const;

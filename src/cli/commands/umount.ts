@@ -31,17 +31,31 @@ export async function runUmount(parameters: UmountArguments): Promise<void> {
     await withoutDaemon(mountPoint);
     return;
   }
-  if (parameters.wait === true) await waitForStore(daemon.vault, undefined);
+  const loss = parameters.wait === true ? await waitForAll(daemon.vault) : undefined;
   if (findMount(mountPoint) !== undefined) {
     const users = parameters.lazy === true ? listHolders(mountPoint) : [];
     if (!(await ask(daemon, parameters.lazy === true))) {
       const who = users.length === 0 ? "programs that this user cannot see" : formatHolders(users);
-      process.stdout.write(`${printable(mountPoint)} is detached; the daemon (pid ${daemon.pid}) goes on for ${who}\n`);
+      process.stdout.write(`${printable(mountPoint)} is detached; the daemon (pid ${daemon.pid}) goes on for ${who}
+`);
+      if (loss !== undefined) throw loss;
       return;
     }
   }
   const hasEnded = await waitFor(END_TIMEOUT_MS, () => !isDaemonAlive(daemon.pid));
   if (!hasEnded) throw new TcfsError("TCFS_IO", `${mountPoint} is unmounted, but its daemon ${daemon.pid} goes on`);
+  if (loss !== undefined) throw loss;
+}
+
+/** @returns What is lost, once all else is in the store: no later time would bring it. @throws what {@link waitForStore} throws */
+async function waitForAll(vault: string): Promise<TcfsError | undefined> {
+  try {
+    await waitForStore(vault, undefined);
+    return undefined;
+  } catch (error) {
+    if (isTcfsError(error, "TCFS_CORRUPT")) return error;
+    throw error;
+  }
 }
 
 /** A mount without a daemon is stale: take it away, since that is what was asked for. */

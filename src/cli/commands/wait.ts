@@ -27,7 +27,7 @@ export async function runWait(parameters: WaitArguments, settings: Settings): Pr
 /**
  * @param timeoutSeconds - For ever if undefined.
  * @throws TcfsError `TCFS_NOT_MOUNTED` if no daemon serves the vault; `TCFS_USAGE` if it has no store;
- *   `TCFS_REMOTE_UNAVAILABLE` when time is up; `TCFS_REMOTE_DIVERGED`.
+ *   `TCFS_REMOTE_UNAVAILABLE` when time is up; `TCFS_REMOTE_DIVERGED`; `TCFS_CORRUPT` for what is lost, once all else is there.
  */
 export async function waitForStore(vault: string, timeoutSeconds: number | undefined): Promise<void> {
   const timeoutMs = timeoutSeconds === undefined ? null : Math.round(timeoutSeconds * 1000);

@@ -1,0 +1,176 @@
+/**
+ * Packs that the vault names and that the store cannot be given whole: missing or damaged here before they were sent, or
+ * lost by the store and not here. Every manifest tells of them (FORMAT.md §11.2); `store.lost` is a hint for what comes
+ * before the first look at the store. Each is looked at again now and then, and leaves the list once it is found.
+ */
+import { join } from "node:path";
+import { toHex } from "../bytes.ts";
+import { TcfsError, isTcfsError } from "../errors.ts";
+import { type LostKind, type LostPack, decodeLost, encodeLost } from "../format/replica-codec.ts";
+import type { PackId } from "../ids.ts";
+import type { Clock } from "../platform/clock.ts";
+import type { Disk } from "../platform/disk.ts";
+
+const FILE_NAME = "store.lost";
+/** Between two looks at one, unless somebody waits. */
+export const LOOK_AGAIN_MS = 10 * 60_000;
+/** Names in a sentence; the rest is counted. */
+const MAX_NAMED = 8;
+
+interface Entry extends LostPack {
+  /** By the clock; undefined: not in this session. */
+  readonly lookedAtMs: number | undefined;
+}
+
+export interface LostPacksOptions {
+  readonly disk: Disk;
+  /** The vault's. */
+  readonly directory: string;
+  readonly clock: Pick<Clock, "monotonicMs">;
+  /** A pack has just come into the list, in which way. */
+  readonly onLost: (lost: LostPack) => void;
+  /** It was found, or nothing of it is missed any more. */
+  readonly onFound: (pack: PackId) => void;
+}
+
+export class LostPacks {
+  readonly #options: LostPacksOptions;
+  /** By name. */
+  readonly #entries = new Map<string, Entry>();
+  /** What the store's root says; undefined before it was looked at. */
+  #told: string | undefined;
+  #saving: Promise<boolean> = Promise.resolve(true);
+
+  private constructor(options: LostPacksOptions) {
+    this.#options = options;
+  }
+
+  /** A file that is not as it should be is no hint. */
+  static async open(options: LostPacksOptions): Promise<LostPacks> {
+    const lost = new LostPacks(options);
+    const content = await options.disk.readFile(join(options.directory, FILE_NAME));
+    try {
+      for (const one of content === undefined ? [] : decodeLost(content)) lost.#set(one, undefined);
+    } catch (error) {
+      if (!isTcfsError(error)) throw error;
+    }
+    return lost;
+  }
+
+  /** A new vault directory, whose store's root says so. */
+  static async create(disk: Disk, directory: string, lost: readonly LostPack[]): Promise<void> {
+    if (lost.length > 0) await disk.replaceFile(join(directory, FILE_NAME), encodeLost(lost));
+  }
+
+  get count(): number {
+    return this.#entries.size;
+  }
+
+  has(pack: PackId): boolean {
+    return this.#entries.has(toHex(pack));
+  }
+
+  all(): LostPack[] {
+    return [...this.#entries.values()].map(({ pack, kind }) => ({ pack, kind }));
+  }
+
+  /** Whether the store's root says what is known here. */
+  get isTold(): boolean {
+    return this.#told === undefined || this.#told === textOf(this.all());
+  }
+
+  /** The store's root says this: whoever wrote it knew of these, too. @param told - None where there is no root. */
+  async learn(told: readonly LostPack[]): Promise<void> {
+    this.tell(told);
+    const fresh = told.filter(({ pack }) => !this.has(pack));
+    for (const one of fresh) this.#set(one, undefined);
+    if (fresh.length > 0) await this.#save();
+  }
+
+  /** The store's root says this from now on. */
+  tell(told: readonly LostPack[]): void {
+    this.#told = textOf(told);
+  }
+
+  /** Whether to look for it again. @param isWaitedFor - Somebody wants to know now. */
+  isDue(pack: PackId, isWaitedFor: boolean): boolean {
+    const { lookedAtMs } = this.#entries.get(toHex(pack)) ?? {};
+    return isWaitedFor || lookedAtMs === undefined || this.#options.clock.monotonicMs() - lookedAtMs >= LOOK_AGAIN_MS;
+  }
+
+  /** All that could be done about it was done just now. */
+  looked(pack: PackId): void {
+    const entry = this.#entries.get(toHex(pack));
+    if (entry !== undefined) this.#set(entry, this.#options.clock.monotonicMs());
+  }
+
+  /** It was found to be lost. @returns Whether that is on the disk. */
+  async note(lost: LostPack): Promise<boolean> {
+    const before = this.#entries.get(toHex(lost.pack));
+    this.#set(lost, before?.lookedAtMs);
+    if (before?.kind === lost.kind) return this.#saving;
+    const isSaved = await this.#save();
+    this.#options.onLost(lost);
+    return isSaved;
+  }
+
+  /** It was found, or no state names it any more. */
+  async forget(pack: PackId): Promise<void> {
+    if (!this.#entries.delete(toHex(pack))) return;
+    await this.#save();
+    this.#options.onFound(pack);
+  }
+
+  /** @returns What somebody is told who wanted everything to be in the store. */
+  asError(): TcfsError {
+    return new TcfsError("TCFS_CORRUPT", `lost: ${describeLost(lostPackNames(this.all()))}. All else is in the store`);
+  }
+
+  #set({ pack, kind }: LostPack, lookedAtMs: number | undefined): void {
+    this.#entries.set(toHex(pack), { pack: pack.slice() as PackId, kind, lookedAtMs });
+  }
+
+  /** What cannot be written down, the store's root says. */
+  #save(): Promise<boolean> {
+    this.#saving = this.#saving.then(async () => {
+      const { disk, directory } = this.#options;
+      const path = join(directory, FILE_NAME);
+      try {
+        if (this.count === 0) await disk.remove(path);
+        else await disk.replaceFile(path, encodeLost(this.all()));
+        return true;
+      } catch (error) {
+        if (!isTcfsError(error)) throw error;
+        return isTcfsError(error, "TCFS_NO_ENTRY");
+      }
+    });
+    return this.#saving;
+  }
+}
+
+/** A lost pack, as people are told of it. */
+export interface LostPackName {
+  /** Hexadecimal. */
+  readonly pack: string;
+  readonly kind: LostKind;
+}
+
+export function lostPackNames(lost: readonly LostPack[]): LostPackName[] {
+  return lost.map(({ pack, kind }) => ({ pack: toHex(pack), kind }));
+}
+
+/** `2 packs, which neither this disk nor the store has whole: 1f…, 3b…; tcfs check tells which files`. */
+export function describeLost(lost: readonly LostPackName[]): string {
+  const names = lost.slice(0, MAX_NAMED).map(({ pack }) => pack);
+  const rest = lost.length > names.length ? ` and ${lost.length - names.length} more` : "";
+  const what = `${lost.length} pack${lost.length === 1 ? "" : "s"}, which neither this disk nor the store has whole`;
+  return `${what}: ${names.join(", ")}${rest}; tcfs check tells which files`;
+}
+
+/** @returns Equal for equal lists, in whatever order. */
+function textOf(lost: readonly LostPack[]): string {
+  return lost
+    .map(({ pack, kind }) => `${toHex(pack)} ${kind}`)
+    .sort()
+    .join("\n");
+}
