@@ -11,16 +11,21 @@ import { Model, type TreeDescription } from "./model.ts";
 import { bytesOf, type Operation, type SnapshotAction, type SnapshotOperation, type TreePath } from "./operations.ts";
 import { answerOf, Snapshots, type Moment, type SnapshotCommands } from "./snapshots.ts";
 import { difference, readTree } from "./tree.ts";
+import { Versions, type VersionCommands } from "./versions.ts";
 
 export interface Subject extends AsyncDisposable {
   readonly mountPoint: string;
   remount(): Promise<void>;
   /** SIGKILL to what serves the mount, without mounting again; a subject that cannot crash unmounts. */
   crash(): Promise<void>;
+  /** Whether it can crash while files are open. */
+  readonly crashesInUse: boolean;
   /** Mount, if it is not mounted: after `crash`, or after a mount that failed. */
   recover(): Promise<void>;
   /** Undefined: it has none. */
   readonly snapshots: SnapshotCommands | undefined;
+  /** Likewise. */
+  readonly versions: VersionCommands | undefined;
 }
 
 export interface HistoryOptions {
@@ -43,6 +48,7 @@ export class History {
   readonly #driver: Driver;
   readonly #directory: string;
   readonly #snapshots: Snapshots | undefined;
+  readonly #versions: Versions | undefined;
   #model = new Model();
   readonly #held = new Map<number, Held>();
   /** The model after each operation since the last sync, the oldest first. */
@@ -53,8 +59,9 @@ export class History {
     this.#subject = subject;
     this.#driver = driver;
     this.#directory = join(subject.mountPoint, name);
-    const commands = subject.snapshots;
-    this.#snapshots = commands && new Snapshots(commands, driver, subject.mountPoint, name);
+    const { snapshots, versions, mountPoint } = subject;
+    this.#snapshots = snapshots && new Snapshots(snapshots, driver, mountPoint, name);
+    this.#versions = versions && new Versions({ commands: versions, driver, mountPoint, name });
   }
 
   /** @throws Error at the first disagreement. */
@@ -63,6 +70,7 @@ export class History {
     await mkdir(this.#directory);
     await this.#sync([]);
     await this.#forgetAll();
+    await this.#subject.versions?.keepYoung();
     try {
       for (const operation of operations) {
         await this.#step(operation);
@@ -70,6 +78,9 @@ export class History {
       }
       await this.#check();
       await this.#inOperation(this.#snapshots?.checkAll());
+      await this.#releaseAll();
+      await this.#inOperation(this.#versions?.check());
+      await this.#inOperation(this.#versions?.checkTrash(this.#model.copy()));
     } finally {
       await this.#releaseAll();
     }
@@ -160,6 +171,7 @@ export class History {
     then.releaseAll();
     for (const [slot, node] of nodes) then.holdAgain(slot, node);
     this.#model = then;
+    this.#versions?.note(then);
     this.#states = [then.describe()];
     await this.#check();
   }
@@ -226,6 +238,7 @@ export class History {
     const answer = await errnoOf(this.#perform(operation));
     if (answer !== expected) this.#fail(`${JSON.stringify(operation)} answered ${answer}, not ${expected}`);
     this.#states.push(this.#model.describe());
+    this.#versions?.note(this.#model);
     if (operation.kind === "fsync" && answer === "success") this.#states = this.#states.slice(-1);
   }
 
@@ -357,6 +370,7 @@ export class History {
   }
 
   async #crash(): Promise<void> {
+    if (!this.#subject.crashesInUse) await this.#releaseAll();
     await this.#subject.crash();
     await this.#releaseAll();
     await this.#subject.recover();
@@ -366,7 +380,11 @@ export class History {
   /** The operation in flight may have happened or not. */
   async #crashDuring(operation: Operation, delayMs: number): Promise<void> {
     const answer = errnoOf(this.#perform(operation));
-    await sleep(delayMs);
+    if (this.#subject.crashesInUse) await sleep(delayMs);
+    else {
+      await answer;
+      await this.#closeAll();
+    }
     await this.#subject.crash();
     await answer;
     for (const { model } of this.#withParts(operation)) this.#states.push(model.describe());
@@ -388,6 +406,7 @@ export class History {
       this.#fail(`after SIGKILL the tree is none of the last ${count} states; nearest:\n${nearest?.join("\n")}`);
     }
     this.#model = new Model(root);
+    this.#versions?.note(this.#model);
     this.#states = [this.#model.describe()];
   }
 
@@ -425,8 +444,12 @@ export class History {
   }
 
   async #releaseAll(): Promise<void> {
-    for (const slot of [...this.#held.keys()]) await this.#release(slot);
+    await this.#closeAll();
     this.#model.releaseAll();
+  }
+
+  async #closeAll(): Promise<void> {
+    for (const slot of [...this.#held.keys()]) await this.#release(slot);
   }
 }
 

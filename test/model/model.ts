@@ -133,6 +133,18 @@ export class Model {
     return described;
   }
 
+  /** Of all that its files hold, those that are held open without a name too. */
+  contentHashes(): Set<string> {
+    const hashes = new Set<string>();
+    const visit = (node: Node): void => {
+      if (node.type === "file") hashes.add(contentHash(node));
+      for (const child of node.children.values()) visit(child);
+    };
+    visit(this.root);
+    for (const node of this.#held) if (typeof node === "object") visit(node);
+    return hashes;
+  }
+
   #apply(operation: Operation): void {
     switch (operation.kind) {
       case "mkdir":
@@ -341,8 +353,12 @@ function take(parent: Node, name: string): void {
 }
 
 function contentHash(node: Node): string {
-  node.contentHash ??= createHash("sha1").update(node.content).digest("hex");
+  node.contentHash ??= hashOfContent(node.content);
   return node.contentHash;
+}
+
+export function hashOfContent(content: Uint8Array): string {
+  return createHash("sha1").update(content).digest("hex");
 }
 
 function subdirectories(node: Node): number {

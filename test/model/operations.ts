@@ -199,7 +199,15 @@ const snapshotOperation: fc.Arbitrary<SnapshotOperation> = fc.oneof(
   },
 );
 
-/** A history of up to `maximumLength` operations with interruptions here and there. */
+const bytes = fc.record({ offset, lengthBytes, seed });
+/** A file that is made and written twice, closed in between: so it has a version. */
+const saves: fc.Arbitrary<Operation[]> = fc.tuple(shortPath, bytes, bytes).map(([place, first, second]) => [
+  { kind: "create", path: place, mode: 0o644 },
+  { kind: "write", path: place, ...first },
+  { kind: "write", path: place, ...second },
+]);
+
+/** A history of up to `maximumLength` steps with interruptions here and there. */
 export function histories(maximumLength: number, withSnapshots: boolean): fc.Arbitrary<Operation[]> {
   const operation = fc.oneof(
     { weight: 50, arbitrary: change },
@@ -207,7 +215,8 @@ export function histories(maximumLength: number, withSnapshots: boolean): fc.Arb
     { weight: 1, arbitrary: interruption },
     ...(withSnapshots ? [{ weight: 16, arbitrary: snapshotOperation }] : []),
   );
-  return fc.array(operation, { minLength: 1, maxLength: maximumLength, size: "max" });
+  const steps = fc.oneof({ weight: 20, arbitrary: operation.map((one) => [one]) }, { weight: 1, arbitrary: saves });
+  return fc.array(steps, { minLength: 1, maxLength: maximumLength, size: "max" }).map((all) => all.flat());
 }
 
 /** The bytes that `seed` stands for: text-like for even seeds, random-like for odd ones. */
