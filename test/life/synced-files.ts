@@ -31,9 +31,18 @@ export class SyncedFiles {
       }
       return undefined;
     } catch (error) {
-      const left = await readFile(join(this.#root(), name)).catch(unlessThere);
-      if (left !== undefined) this.halfWritten.add(hashOf(left));
+      await this.#noteLeft(name);
       return (error as NodeJS.ErrnoException).code ?? String(error);
+    }
+  }
+
+  async #noteLeft(name: string): Promise<void> {
+    const file = await open(join(this.#root(), name)).catch(() => undefined); // it was not made
+    if (file === undefined) return;
+    try {
+      this.halfWritten.add(hashOf(await file.readFile()));
+    } finally {
+      await file.close().catch(() => undefined); // tells of that failure once more
     }
   }
 
@@ -51,8 +60,4 @@ export class SyncedFiles {
       expect(hashOf(await readFile(join(this.#root(), name))), name).toBe(hash);
     }
   }
-}
-
-function unlessThere(error: unknown): undefined {
-  if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
 }
