@@ -159,6 +159,7 @@ export class Replicator {
   async wait(commit: number, signal: AbortSignal): Promise<void> {
     await this.waitForRoot(commit, signal);
     const { lost } = this.#options.uploader;
+    if (lost.count > 0) await this.waitForRoot(commit, signal); // a step that was under way had looked for it before
     if (lost.count > 0) throw lost.asError();
   }
 
@@ -327,10 +328,8 @@ export class Replicator {
 
   /** What is lost may be found, though nothing else changes. */
   #lookAgainLater(): void {
-    if (this.#closing.signal.aborted || this.#settings.isPaused) return;
-    this.#timer = this.#options.clock.after(LOOK_AGAIN_MS, () => {
-      this.#start();
-    });
+    if (this.#closing.signal.aborted) return;
+    this.#timer = this.#options.clock.after(LOOK_AGAIN_MS, this.#start.bind(this));
   }
 
   /** One step, if there is anything to tell. Never rejects. */
