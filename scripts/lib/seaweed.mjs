@@ -108,6 +108,7 @@ export async function startSeaweed({
   const { ports } = launched;
   let { child } = launched;
   const endpoint = local(ports[6]);
+  const unwatch = isDetached ? () => undefined : onEnding(() => child.kill("SIGKILL"));
   const note = { pid: child.pid, endpoint, ports, credentials };
   writeFileSync(join(root, NOTE_NAME), JSON.stringify(note), { mode: 0o600 });
   return {
@@ -127,10 +128,32 @@ export async function startSeaweed({
       child.kill("SIGHUP");
     },
     stop: async () => {
+      unwatch();
       await end(child, "SIGKILL"); // gracefully it takes ten seconds, for data that goes away
       removeTraces(root, ports);
     },
   };
+}
+
+/**
+ * A server ends with this process, also where a signal ends that: unless others listen too, the signal has its way then.
+ * @param {() => void} action - Synchronous.
+ * @returns {() => void} Do it no more.
+ */
+function onEnding(action) {
+  const signals = /** @type {const} */ (["SIGTERM", "SIGINT", "SIGHUP"]);
+  const ended = (/** @type {NodeJS.Signals} */ signal) => {
+    action();
+    unwatch();
+    if (process.listenerCount(signal) === 0) process.kill(process.pid, signal);
+  };
+  const unwatch = () => {
+    process.off("exit", action);
+    for (const signal of signals) process.off(signal, ended);
+  };
+  process.on("exit", action);
+  for (const signal of signals) process.on(signal, ended);
+  return unwatch;
 }
 
 /**
