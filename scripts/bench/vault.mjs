@@ -70,7 +70,7 @@ export class BenchVault {
     /** @type {typeof import("../../src/vault/open-vault.ts")} */
     const { OpenVault } = await import(join(DIST, "cli/open-vault.js"));
     const source = { passphraseFile: this.#passphraseFile, recoveryFile: undefined };
-    const { header, key } = await unlockVault(this.#directory, source, readSettings());
+    const { header, key } = await unlockVault(this.#directory, source, readSettings({ ...process.env }));
     const from = performance.now();
     this.#open = await OpenVault.open({
       directory: this.#directory,
