@@ -1,7 +1,7 @@
 /** A vault whose packs are a bounded cache of its store: the limit, cold reads, pins, and life without the network. */
 import { execFile } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { mkdir, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, rm, stat, statfs, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { isDeepStrictEqual, promisify } from "node:util";
 import { describe, expect, test } from "vitest";
@@ -83,6 +83,10 @@ async function expectStatesAndPins({ line }: Vault): Promise<void> {
   await writeFile(join(music, "song"), content);
   await writeFile(join(line.mountPoint, "other"), randomBytes(3_000_000));
   expect(await stateOf(join(music, "song"))).toBe("unsent");
+  const { blocks, bavail, bsize } = await statfs(line.mountPoint); // what df tells
+  expect(blocks * bsize).toBeLessThanOrEqual(LIMIT_BYTES);
+  expect(bavail * bsize).toBeLessThanOrEqual(LIMIT_BYTES - 6_000_000);
+  expect(bavail).toBeGreaterThan(0);
   await line.uploads("resume");
   await line.expect("OK", ["wait", line.mountPoint, "--timeout", "600"]);
   await expect.poll(() => stateOf(join(music, "song"))).toBe("stored"); // once the store was asked for its packs

@@ -70,7 +70,34 @@ test("another device's root is told of, accepted over, and kept", async () => {
   expect((await line.expect("OK", [...accept, "--yes"])).stdout).toMatch(/nothing to accept/u);
   expect(await attachedNames(line, [url])).toEqual(["a", "c", "d"]);
   expect(await attachedNames(line, [url, "--root", kept])).toEqual(["a", "b"]);
-  await line.expect("USAGE", ["attach", url, "--root", "root", "--vault", join(line.directory, "no")]);
+  const noVault = ["--vault", join(line.directory, "no"), "--passphrase-file", line.passphraseFile];
+  await line.expect("USAGE", ["attach", url, "--root", "root", ...noVault]);
+  await line.expect("USAGE", ["store", "forget", "root", ...line.unlock]);
+  await line.expect("USAGE", ["store", "forget", kept, ...line.unlock]); // nobody to ask
+  expect(await readdir(join(store, "roots"))).toEqual([kept.slice("roots/".length)]);
+  await line.expect("OK", ["store", "forget", kept, "--yes", ...line.unlock]);
+  expect(await readdir(join(store, "roots"))).toEqual([]);
+  expect((await line.expect("USAGE", ["store", "forget", kept, "--yes", ...line.unlock])).stderr).toContain(kept);
+  expect((await tcfs(["attach", url, "--root", kept, ...noVault])).code).not.toBe(0);
+  expect(await attachedNames(line, [url])).toEqual(["a", "c", "d"]);
+});
+
+test("how long a store keeps what it does not need any more is told to the vault, mounted or not", async () => {
+  const { line } = await makeStored();
+  await using _line = line;
+  const keep = ["upload", "keep-deleted"];
+  const kept = async (): Promise<unknown> => {
+    const shown = await line.expect("OK", ["status", line.mountPoint, "--json"]);
+    const { store } = JSON.parse(shown.stdout) as { store: { keepDeletedSeconds: number } };
+    return store.keepDeletedSeconds;
+  };
+  await line.expect("OK", [...keep, "30d", "--vault", line.vault]);
+  expect(await kept()).toBe(30 * 24 * 3600);
+  await line.umount();
+  await line.expect("USAGE", [...keep, "soon", "--vault", line.vault]);
+  await line.expect("OK", [...keep, "3d", "--vault", line.vault]);
+  await line.mount();
+  expect(await kept()).toBe(3 * 24 * 3600);
 });
 
 test("an older, a damaged and a lost root are accepted over", async () => {
