@@ -127,7 +127,8 @@ function formatVersions({ count, bytes, trashCount, trashBytes }: StoredVersions
   return `${count === 0 ? "none" : `${count} (${formatBytes(bytes)})`} of files, ${trash} in the trash`;
 }
 
-function storeRows(store: ReplicaStatus): [string, string][] {
+/** Names and words of `tcfs status`. */
+export function storeRows(store: ReplicaStatus): [string, string][] {
   const { lastRoot, oldestSince, bytesPerSecond, limitBytesPerSecond } = store;
   const rows: [string, string][] = [["store", `${store.url} (${store.activity})`]];
   const since = oldestSince === null ? "" : `, the oldest since ${oldestSince}`;
