@@ -121,9 +121,19 @@ export class LostPacks {
     this.#options.onFound(pack);
   }
 
-  /** @returns What somebody is told who wanted everything to be in the store. */
-  asError(): TcfsError {
-    return new TcfsError("TCFS_CORRUPT", `lost: ${describeLost(lostPackNames(this.all()))}. All else is in the store`);
+  /**
+   * @param step - Waits for the end of a step, the one under way if there is one.
+   * @param isUnderWay - Whether there is: it may have looked for what is lost before this was asked.
+   * @throws TcfsError what `step` throws; `TCFS_CORRUPT` if packs are lost still, once the store's root says just which.
+   */
+  async requireNone(step: () => Promise<void>, isUnderWay: boolean): Promise<void> {
+    for (let isStale = isUnderWay; ; isStale = false) {
+      await step();
+      if (this.count === 0) return;
+      // What the vault dropped within a step is in the list until the next one.
+      if (!isStale && this.isTold) break;
+    }
+    throw new TcfsError("TCFS_CORRUPT", `lost: ${describeLost(lostPackNames(this.all()))}. All else is in the store`);
   }
 
   #set({ pack, kind }: LostPack, lookedAtMs: number | undefined): void {

@@ -156,11 +156,9 @@ export class Replicator {
    * Resolves when the store has the vault's commit, or a later one, and the header that lies on the disk.
    * @throws TcfsError as {@link waitForRoot}; `TCFS_CORRUPT` once it has all that there is, where packs are lost.
    */
-  async wait(commit: number, signal: AbortSignal): Promise<void> {
-    await this.waitForRoot(commit, signal);
-    const { lost } = this.#options.uploader;
-    if (lost.count > 0) await this.waitForRoot(commit, signal); // a step that was under way had looked for it before
-    if (lost.count > 0) throw lost.asError();
+  wait(commit: number, signal: AbortSignal): Promise<void> {
+    const isUnderWay = this.#running !== undefined;
+    return this.#options.uploader.lost.requireNone(() => this.waitForRoot(commit, signal), isUnderWay);
   }
 
   /**

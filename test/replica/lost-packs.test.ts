@@ -10,7 +10,7 @@ import { formatPackId } from "../../src/chunkstore/pack-format.ts";
 import type { PackRecord } from "../../src/format/records.ts";
 import type { ChunkId } from "../../src/ids.ts";
 import type { ObjectStore } from "../../src/remote/object-store.ts";
-import { ROOT_NAME, packObject } from "../../src/replica/object-names.ts";
+import { DEVICES_NAME, ROOT_NAME, packObject } from "../../src/replica/object-names.ts";
 import { FaultyDisk } from "../chunkstore/faulty-disk.ts";
 import { FaultyStore, seeded } from "../remote/faulty-store.ts";
 import { collect } from "../support/collect.ts";
@@ -188,6 +188,36 @@ test("once all files of a lost pack were written again, it is dropped, and nothi
   await session.close();
   expect((await expectAttachable(clean, known, join(temporary.path, "again-copy"))).size).toBe(0);
 });
+
+test.for(["is there again", "is needed no more"])(
+  "a lost pack that %s while a step is under way is not told of",
+  async (how) => {
+    const { directory, clean, known, packs, pathOf } = await makeUnsent(`under-way-${how}`);
+    const [first] = packs;
+    const content = await readFile(pathOf(first!));
+    await rm(pathOf(first!));
+    const session = await Session.open(directory, clean, known);
+    await expect(waitFor(session)).rejects.toEqual(CORRUPT);
+    let goOn: () => void = () => undefined;
+    const gate = new Promise<void>((resolve) => (goOn = resolve));
+    const get = clean.get.bind(clean);
+    let isHeld = false;
+    clean.get = async (name, options) => {
+      isHeld ||= name === DEVICES_NAME;
+      if (name === DEVICES_NAME) await gate;
+      return get(name, options);
+    };
+    await change(session, seeded(30), known);
+    await eventually("a step has looked for what is lost", 20_000, () => isHeld);
+    if (how === "is there again") await writeFile(pathOf(first!), content);
+    else for (let seed = 31; (await chunksOf(session, first!)).length > 0; seed++) await rewrite(session, seeded(seed));
+    const waiting = waitFor(session);
+    goOn();
+    await waiting;
+    expect((await lostOf(clean)).size).toBe(0);
+    await session.close();
+  },
+);
 
 test("another device that attached says what is lost in its own steps too, and leaves it out where it is found", async () => {
   const { directory, clean, known, packs, pathOf } = await makeUnsent("devices");
