@@ -222,7 +222,7 @@ export class PackUploader {
     this.#noteDamage(pack, damage);
     const isThere = ((await usableLength(store, pack, this.#rooms, signal)) ?? 0) >= lengthBytes;
     if (isThere && (await this.#isWholeThere(store, pack, buffer, signal))) return 0;
-    return this.#sendDamaged(store, record, content, isThere, signal);
+    return this.#sendDamaged(store, record, { content, buffer, isThere }, signal);
   }
 
   /** What there is of it on this disk: what cannot be read, or was cut off, is zeros. */
@@ -256,23 +256,42 @@ export class PackUploader {
     return { content: again.content, damage: await findDamage(pack, again.content, buffer, isFinished) };
   }
 
-  /** For the rest of it, but over nothing that the store has; and not if its key is lost, for then it has no rest. */
+  /**
+   * For the rest of it, but over nothing that the store has; and not if its key is lost, for then it has no rest.
+   * @returns 0 where the store turns out to have the pack whole; undefined where it is lost, which is noted.
+   */
   async #sendDamaged(
     store: ObjectStore,
-    { pack }: PackRecord,
-    content: Uint8Array,
-    isThere: boolean,
+    { pack, lengthBytes }: PackRecord,
+    found: { readonly content: Uint8Array; readonly buffer: PackBuffer; readonly isThere: boolean },
     signal: AbortSignal,
-  ): Promise<undefined> {
-    const isOfUse =
-      isThere || openHeader(content.subarray(0, PACK_HEADER_BYTES), { pack, ...this.#rooms }) !== undefined;
+  ): Promise<number | undefined> {
+    const { content, buffer, isThere } = found;
+    const isOfUse = isThere || this.#hasHeader(pack, content);
     // Noted first: once it is there it looks like any other.
     if (!isOfUse || !(await this.lost.note({ pack, kind: "damaged" }))) {
       await this.lost.note({ pack, kind: "missing" });
       return undefined;
     }
-    if (!isThere) await this.#put(store, packObject(pack), content, signal);
+    if (isThere) return undefined;
+    const name = packObject(pack);
+    try {
+      await store.putIfAbsent(name, content, signal);
+    } catch (error) {
+      if (!isTcfsError(error, "TCFS_REMOTE_CONFLICT")) throw error;
+      // Something is there, whatever the store said before.
+      const object = await store.get(name, { maxBytes: MAX_PACK_OBJECT_BYTES, signal });
+      if (object === undefined) throw error;
+      if (object.content.length >= lengthBytes && this.#hasHeader(pack, object.content)) {
+        return (await this.#isWhole(pack, object.content, buffer)) ? 0 : undefined;
+      }
+      await store.putIfMatch(name, content, object.version, signal);
+    }
     return undefined;
+  }
+
+  #hasHeader(pack: PackId, content: Uint8Array): boolean {
+    return openHeader(content.subarray(0, PACK_HEADER_BYTES), { pack, ...this.#rooms }) !== undefined;
   }
 
   /** Nothing of it is here. @returns 0 where the store has it; undefined where it is lost, which is noted. */
@@ -292,8 +311,12 @@ export class PackUploader {
   /** Whether all that the store has of it opens: asked of what is not whole here, so an index must tell. */
   async #isWholeThere(store: ObjectStore, pack: PackId, buffer: PackBuffer, signal: AbortSignal): Promise<boolean> {
     const object = await store.get(packObject(pack), { maxBytes: MAX_PACK_OBJECT_BYTES, signal });
-    if (object === undefined) return false;
-    const damage = await this.#options.findDamage(pack, object.content, buffer, true);
+    return object !== undefined && this.#isWhole(pack, object.content, buffer);
+  }
+
+  /** @param content - Of the store. */
+  async #isWhole(pack: PackId, content: Uint8Array, buffer: PackBuffer): Promise<boolean> {
+    const damage = await this.#options.findDamage(pack, content, buffer, true);
     if (damage !== undefined) this.#noteDamage(pack, damage);
     return damage === undefined;
   }

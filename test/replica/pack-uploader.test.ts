@@ -212,6 +212,25 @@ test("relies on the store's copy of what is damaged here, if that is whole", asy
   expect(place.lost()).toEqual([]);
 });
 
+test("puts what is damaged here over nothing whole, though the store did not show it when it was asked", async () => {
+  await using place = await makePlace();
+  const whole = packUnder(2);
+  await place.store.put(packObject(PACK), whole);
+  await place.writeLocal(spoiled(whole));
+  place.store.getStart = () => Promise.resolve(undefined);
+  await place.upload();
+  expectSameBytes((await place.stored())!, whole);
+  expect(place.lost()).toEqual([]);
+  const other = spoiled(new Uint8Array(Buffer.concat([whole, noise("its end", 100)])));
+  await place.store.put(packObject(PACK), other);
+  await place.upload();
+  expectSameBytes((await place.stored())!, other);
+  expect(place.lost()).toEqual(["damaged"]);
+  await place.store.put(packObject(PACK), whole.subarray(0, 1000)); // cut short
+  await place.upload();
+  expectSameBytes((await place.stored())!, spoiled(whole));
+});
+
 test("sends what there is of a pack that was cut off, and nothing of one whose key is gone", async () => {
   await using place = await makePlace();
   const content = packUnder(2);
