@@ -14,6 +14,7 @@ import type { ObjectStore } from "../remote/object-store.ts";
 import { Backlog } from "./backlog.ts";
 import type { LostPacks } from "./lost-packs.ts";
 import { MAX_PACK_OBJECT_BYTES, packObject } from "./object-names.ts";
+import { decodeRemains, encodeRemains, isMark, markRange } from "./pack-remains.ts";
 import { type PackRooms, usableLength } from "./remote-epoch.ts";
 import type { StoredPacks } from "./stored-packs.ts";
 
@@ -52,6 +53,7 @@ interface FoundPack {
   readonly isWhole: boolean;
 }
 
+const NOT_ALL: PackDamage = { ofPack: "some of it cannot be read, or is cut off", chunks: [] };
 /** A store that loses a pack over and over is not brought it more often in one session. */
 const MOST_TIMES_AGAIN = 3;
 
@@ -228,9 +230,10 @@ export class PackUploader {
   /** What there is of it on this disk: what cannot be read, or was cut off, is zeros. */
   async #readHere({ pack, lengthBytes }: PackRecord, buffer: PackBuffer): Promise<FoundPack | undefined> {
     try {
-      const content = await this.#local.readInto(pack, buffer);
-      if (content === undefined) return undefined;
-      if (content.length >= lengthBytes) return { content, isWhole: true };
+      const file = await this.#local.readInto(pack, buffer);
+      if (file === undefined) return undefined;
+      const { content, isMarked } = decodeRemains(file); // which came from the store
+      if (content.length >= lengthBytes) return { content, isWhole: !isMarked };
     } catch (error) {
       if (!isTcfsError(error, "TCFS_IO")) throw error;
     }
@@ -248,8 +251,7 @@ export class PackUploader {
     const { findDamage } = this.#options;
     const damage = await findDamage(pack, found.content, buffer, isFinished);
     if (!found.isWhole) {
-      const cut = { ofPack: "some of it cannot be read, or is cut off", chunks: [] };
-      return { content: found.content, damage: damage ?? cut };
+      return { content: found.content, damage: damage ?? NOT_ALL };
     }
     const again = damage && (await this.#readHere(record, buffer));
     if (again?.isWhole !== true) return { content: found.content, damage };
@@ -268,15 +270,16 @@ export class PackUploader {
   ): Promise<number | undefined> {
     const { content, buffer, isThere } = found;
     const isOfUse = isThere || this.#hasHeader(pack, content);
-    // Noted first: once it is there it looks like any other.
+    // Noted first: once it is there its length will do for whoever has nothing of it.
     if (!isOfUse || !(await this.lost.note({ pack, kind: "damaged" }))) {
       await this.lost.note({ pack, kind: "missing" });
       return undefined;
     }
     if (isThere) return undefined;
     const name = packObject(pack);
+    const remains = encodeRemains(content);
     try {
-      await store.putIfAbsent(name, content, signal);
+      await store.putIfAbsent(name, remains, signal);
     } catch (error) {
       if (!isTcfsError(error, "TCFS_REMOTE_CONFLICT")) throw error;
       // Something is there, whatever the store said before.
@@ -285,7 +288,7 @@ export class PackUploader {
       if (object.content.length >= lengthBytes && this.#hasHeader(pack, object.content)) {
         return (await this.#isWhole(pack, object.content, buffer)) ? 0 : undefined;
       }
-      await store.putIfMatch(name, content, object.version, signal);
+      await store.putIfMatch(name, remains, object.version, signal);
     }
     return undefined;
   }
@@ -301,8 +304,12 @@ export class PackUploader {
     buffer: PackBuffer,
     signal: AbortSignal,
   ): Promise<number | undefined> {
-    const isThere = ((await usableLength(store, pack, this.#rooms, signal)) ?? 0) >= lengthBytes;
-    if (isThere && (!this.lost.has(pack) || (await this.#isWholeThere(store, pack, buffer, signal)))) return 0;
+    const thereBytes = (await usableLength(store, pack, this.#rooms, signal)) ?? 0;
+    const isThere = thereBytes >= lengthBytes;
+    const isSuspect =
+      isThere &&
+      (this.lost.has(pack) || (thereBytes > lengthBytes && (await isMarked(store, pack, thereBytes, signal))));
+    if (isThere && (!isSuspect || (await this.#isWholeThere(store, pack, buffer, signal)))) return 0;
     if (!isThere && !this.#options.isNamed(pack)) throw new PackGone(`${packObject(pack)} is needed no more`);
     await this.lost.note({ pack, kind: isThere ? "damaged" : "missing" });
     return undefined;
@@ -314,9 +321,10 @@ export class PackUploader {
     return object !== undefined && this.#isWhole(pack, object.content, buffer);
   }
 
-  /** @param content - Of the store. */
-  async #isWhole(pack: PackId, content: Uint8Array, buffer: PackBuffer): Promise<boolean> {
-    const damage = await this.#options.findDamage(pack, content, buffer, true);
+  async #isWhole(pack: PackId, object: Uint8Array, buffer: PackBuffer): Promise<boolean> {
+    const { content, isMarked } = decodeRemains(object);
+    const found = await this.#options.findDamage(pack, content, buffer, true);
+    const damage = found ?? (isMarked ? NOT_ALL : undefined);
     if (damage !== undefined) this.#noteDamage(pack, damage);
     return damage === undefined;
   }
@@ -350,4 +358,9 @@ export class PackUploader {
       await store.put(name, content, signal);
     }
   }
+}
+
+/** Whether the store has what remains of the pack. @param objectBytes - That it has. */
+async function isMarked(store: ObjectStore, pack: PackId, objectBytes: number, signal: AbortSignal): Promise<boolean> {
+  return isMark((await store.getRange(packObject(pack), markRange(objectBytes), signal)) ?? new Uint8Array(0));
 }

@@ -15,6 +15,7 @@ import { systemRandom } from "../../src/platform/random.ts";
 import { DirectoryStore } from "../../src/remote/directory-store.ts";
 import { LostPacks } from "../../src/replica/lost-packs.ts";
 import { packObject } from "../../src/replica/object-names.ts";
+import { decodeRemains, encodeRemains } from "../../src/replica/pack-remains.ts";
 import { PackGone, PackUploader } from "../../src/replica/pack-uploader.ts";
 import { StoredPacks } from "../../src/replica/stored-packs.ts";
 import { VAULT_ID, expectSameBytes, noise } from "../crypto/fixtures.ts";
@@ -187,7 +188,7 @@ test("sends what is damaged on the disk for the rest of it, over nothing; whole 
   const content = spoiled(packUnder(2));
   await place.writeLocal(content);
   await place.upload();
-  expect(await place.stored()).toEqual(content);
+  expect(decodeRemains((await place.stored())!)).toEqual({ content, isMarked: true });
   expect(place.damages.length).toBe(1);
   expect(place.lost()).toEqual(["damaged"]);
   const other = spoiled(new Uint8Array(Buffer.concat([packUnder(2), noise("its end", 100)])));
@@ -228,7 +229,24 @@ test("puts what is damaged here over nothing whole, though the store did not sho
   expect(place.lost()).toEqual(["damaged"]);
   await place.store.put(packObject(PACK), whole.subarray(0, 1000)); // cut short
   await place.upload();
-  expectSameBytes((await place.stored())!, spoiled(whole));
+  expectSameBytes(decodeRemains((await place.stored())!).content, spoiled(whole));
+});
+
+test("takes what remains of a pack for no whole one, though no list says so: that is of another copy of the vault", async () => {
+  await using place = await makePlace();
+  const whole = packUnder(2);
+  await place.store.put(packObject(PACK), encodeRemains(spoiled(whole)));
+  await place.upload(); // nothing of it is here
+  expect(place.lost()).toEqual(["damaged"]);
+  await place.writeLocal(encodeRemains(spoiled(whole))); // which a read has brought
+  await place.upload();
+  expect(place.lost()).toEqual(["damaged"]);
+  await using other = await makePlace();
+  await other.store.put(packObject(PACK), encodeRemains(spoiled(whole)));
+  await other.writeLocal(whole);
+  await other.upload();
+  expectSameBytes((await other.stored())!, whole);
+  expect(other.lost()).toEqual([]);
 });
 
 test("sends what there is of a pack that was cut off, and nothing of one whose key is gone", async () => {
@@ -237,9 +255,9 @@ test("sends what there is of a pack that was cut off, and nothing of one whose k
   await place.writeLocal(content.subarray(0, 1000));
   await place.upload();
   expect(place.lost()).toEqual(["damaged"]);
-  const found = await place.stored();
-  expect(found?.length).toBe(LENGTH_BYTES);
-  expectSameBytes(found!.subarray(0, 1000), content.subarray(0, 1000));
+  const { content: found } = decodeRemains((await place.stored())!);
+  expect(found.length).toBe(LENGTH_BYTES);
+  expectSameBytes(found.subarray(0, 1000), content.subarray(0, 1000));
   await place.store.delete(packObject(PACK));
   await place.writeLocal(spoiled(packUnder(1)));
   await place.upload();
