@@ -357,6 +357,12 @@ export class PackChunkStore implements ChunkStore, AsyncDisposable {
     for (const id of ids) this.#damaged.add(chunkIdKey(id));
   }
 
+  /** Whether the pack is known to be lost: what comes again of it is stored anew, for which of it is whole is not known. */
+  distrust(pack: PackId, isLost: boolean): void {
+    this.#proofs.distrust(pack, isLost);
+    if (isLost) this.#collector.noteDamaged(pack);
+  }
+
   retain(id: ChunkId): void {
     const key = chunkIdKey(id);
     this.#touched.touch(id, key);

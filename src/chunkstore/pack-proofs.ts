@@ -11,13 +11,16 @@ export class PackProofs {
   readonly #readers: PackReaders;
   /** Length of each pack's file by its name; 0 where it could not be opened. */
   readonly #lengths = new Map<string, number>();
+  /** Names of packs that are known to be lost, in whatever length. */
+  readonly #distrusted = new Set<string>();
 
   constructor(readers: PackReaders) {
     this.#readers = readers;
   }
 
   isProven(record: PackedChunkRecord): boolean {
-    const lengthBytes = this.#lengths.get(formatPackId(record.pack)) ?? 0;
+    const name = formatPackId(record.pack);
+    const lengthBytes = this.#distrusted.has(name) ? 0 : (this.#lengths.get(name) ?? 0);
     return record.packOffset + sumBytes(record.storedFrameBytes) <= lengthBytes;
   }
 
@@ -50,6 +53,12 @@ export class PackProofs {
   /** This session wrote it. */
   trust(pack: PackId): void {
     this.#lengths.set(formatPackId(pack), Infinity);
+  }
+
+  /** Nothing of it counts as there, until it is said to be whole again. */
+  distrust(pack: PackId, isLost: boolean): void {
+    if (isLost) this.#distrusted.add(formatPackId(pack));
+    else this.#distrusted.delete(formatPackId(pack));
   }
 
   forget(pack: PackId): void {

@@ -27,7 +27,9 @@ export interface LostPacksOptions {
   /** The vault's. */
   readonly directory: string;
   readonly clock: Pick<Clock, "monotonicMs">;
-  /** A pack has just come into the list, in which way. */
+  /** It is in the list from now on, or no more: also what the store's root or `store.lost` says. */
+  readonly onListed: (pack: PackId, isListed: boolean) => void;
+  /** A pack was just found to be lost, in which way. */
   readonly onLost: (lost: LostPack) => void;
   /** It was found, or nothing of it is missed any more. */
   readonly onFound: (pack: PackId) => void;
@@ -117,6 +119,7 @@ export class LostPacks {
   /** It was found, or no state names it any more. */
   async forget(pack: PackId): Promise<void> {
     if (!this.#entries.delete(toHex(pack))) return;
+    this.#options.onListed(pack, false);
     await this.#save();
     this.#options.onFound(pack);
   }
@@ -137,7 +140,9 @@ export class LostPacks {
   }
 
   #set({ pack, kind }: LostPack, lookedAtMs: number | undefined): void {
+    const isNew = !this.has(pack);
     this.#entries.set(toHex(pack), { pack: pack.slice() as PackId, kind, lookedAtMs });
+    if (isNew) this.#options.onListed(pack, true);
   }
 
   /** What cannot be written down, the store's root says. */

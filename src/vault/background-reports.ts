@@ -13,7 +13,7 @@ export function uploadReports(
   chunks: PackChunkStore,
 ): Pick<
   FollowOptions,
-  "onOutcome" | "onNewDevices" | "onMissing" | "onDamage" | "onLost" | "onFound" | "onHeadDamaged"
+  "onOutcome" | "onNewDevices" | "onMissing" | "onDamage" | "onListed" | "onLost" | "onFound" | "onHeadDamaged"
 > {
   return {
     onDamage: (pack, damage) => {
@@ -30,7 +30,9 @@ export function uploadReports(
       logger.error(`a pack is lost, ${where}: the store's state says so; tcfs check tells which files`, {
         pack: formatPackId(pack),
       });
-      chunks.noteDamaged(pack, []);
+    },
+    onListed: (pack, isListed) => {
+      chunks.distrust(pack, isListed);
     },
     onFound: (pack) => {
       logger.info("nothing is missed any more of a pack that was lost", { pack: formatPackId(pack) });

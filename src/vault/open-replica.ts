@@ -56,7 +56,7 @@ export interface OpenReplicaOptions {
 }
 
 /** What following the vault takes besides. */
-export interface FollowOptions extends Pick<LostPacksOptions, "onLost" | "onFound"> {
+export interface FollowOptions extends Pick<LostPacksOptions, "onListed" | "onLost" | "onFound"> {
   readonly engine: SealingEngine;
   readonly metadata: LevelMetadataStore;
   readonly ownPacks: OwnPacks;

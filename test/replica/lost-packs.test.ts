@@ -233,6 +233,22 @@ test.for(["is there again", "is needed no more"])(
   },
 );
 
+test("what comes again of a pack that an earlier session found damaged is stored anew, before anything is looked at", async () => {
+  const { directory, clean, known, packs, pathOf } = await makeUnsent("restart");
+  const [first] = packs;
+  const content = await readFile(pathOf(first!));
+  await writeFile(pathOf(first!), content.fill(0, 1000, content.length - 1000));
+  const session = await Session.open(directory, clean, known);
+  const [id] = await chunksOf(session, first!);
+  await expect(waitFor(session)).rejects.toEqual(CORRUPT);
+  await session.close();
+  const again = await Session.open(directory, clean, known);
+  const inputs = [{ pieces: [known.contents.get(Buffer.from(id!).toString("hex"))!], isFinal: true }];
+  const [[stored] = []] = await again.chunks.store(inputs, "pack");
+  expect(stored?.isNew).toBe(true);
+  await again.close();
+});
+
 test("another device that attached says what is lost in its own steps too, and leaves it out where it is found", async () => {
   const { directory, clean, known, packs, pathOf } = await makeUnsent("devices");
   const content = await readFile(pathOf(packs[0]!));

@@ -48,6 +48,7 @@ const openLost = (directory: string) =>
     disk,
     directory,
     clock: systemClock,
+    onListed: () => undefined,
     onLost: () => undefined,
     onFound: () => undefined,
   });

@@ -212,10 +212,10 @@ export class Session {
           disk,
           directory,
           clock,
-          onLost: ({ pack, kind }) => {
-            known.lost.push(`${formatPackId(pack)} ${kind}`);
-            chunks.noteDamaged(pack, []);
+          onListed: (pack, isListed) => {
+            chunks.distrust(pack, isListed);
           },
+          onLost: ({ pack, kind }) => known.lost.push(`${formatPackId(pack)} ${kind}`),
           onFound: (pack) => known.found.push(formatPackId(pack)),
         }),
         isNamed: (pack) => metadata.database.find(packKey(pack)) !== undefined,
