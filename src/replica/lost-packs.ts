@@ -41,6 +41,8 @@ export class LostPacks {
   readonly #entries = new Map<string, Entry>();
   /** What the store's root says; undefined before it was looked at. */
   #told: string | undefined;
+  /** Whether the file says something else. */
+  #isDirty = false;
   #saving: Promise<boolean> = Promise.resolve(true);
 
   private constructor(options: LostPacksOptions) {
@@ -86,7 +88,8 @@ export class LostPacks {
     this.tell(told);
     const fresh = told.filter(({ pack }) => !this.has(pack));
     for (const one of fresh) this.#set(one, undefined);
-    if (fresh.length > 0) await this.#save();
+    if (fresh.length > 0) this.#isDirty = true;
+    await this.save();
   }
 
   /** The store's root says this from now on. */
@@ -106,21 +109,26 @@ export class LostPacks {
     if (entry !== undefined) this.#set(entry, this.#options.clock.monotonicMs());
   }
 
-  /** It was found to be lost. @returns Whether that is on the disk. */
+  /**
+   * It was found to be lost.
+   * @returns Whether that is on the disk, where it has to be: what is missing is found out again without, and written down
+   *   by the next {@link save}.
+   */
   async note(lost: LostPack): Promise<boolean> {
     const before = this.#entries.get(toHex(lost.pack));
     this.#set(lost, before?.lookedAtMs);
-    if (before?.kind === lost.kind) return this.#saving;
-    const isSaved = await this.#save();
-    this.#options.onLost(lost);
-    return isSaved;
+    if (before?.kind !== lost.kind) {
+      this.#isDirty = true;
+      this.#options.onLost(lost);
+    }
+    return lost.kind === "missing" || this.save();
   }
 
-  /** It was found, or no state names it any more. */
-  async forget(pack: PackId): Promise<void> {
+  /** It was found, or no state names it any more. The next {@link save} writes it down. */
+  forget(pack: PackId): void {
     if (!this.#entries.delete(toHex(pack))) return;
+    this.#isDirty = true;
     this.#options.onListed(pack, false);
-    await this.#save();
     this.#options.onFound(pack);
   }
 
@@ -145,21 +153,29 @@ export class LostPacks {
     if (isNew) this.#options.onListed(pack, true);
   }
 
-  /** What cannot be written down, the store's root says. */
-  #save(): Promise<boolean> {
-    this.#saving = this.#saving.then(async () => {
-      const { disk, directory } = this.#options;
-      const path = join(directory, FILE_NAME);
-      try {
-        if (this.count === 0) await disk.remove(path);
-        else await disk.replaceFile(path, encodeLost(this.all()));
-        return true;
-      } catch (error) {
-        if (!isTcfsError(error)) throw error;
-        return isTcfsError(error, "TCFS_NO_ENTRY");
-      }
-    });
+  /**
+   * Write down what has changed: once for many packs.
+   * @returns Whether the file says what is known here; where it does not, the store's root says it.
+   */
+  save(): Promise<boolean> {
+    this.#saving = this.#saving.then(() => !this.#isDirty || this.#write());
     return this.#saving;
+  }
+
+  async #write(): Promise<boolean> {
+    const { disk, directory } = this.#options;
+    const path = join(directory, FILE_NAME);
+    this.#isDirty = false;
+    try {
+      if (this.count > 0) await disk.replaceFile(path, encodeLost(this.all()));
+      else await disk.remove(path);
+      return true;
+    } catch (error) {
+      if (!isTcfsError(error)) throw error;
+      if (this.count === 0 && isTcfsError(error, "TCFS_NO_ENTRY")) return true;
+      this.#isDirty = true;
+      return false;
+    }
   }
 }
 

@@ -169,6 +169,7 @@ export class PackUploader {
       }),
     );
     const outcomes = await Promise.allSettled(workers);
+    await this.lost.save();
     const failures = outcomes.flatMap((outcome) => (outcome.status === "rejected" ? [outcome.reason as unknown] : []));
     for (const failure of failures) if (!isTcfsError(failure, "TCFS_CANCELLED")) throw failure;
     if (either.aborted) throw new TcfsError("TCFS_CANCELLED", "the upload was given up");
@@ -197,7 +198,7 @@ export class PackUploader {
       this.lost.looked(pack);
     } else {
       await this.#stored.add(pack);
-      await this.lost.forget(pack);
+      this.lost.forget(pack);
       this.#damages.delete(formatPackId(pack));
     }
     this.backlog.sent(pack, sentBytes ?? 0, this.#clock.monotonicMs());
@@ -345,8 +346,9 @@ export class PackUploader {
       if (kind === "missing" || damage === undefined || damage.ofPack !== undefined) continue;
       if (damage.chunks.some((chunk) => this.#options.isChunkThere(chunk, pack))) continue;
       await this.#stored.add(pack);
-      await this.lost.forget(pack);
+      this.lost.forget(pack);
     }
+    await this.lost.save();
   }
 
   /** Another content under a name that nobody else chooses is an upload that was cut short, or damage. */

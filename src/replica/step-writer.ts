@@ -125,7 +125,7 @@ export class StepWriter {
     for (const { pack } of uploader.lost.all()) {
       try {
         const record = findPack(pack);
-        if (record === undefined) await uploader.lost.forget(pack);
+        if (record === undefined) uploader.lost.forget(pack);
         else if (uploader.lost.isDue(pack, isWaitedFor)) wanted.set(toHex(pack), record);
       } catch (error) {
         if (!isTcfsError(error)) throw error; // it stays in the list

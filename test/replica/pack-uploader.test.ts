@@ -10,6 +10,7 @@ import { EpochKeys } from "../../src/crypto/epoch-keys.ts";
 import { PackKeyWrapper } from "../../src/crypto/pack-key.ts";
 import type { PackId } from "../../src/ids.ts";
 import { systemClock } from "../../src/platform/clock.ts";
+import type { Disk } from "../../src/platform/disk.ts";
 import { NodeDisk } from "../../src/platform/node-disk.ts";
 import { systemRandom } from "../../src/platform/random.ts";
 import { DirectoryStore } from "../../src/remote/directory-store.ts";
@@ -43,9 +44,9 @@ function spoiled(content: Uint8Array): Uint8Array {
   return copy;
 }
 
-const openLost = (directory: string) =>
+const openLost = (directory: string, from: Disk = disk) =>
   LostPacks.open({
-    disk,
+    disk: from,
     directory,
     clock: systemClock,
     onListed: () => undefined,
@@ -120,6 +121,41 @@ test("takes a pack for lost that only the store has, under a key which was given
   await place.upload();
   expect(place.lost()).toEqual([]);
   expect(await place.lostOnDisk()).toEqual([]);
+});
+
+test("writes down once that many packs are lost, and once that they came again", async () => {
+  await using place = await temporaryDirectory("many");
+  const store = await DirectoryStore.open(join(place.path, "store"), { create: true });
+  await using stored = await StoredPacks.open(disk, place.path);
+  const own = { isOwn: () => false, isOpen: () => false, retire: () => Promise.resolve() };
+  let writes = 0;
+  const counting = new NodeDisk();
+  counting.replaceFile = (path, content) => {
+    writes += 1;
+    return disk.replaceFile(path, content);
+  };
+  const uploader = new PackUploader({
+    local: new PackDirectory(disk, join(place.path, "packs"), own),
+    stored,
+    clock: systemClock,
+    packKeys: keysOf(1),
+    vaultId: VAULT_ID,
+    findDamage: () => Promise.resolve(undefined),
+    lost: await openLost(place.path, counting),
+    isNamed: () => true,
+    isChunkThere: () => true,
+    onDamage: () => expect.unreachable("nothing is damaged"),
+  });
+  const records = Array.from({ length: 40 }, (_, i) => {
+    return { pack: noise(`id ${String(i)}`, 16) as PackId, lengthBytes: 10, contentBytes: 1, isFinished: true };
+  });
+  await uploader.upload(store, records, new AbortController().signal);
+  expect(writes).toBe(1);
+  expect((await openLost(place.path)).count).toBe(40);
+  for (const { pack } of records.slice(1)) await store.put(packObject(pack), noise("x", 10));
+  await uploader.upload(store, records, new AbortController().signal);
+  expect(writes).toBe(2);
+  expect((await openLost(place.path)).count).toBe(1);
 });
 
 test("begins anew where the vault has moved on from a pack that is gone", async () => {
