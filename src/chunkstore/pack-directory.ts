@@ -69,7 +69,10 @@ export class PackDirectory {
 
   /** @returns What can be read of the file, as {@link salvage} gives it; undefined where that is nothing. */
   async salvage(pack: PackId, lengthBytes: number): Promise<Uint8Array | undefined> {
-    const file = await this.#open(pack);
+    const file = await this.#open(pack).catch((error: unknown) => {
+      if (isDeviceFailure(error)) return undefined;
+      throw error;
+    });
     try {
       return file && (await salvage(file, lengthBytes));
     } finally {
@@ -86,6 +89,16 @@ export class PackDirectory {
     }
   }
 }
+
+/** Whether it is the file that does not open: too many open files, say, tell nothing of it. */
+function isDeviceFailure(error: unknown): boolean {
+  if (!isTcfsError(error, "TCFS_IO")) return false;
+  const { code } = (error.cause ?? {}) as NodeJS.ErrnoException;
+  return code !== undefined && DAMAGE_ERRNOS.has(code);
+}
+
+/** Of a file system that finds an inode or a directory damaged. */
+const DAMAGE_ERRNOS: ReadonlySet<string> = new Set(["EIO", "EUCLEAN", "EBADMSG"]);
 
 /** Almost every pack fits. */
 const BUFFER_BYTES = 17 * 1024 * 1024;

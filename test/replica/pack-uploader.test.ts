@@ -8,6 +8,7 @@ import type { PackDamage } from "../../src/chunkstore/pack-verifier.ts";
 import { encodePackHeader } from "../../src/chunkstore/pack-format.ts";
 import { EpochKeys } from "../../src/crypto/epoch-keys.ts";
 import { PackKeyWrapper } from "../../src/crypto/pack-key.ts";
+import { TcfsError } from "../../src/errors.ts";
 import type { PackId } from "../../src/ids.ts";
 import { systemClock } from "../../src/platform/clock.ts";
 import type { Disk } from "../../src/platform/disk.ts";
@@ -60,7 +61,8 @@ async function makePlace() {
   const stored = await StoredPacks.open(disk, place.path);
   const own = { isOwn: () => false, isOpen: () => false, retire: () => Promise.resolve() };
   const packs = join(place.path, "packs");
-  const local = new PackDirectory(disk, packs, own);
+  const packDisk = new NodeDisk();
+  const local = new PackDirectory(packDisk, packs, own);
   const damages: PackDamage[] = [];
   const isNamed = { value: true };
   const lost = await openLost(place.path);
@@ -82,6 +84,7 @@ async function makePlace() {
     store,
     damages,
     local,
+    disk: packDisk,
     isNamed,
     lost: () => lost.all().map(({ kind }) => kind),
     lostOnDisk: async () => (await openLost(place.path)).all().map(({ kind }) => kind),
@@ -206,6 +209,28 @@ test("reads one pack after another into the same memory, whatever their lengths"
     expectSameBytes(found!.content, contents[i]!);
   }
   expect(memories.size).toBeLessThanOrEqual(3);
+});
+
+test.for([
+  ["EIO", "missing"],
+  ["EMFILE", undefined],
+])("an open that fails with %s is the pack's own trouble only if the disk is damaged", async ([code, lost]) => {
+  await using place = await makePlace();
+  const content = packUnder(2);
+  await place.writeLocal(content);
+  const open = place.disk.open.bind(place.disk);
+  place.disk.open = () =>
+    Promise.reject(
+      new TcfsError("TCFS_IO", "made to fail", { cause: Object.assign(new Error("made to fail"), { code }) }),
+    );
+  const upload = place.upload();
+  if (lost === undefined) await expect(upload).rejects.toThrow("made to fail");
+  else await upload;
+  expect(place.lost()).toEqual(lost === undefined ? [] : [lost]);
+  place.disk.open = open;
+  await place.upload();
+  expect(place.lost()).toEqual([]);
+  expectSameBytes((await place.stored())!, content);
 });
 
 test("sends what is whole when it is read again", async () => {
