@@ -235,11 +235,11 @@ test.for(["is there again", "is needed no more"])(
 
 test("what comes again of a pack that an earlier session found damaged is stored anew, before anything is looked at", async () => {
   const { directory, clean, known, packs, pathOf } = await makeUnsent("restart");
-  const [first] = packs;
-  const content = await readFile(pathOf(first!));
-  await writeFile(pathOf(first!), content.fill(0, 1000, content.length - 1000));
+  const first = packs.find(({ lengthBytes }) => lengthBytes > 70_000)!;
+  const content = await readFile(pathOf(first));
+  await writeFile(pathOf(first), content.fill(0, 1000, content.length - 1000));
   const session = await Session.open(directory, clean, known);
-  const [id] = await chunksOf(session, first!);
+  const [id] = await chunksOf(session, first);
   await expect(waitFor(session)).rejects.toEqual(CORRUPT);
   await session.close();
   const again = await Session.open(directory, clean, known);
@@ -323,16 +323,17 @@ test("a copy of the directory from before the loss, accepted over it, brings the
   const { directory, clean, known, packs, pathOf } = await makeUnsent("accepted");
   const before = `${directory}-before`;
   await cp(directory, before, { recursive: true });
-  const { pack } = packs[0]!;
-  const content = await readFile(pathOf(packs[0]!));
+  const first = packs.find(({ lengthBytes }) => lengthBytes > 70_000)!;
+  const { pack } = first;
+  const content = await readFile(pathOf(first));
   await writeFile(
-    pathOf(packs[0]!),
+    pathOf(first),
     content.map((byte, at) => (at === 30_000 ? byte ^ 1 : byte)),
   );
-  const session = await Session.open(directory, clean, known);
+  const session = await Session.open(directory, clean, known, { keepDeletedSeconds: 86_400 });
   await expect(waitFor(session)).rejects.toEqual(CORRUPT);
   // And what was in it is deleted: no list names it any more, but the store has it still.
-  for (let seed = 40; (await chunksOf(session, packs[0]!)).length > 0; seed++) await rewrite(session, seeded(seed));
+  for (let seed = 40; (await chunksOf(session, first)).length > 0; seed++) await rewrite(session, seeded(seed));
   await waitFor(session);
   await session.close();
   expect((await lostOf(clean)).size).toBe(0);
