@@ -9,7 +9,7 @@ const SECONDS: Readonly<Record<string, number>> = {
   w: 7 * 24 * 3600,
   y: 365 * 24 * 3600,
 };
-const BYTES: Readonly<Record<string, number>> = { "": 1, k: 2 ** 10, m: 2 ** 20, g: 2 ** 30, t: 2 ** 40 };
+const BYTES: Readonly<Record<string, number>> = { k: 2 ** 10, m: 2 ** 20, g: 2 ** 30, t: 2 ** 40 };
 const MAX_SECONDS = 2 ** 32 - 1;
 
 /** @param text - `90s`, `15m`, `12h`, `30d`, `4w`, `1y`. @throws TcfsError `TCFS_USAGE` */
@@ -28,10 +28,16 @@ export function formatDuration(seconds: number): string {
   return `${seconds / length}${unit}`;
 }
 
-/** @param text - `500m`, `20g`, bytes without a letter. @throws TcfsError `TCFS_USAGE` */
+/**
+ * @param text - `500m`, `1.5g`, `20GiB` and `20 GiB` (as tcfs prints sizes), bytes without a letter; `20GB` is none, since
+ *   it may mean either.
+ * @returns Whole bytes, rounded down.
+ * @throws TcfsError `TCFS_USAGE`
+ */
 export function parseBytes(text: string): number {
-  const [, count = "", unit = ""] = /^(\d{1,15})([kmgt]?)$/iu.exec(text) ?? [];
-  const bytes = Number(count) * (BYTES[unit.toLowerCase()] ?? Number.NaN);
+  const [, bare = "", count = bare, unit = ""] =
+    /^(?:(\d{1,15})|(\d{1,15}(?:\.\d{1,3})?) ?([kmgt])(?:iB)?)$/iu.exec(text) ?? [];
+  const bytes = Math.floor(Number(count) * (BYTES[unit.toLowerCase()] ?? 1));
   if (count === "" || !Number.isSafeInteger(bytes))
     throw new TcfsError("TCFS_USAGE", `“${text}” is no size such as 20g`);
   return bytes;
