@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <malloc.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -133,6 +134,19 @@ static napi_value harden(napi_env env, napi_callback_info info) {
   return answer(env, prctl(PR_SET_DUMPABLE, 0, 0, 0, 0));
 }
 
+// trimMemory(freeBytes): hand memory that malloc holds free back to the system if that is more. Bytes held free before.
+static napi_value trim_memory(napi_env env, napi_callback_info info) {
+  size_t count = 1, held = 0;
+  napi_value argument, result;
+  napi_get_cb_info(env, info, &count, &argument, NULL, NULL);
+#if defined __GLIBC__ && __GLIBC_PREREQ(2, 33)
+  held = mallinfo2().fordblks;
+  if ((int64_t)held > long_argument(env, argument)) malloc_trim(0);
+#endif
+  napi_create_int64(env, (int64_t)held, &result);
+  return result;
+}
+
 static size_t page_rounded(size_t length) {
   size_t page = (size_t)sysconf(_SC_PAGESIZE);
   return (length + page - 1) / page * page;
@@ -172,6 +186,7 @@ NAPI_MODULE_INIT() {
       {"renameNew", NULL, rename_new, NULL, NULL, NULL, napi_enumerable, NULL},
       {"harden", NULL, harden, NULL, NULL, NULL, napi_enumerable, NULL},
       {"lockedBytes", NULL, locked_bytes, NULL, NULL, NULL, napi_enumerable, NULL},
+      {"trimMemory", NULL, trim_memory, NULL, NULL, NULL, napi_enumerable, NULL},
       {"syncFileSystem", NULL, sync_file_system, NULL, NULL, NULL, napi_enumerable, NULL},
   };
   napi_define_properties(env, exports, sizeof functions / sizeof *functions, functions);

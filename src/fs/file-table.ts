@@ -30,6 +30,11 @@ export class FileTable {
     this.#metadata = metadata;
   }
 
+  /** Nobody has written for a while: keep no memory ready for it. */
+  dropSpareMemory(): void {
+    this.#parts.memory.dropSpare();
+  }
+
   /** Changed bytes in memory, frozen ones included. */
   get heldBytes(): number {
     return this.#held.bytes;

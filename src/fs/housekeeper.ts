@@ -1,5 +1,5 @@
 /**
- * Moves inline chunks to packs when the volume is quiet, and starts a collection when enough bytes went out of use
+ * Moves inline chunks to packs when the volume is quiet, lets go of memory for writes then, and starts a collection when enough bytes went out of use
  * to be worth it. One at a time; failures are reported.
  */
 import type { ChunkStore, CollectionReport } from "../chunkstore/chunk-store.ts";
@@ -53,7 +53,8 @@ export class Housekeeper {
 
   /** Little synced writes ride in the metadata: move them to packs. */
   async #tidy(): Promise<void> {
-    const { chunks, barrier, space } = this.#options;
+    const { files, chunks, barrier, space } = this.#options;
+    files.dropSpareMemory();
     if (this.#isStopped() || !space.isAmple || chunks.statistics().inlineBytes === 0) return;
     await chunks.migrateInline();
     if (chunks.isDirty && !this.#isStopped()) await barrier();

@@ -36,4 +36,9 @@ export class WriteMemory {
     source.usedBytes = 0;
     this.#spare.push(source);
   }
+
+  /** No stream is under way: what the last one used is nobody's. */
+  dropSpare(): void {
+    this.#spare.length = 0;
+  }
 }

@@ -1,11 +1,6 @@
 /** Keeping secrets of this process out of dumps, debuggers and swap, where the addon is built and the kernel lets us. */
 import { writeFileSync } from "node:fs";
-
-/** Loaded when first needed; undefined where it is not built. */
-const host = await import("./host-binding.ts").then(
-  (loaded) => loaded.host,
-  () => undefined,
-);
+import { optionalHost as host } from "./optional-host.ts";
 
 /**
  * For a process that will hold keys, before it holds one. Another process of the same user can then neither trace it nor read

@@ -24,6 +24,11 @@ export interface HostBinding {
   renameNew(directory: number, from: string, to: string): number;
   /** syncfs(2) */
   syncFileSystem(fd: number): number;
+  /**
+   * Give pages that malloc holds free back to the system, if it holds more than so many bytes; takes some milliseconds.
+   * @returns Bytes that it held; 0 where the C library does not tell, and nothing is done.
+   */
+  trimMemory(freeBytes: number): number;
   /** No core dumps, also of programs that are started; no debugger of another process but root's. */
   harden(): number;
   /**

@@ -11,6 +11,7 @@ import { readHeader } from "../../keys/header-file.ts";
 import { verifyHeader } from "../../keys/keyring.ts";
 import type { Logger } from "../../logger.ts";
 import { systemClock } from "../../platform/clock.ts";
+import { giveBackFreeMemory } from "../../platform/free-memory.ts";
 import { NodeDisk } from "../../platform/node-disk.ts";
 import { answerCacheRequest } from "../control/cache-requests.ts";
 import type { ControlRequest, RemountRequest } from "../control/control-protocol.ts";
@@ -18,6 +19,7 @@ import { serveControl } from "../control/control-server.ts";
 import type { LaunchRequest } from "./launch-protocol.ts";
 import { OpenVault } from "../../vault/open-vault.ts";
 import { HandedCredentials } from "./handed-credentials.ts";
+import { IdleMemory } from "./idle-memory.ts";
 import { writePidFile } from "./pid-file.ts";
 import { answerSnapshotRequest } from "../control/snapshot-requests.ts";
 import type { DaemonFigures, VaultFigures } from "../../vault/status.ts";
@@ -84,6 +86,7 @@ export async function serveMount(options: ServeOptions): Promise<void> {
   });
   log.info("mounted", { pid: process.pid, readOnly: mount.readOnly, engine: vault.figures().engine });
   if (!mount.readOnly) vault.volume.snapshots.automatic.keeper.start();
+  using _idleMemory = new IdleMemory({ clock: systemClock, processorMs, giveBack: giveBackFreeMemory });
   await options.onReady();
   await served.finish();
 }
@@ -367,6 +370,11 @@ class ServedMount {
       figures: await this.#vault.allFigures(),
     };
   }
+}
+
+function processorMs(): number {
+  const { user, system } = process.cpuUsage();
+  return (user + system) / 1000;
 }
 
 /** A kernel that could not be told goes on with what it has cached: that is logged, and nothing else can be done. */

@@ -1,0 +1,21 @@
+/** Memory of this process that nothing uses, and that V8 and malloc would keep for what comes. */
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
+import { optionalHost } from "./optional-host.ts";
+
+/** With less free memory there is nothing to be had by looking for whole pages of it. */
+const WORTHWHILE_BYTES = 8 * 1024 * 1024;
+let collectGarbage: (() => void) | undefined;
+
+/** Collect garbage, and give what was free to the system. The calling thread stops meanwhile: a tenth of a second or two. */
+export function giveBackFreeMemory(): void {
+  collectGarbage ??= garbageCollector();
+  collectGarbage();
+  optionalHost?.trimMemory(WORTHWHILE_BYTES);
+}
+
+/** `--expose-gc` shows it to contexts made from then on alone. */
+function garbageCollector(): () => void {
+  setFlagsFromString("--expose-gc");
+  return runInNewContext("gc") as () => void;
+}
