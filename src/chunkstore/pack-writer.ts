@@ -234,9 +234,9 @@ export class PackWriter {
     const indexOffset = end - tailBytes;
     const padding = this.#random.bytes(indexOffset - this.#end);
     const footer = encodePackFooter({ indexOffset, indexLengthBytes: index.length, storedFrameBytes });
-    this.#isUnsynced = true;
     await this.#file.write([padding, output.subarray(0, indexBytes), footer], this.#end);
     await this.#file.truncate(end); // an abandoned write may have left bytes behind
+    this.#isUnsynced = true; // now, not before: a commit may have flushed the file meanwhile
     this.#end = end;
     this.#writtenEnd = end;
     this.#isFinished = true;

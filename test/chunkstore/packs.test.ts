@@ -102,6 +102,29 @@ describe("frame numbers", () => {
 });
 
 describe("a finished pack", () => {
+  test("is on the device, index and all, before it is recorded, though a commit flushes it while that is written", async () => {
+    const disk = new FaultyDisk(new NodeDisk());
+    await using vault = await TestVault.open({ disk, packBytes: 20_000, openPacks: 1 });
+    let writeIndex = (): void => undefined;
+    const isIndexWritten = new Promise<void>((resolve) => {
+      writeIndex = resolve;
+    });
+    let writes = 0;
+    disk.before = async (action) => {
+      if (action === "write" && ++writes === 3) await isIndexWritten; // after header and content
+    };
+    await vault.put(noise("fills the pack", 30_000));
+    await vault.commit(); // flushes what is there of it
+    writeIndex();
+    const finishedPacks = () => [...vault.metadata.durable.packs.values()].filter(({ isFinished }) => isFinished);
+    await eventually("it is recorded as finished", 60_000, async () => {
+      await vault.commit();
+      return finishedPacks().length > 0;
+    });
+    const [path = ""] = await vault.packFiles();
+    expect(disk.cutPower().get(path)).toBe(finishedPacks()[0]?.lengthBytes);
+  });
+
   test("tells all its chunks, so that every table can be rebuilt from packs alone", async () => {
     await using vault = await TestVault.open({ packBytes: 200_000 });
     const contents = Array.from({ length: 12 }, (_, i) => noise(String(i), 10_000 + i * 9000));
