@@ -1,4 +1,5 @@
 /** Who reads beside a restore of everything, and is not held back by it: sees one state, and leaves no other behind. */
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { expect, onTestFinished, test, vi } from "vitest";
 import { ROOT_INODE, type Name } from "../../src/ids.ts";
 import { make, write } from "./fixtures/files.ts";
@@ -82,4 +83,29 @@ test("what is read as of a time while a restore changes it is refused rather tha
   });
   await vault.volume.snapshots.restore("s");
   expect(await Promise.all(reads)).toEqual(Array.from({ length: 8 }, () => "TCFS_STALE"));
+});
+
+test("the kernel is told of what a restore changed a few notices at a time: each keeps a thread of the pool waiting", async () => {
+  const driver = new Driver(await openVault(8192));
+  const { vault } = driver;
+  const directory = await driver.directory("photos");
+  for (let count = 0; count < 40; count++) await driver.save(`photo ${count}`, "kept", directory);
+  await vault.volume.snapshots.take("s", "");
+  for (let count = 0; count < 40; count++) await driver.unlink(`photo ${count}`, directory);
+  const told = new Set<unknown>();
+  let [waiting, mostWaiting] = [0, 0];
+  const tell = async (what: unknown): Promise<void> => {
+    mostWaiting = Math.max(mostWaiting, ++waiting);
+    await nextTurn();
+    waiting--;
+    told.add(what);
+  };
+  vault.volume.kernel = {
+    forgetAttributes: tell,
+    forgetInode: tell,
+    forgetEntry: (parent, name) => tell(`${parent}/${name}`),
+  };
+  await vault.volume.snapshots.restore("s");
+  for (let count = 0; count < 40; count++) expect(told).toContain(`${directory}/photo ${count}`);
+  expect(mostWaiting).toBeLessThanOrEqual(2);
 });

@@ -5,8 +5,11 @@ import type { KernelCaches } from "./kernel-caches.ts";
 import { SNAPSHOTS_NAME } from "./numbers.ts";
 import type { AppliedChanges } from "./tree-apply.ts";
 
-/** The kernel is told of so many things at a time. */
-const NOTICES_IN_FLIGHT = 64;
+/**
+ * The kernel is told of so few things at a time: each notice has a thread of the pool, and waits there for whoever lists or
+ * changes the directory, or reads the file, who may wait for a thread of the pool.
+ */
+const NOTICES_IN_FLIGHT = 2;
 
 export class ChangedCaches {
   readonly #inodes = new Set<InodeNumber>();
