@@ -94,7 +94,7 @@ export class ChunkLedger {
     this.#uncommitted.set(chunk.key, chunk);
   }
 
-  /** Its write failed, or cannot be relied on. */
+  /** Its write failed, or it is durable. */
   abandon(chunk: UncommittedChunk): void {
     if (this.#uncommitted.get(chunk.key) === chunk) this.#uncommitted.delete(chunk.key);
   }

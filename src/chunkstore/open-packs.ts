@@ -256,12 +256,6 @@ export class OpenPacks {
     await this.#options.disk.syncDirectory(dirname(this.#options.directory));
   }
 
-  /** Whether the pack's content may not have reached the device, though it was asked to. */
-  hasFailed(pack: PackId): boolean {
-    for (const writer of this.#writers) if (writer.pack === pack) return writer.hasFailed;
-    return false;
-  }
-
   /** The metadata has durably taken these answers of {@link makeDurable}: done with packs that will not change. */
   async recorded(changed: readonly ChangedPack[]): Promise<void> {
     const closing: Promise<void>[] = [];

@@ -15,7 +15,7 @@ import type { Clock } from "../platform/clock.ts";
 import type { Disk } from "../platform/disk.ts";
 import type { RandomSource } from "../platform/random.ts";
 import { type BorrowedBytes, lend } from "../borrowed-bytes.ts";
-import { ChunkLedger, type UncommittedChunk } from "./chunk-ledger.ts";
+import { ChunkLedger } from "./chunk-ledger.ts";
 import { type ChunkMove, ChunkMover, isSamePlace } from "./chunk-mover.ts";
 import type { ChunkStore, ChunkStoreStatistics, CollectionReport, StoredChunk } from "./chunk-store.ts";
 import { ChunkPrefetcher } from "./chunk-prefetcher.ts";
@@ -392,19 +392,19 @@ export class PackChunkStore implements ChunkStore, AsyncDisposable {
       () => andThen(this.#packs.makeDurable(), (packs) => this.#ledger.fill(batch, chunks, packs)),
       () => undefined,
       (error) => {
-        throw this.#failed(chunks, error);
+        throw this.#failed(error);
       },
     );
   }
 
-  /** The device may have dropped what it was to keep, and says so only once: from now on nothing is promised. */
-  #failed(chunks: readonly UncommittedChunk[], error: unknown): TcfsError {
+  /**
+   * The device may have dropped what it was to keep, and says so only once: from now on nothing is promised. What verifies
+   * is read all the same: it may be all that there is of it.
+   */
+  #failed(error: unknown): TcfsError {
     this.#failure ??= new TcfsError("TCFS_IO", "packs could not be flushed; the chunk store takes no more", {
       cause: error,
     });
-    for (const chunk of chunks) {
-      if (chunk.record?.kind === "packed" && this.#packs.hasFailed(chunk.record.pack)) this.#ledger.abandon(chunk);
-    }
     return this.#failure;
   }
 

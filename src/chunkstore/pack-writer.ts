@@ -105,11 +105,6 @@ export class PackWriter {
     };
   }
 
-  /** Whether a flush failed. */
-  get hasFailed(): boolean {
-    return this.#failure !== undefined;
-  }
-
   /** Whether {@link makeDurable} has nothing to do. */
   get isDurable(): boolean {
     return this.#syncing === undefined && this.#failure === undefined && !this.#isUnsynced && this.#isLinked;

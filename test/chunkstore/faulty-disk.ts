@@ -47,6 +47,8 @@ export class FaultyDisk implements Disk {
   availableBytes: number | undefined;
   /** How much of its bytes a durable write that fails leaves behind: 0…1. */
   leftShare = 0.5;
+  /** Called first in every call but `close`; what it throws the call fails with. */
+  onCall: (call: string) => void = () => undefined;
   /** Called before each action but `writeDurable`; may wait. */
   before: (action: DiskAction) => Promise<void> | void = () => undefined;
 
@@ -74,6 +76,7 @@ export class FaultyDisk implements Disk {
 
   async note(action: DiskAction): Promise<void> {
     this.events.push(action);
+    this.onCall(action);
     await this.before(action);
     this.#failIfTold(action);
   }
@@ -81,6 +84,7 @@ export class FaultyDisk implements Disk {
   /** As {@link note}, for what must not wait. */
   noteNow(action: DiskAction): void {
     this.events.push(action);
+    this.onCall(action);
     this.#failIfTold(action);
   }
 
@@ -114,23 +118,28 @@ export class FaultyDisk implements Disk {
     return faultyDurable(this, await this.#disk.openDurable(path));
   }
 
-  readFile(path: string): Promise<Uint8Array | undefined> {
+  async readFile(path: string): Promise<Uint8Array | undefined> {
+    this.onCall("readFile");
     return this.#disk.readFile(path);
   }
 
-  replaceFile(path: string, content: Uint8Array): Promise<void> {
+  async replaceFile(path: string, content: Uint8Array): Promise<void> {
+    this.onCall("replaceFile");
     return this.#disk.replaceFile(path, content);
   }
 
-  list(path: string): Promise<string[]> {
+  async list(path: string): Promise<string[]> {
+    this.onCall("list");
     return this.#disk.list(path);
   }
 
-  makeDirectory(path: string): Promise<void> {
+  async makeDirectory(path: string): Promise<void> {
+    this.onCall("makeDirectory");
     return this.#disk.makeDirectory(path);
   }
 
-  makeDirectories(path: string): Promise<void> {
+  async makeDirectories(path: string): Promise<void> {
+    this.onCall("makeDirectories");
     return this.#disk.makeDirectories(path);
   }
 
@@ -152,6 +161,7 @@ export class FaultyDisk implements Disk {
   }
 
   async space(path: string): Promise<DiskSpace> {
+    this.onCall("space");
     const space = await this.#disk.space(path);
     return { ...space, availableBytes: this.availableBytes ?? space.availableBytes };
   }
@@ -197,12 +207,14 @@ class FaultyFile implements DiskFile {
     if (this.#made !== undefined) this.#made.flushedBytes = flushedBytes;
   }
 
-  length(): Promise<number> {
+  async length(): Promise<number> {
+    this.#disk.onCall("length");
     return this.#file.length();
   }
 
-  truncate(lengthBytes: number): Promise<void> {
-    return this.#file.truncate(lengthBytes);
+  async truncate(lengthBytes: number): Promise<void> {
+    this.#disk.onCall("truncate");
+    await this.#file.truncate(lengthBytes);
   }
 
   close(): Promise<void> {
