@@ -281,6 +281,15 @@ static void do_create_many(void) {
   }
   printf("+ 0\n");
 }
+/* link_many prefix from to target */
+static void do_link_many(void) {
+  char path[PAGE_BYTES];
+  for (long long i = number(2); i < number(3); i++) {
+    snprintf(path, sizeof path, "%s%06lld", text(1), i);
+    if (link(text(4), path)) { failed(errno); return; }
+  }
+  printf("+ 0\n");
+}
 static void do_unlink_many(void) {
   char path[PAGE_BYTES];
   for (long long i = number(2); i < number(3); i++) {
@@ -435,7 +444,7 @@ static const struct { const char *name; void (*run)(void); } calls[] = {
   CALL(chown), CALL(lchown), CALL(fchown), CALL(access), CALL(utimens), CALL(futimens), CALL(statfs), CALL(setxattr), CALL(lsetxattr),
   CALL(fsetxattr), CALL(setxattr_fill), CALL(getxattr), CALL(lgetxattr), CALL(xattr_length), CALL(fgetxattr), CALL(listxattr),
   CALL(llistxattr), CALL(removexattr), CALL(lremovexattr), CALL(opendir), CALL(closedir), CALL(readdir), CALL(telldir), CALL(seekdir),
-  CALL(rewinddir), CALL(list), CALL(create_many), CALL(unlink_many), CALL(lock), CALL(flock), CALL(append_many), CALL(increment),
+  CALL(rewinddir), CALL(list), CALL(create_many), CALL(link_many), CALL(unlink_many), CALL(lock), CALL(flock), CALL(append_many), CALL(increment),
   CALL(mmap), CALL(peek), CALL(poke), CALL(msync), CALL(munmap), CALL(touch_map), CALL(become), CALL(umask), CALL(pid), CALL(exec),
   CALL(alarm), CALL(watch), CALL(events), CALL(reset),
 };

@@ -1,6 +1,7 @@
 /** Reading directories: complete, without doubles, while they change. */
 import { expect, test } from "vitest";
 import { refuses, type Bench } from "../bench.ts";
+import type { ListedEntry } from "../driver.ts";
 import {
   DT_BLK,
   DT_CHR,
@@ -16,8 +17,11 @@ import {
   S_IFIFO,
 } from "../constants.ts";
 
-const MANY = 20_000;
+const MANY = 100_000;
+/** Fewer than the 65,000 names that ext4 gives to one file. */
+const LINKS_OF_ONE_FILE = 50_000;
 const STEP = 100;
+const BIG_STEP = 4000;
 
 export function directoryCases(bench: Bench): void {
   test("an empty directory lists . and .. alone", async () => {
@@ -58,15 +62,43 @@ export function directoryCases(bench: Bench): void {
     });
   });
 
-  test("20,000 entries are listed once each", async () => {
-    await bench.root.call("create_many", "entry", 0, MANY);
-    const names = await bench.root.list(".");
+  test("100,000 entries are listed once each", async () => {
+    await makeMany(bench);
+    const names = await bench.root.list("many");
     expect(names).toHaveLength(MANY);
     expect(new Set(names).size).toBe(MANY);
-    expect(names[0]).toBe("entry000000");
-    expect(names.at(-1)).toBe("entry019999");
-    await bench.root.call("unlink_many", "entry", 0, MANY);
-    expect(await bench.root.list(".")).toEqual([]);
+    expect(names[0]).toBe("stay000000");
+    expect(names.at(-1)).toBe("stay099999");
+    await bench.root.call("unlink_many", "many/stay", 0, MANY);
+    expect(await bench.root.list("many")).toEqual([]);
+  });
+
+  test("of 100,000 entries each is listed once, and each position stays right, while others come and go", async () => {
+    await makeMany(bench);
+    await bench.root.call("link_many", "many/go", 0, 10 * STEP, "target0");
+    const handle = await bench.root.openDirectory("many");
+    const seen: ListedEntry[] = [];
+    for (let turn = 0; ; turn++) {
+      const entries = await bench.root.readDirectory(handle, BIG_STEP);
+      if (entries.length === 0) break;
+      seen.push(...entries);
+      // Whoever looks at what it has read is given attributes with the next names (readdirplus), others names alone.
+      if (turn % 2 === 1) for (const { name, ino } of entries.slice(-3)) await looksUp(bench, name, ino);
+      if (turn >= 10) continue;
+      await bench.root2.call("unlink_many", "many/go", turn * STEP, (turn + 1) * STEP);
+      await bench.root2.call("link_many", "many/come", turn * STEP, (turn + 1) * STEP, "target1");
+    }
+    expect(new Set(seen.map(({ name }) => name)).size).toBe(seen.length);
+    const stayed = seen.filter(isStaying);
+    expect(stayed).toHaveLength(MANY);
+
+    for (let i = 0; i < MANY; i += 7919) {
+      const [entry, next] = [stayed[i]!, stayed[i + 1]!];
+      await bench.root.call("seekdir", handle, entry.position);
+      expect(BigInt((await bench.root.call("telldir", handle))[0]!)).toBe(entry.position);
+      const following = await bench.root.readDirectory(handle, BIG_STEP);
+      expect(following.find(isStaying)?.name, `after ${entry.name}`).toBe(next.name);
+    }
   });
 
   test("entries that stay are listed once while others come and go", async () => {
@@ -199,4 +231,27 @@ export function directoryCases(bench: Bench): void {
     for (let i = 0; i < 200; i++) await bench.root.file(`${String(i).padStart(3, "0")}${"n".repeat(252)}`);
     expect(await bench.root.list(".")).toHaveLength(200);
   });
+}
+
+/** A directory `many` of names of two files beside it, which costs less than as many files. */
+async function makeMany({ root }: Bench): Promise<void> {
+  await root.mkdir("many");
+  for (let from = 0; from < MANY; from += LINKS_OF_ONE_FILE) {
+    const target = `target${String(from / LINKS_OF_ONE_FILE)}`;
+    await root.file(target);
+    await root.call("link_many", "many/stay", from, from + LINKS_OF_ONE_FILE, target);
+  }
+}
+
+function isStaying({ name }: ListedEntry): boolean {
+  return name.startsWith("stay");
+}
+
+/** The entry is what it was listed as, unless it is one of those that go. */
+async function looksUp({ root }: Bench, name: string, ino: bigint): Promise<void> {
+  const found = await root.lstat(`many/${name}`).catch((error: unknown) => {
+    if (name.startsWith("go")) return undefined;
+    throw error;
+  });
+  if (found !== undefined && name !== "..") expect(found.ino, name).toBe(ino);
 }
