@@ -13,6 +13,7 @@ import type { LoggedRun } from "../format/records.ts";
 import type { InodeNumber } from "../ids.ts";
 import type { FrozenBatch, MetadataStore } from "../metadata/metadata-store.ts";
 import type { Clock, Timer } from "../platform/clock.ts";
+import type { HeldDirectory } from "../platform/held-directory.ts";
 import { type NotePage, removeExtents, writeExtents } from "./extent-writer.ts";
 import type { FileData } from "./file-data.ts";
 import type { DeletedFile, FileTable } from "./file-table.ts";
@@ -45,6 +46,7 @@ export interface CommitterOptions {
   readonly files: FileTable;
   readonly metadata: MetadataStore;
   readonly chunks: ChunkStore;
+  readonly place?: Pick<HeldDirectory, "assertInPlace"> | undefined;
   readonly clock: Clock;
   /** Told of every extent page that a commit stores. */
   readonly notePage: NotePage;
@@ -56,6 +58,7 @@ export class Committer {
   readonly #files: FileTable;
   readonly #metadata: MetadataStore;
   readonly #chunks: ChunkStore;
+  readonly #place: CommitterOptions["place"];
   readonly #clock: Clock;
   readonly #onOutcome: (error: unknown) => void;
   readonly #notePage: NotePage;
@@ -75,6 +78,7 @@ export class Committer {
     this.#files = options.files;
     this.#metadata = options.metadata;
     this.#chunks = options.chunks;
+    this.#place = options.place;
     this.#clock = options.clock;
     this.#onOutcome = options.onOutcome;
     this.#notePage = options.notePage;
@@ -248,7 +252,7 @@ export class Committer {
     this.#files.log.put(writes, batch);
     return inOrder([
       () => removeExtents(deleted, this.#metadata, batch),
-      () => batch.commit(),
+      () => this.#commitBatch(batch),
       () => {
         this.#generation = undefined;
       },
@@ -305,13 +309,19 @@ export class Committer {
       () => writeExtents(files, this.#metadata, batch, this.#notePage),
       () => removeExtents(deleted, this.#metadata, batch),
       () => this.#chunks.flushInto(batch),
-      () => batch.commit(),
+      () => this.#commitBatch(batch),
       () => {
         this.#chunks.committed();
         this.#files.thaw(files);
         this.#generation = undefined;
       },
     ]);
+  }
+
+  /** The commit point. */
+  #commitBatch(batch: FrozenBatch): MaybePromise<void> {
+    this.#place?.assertInPlace();
+    return batch.commit();
   }
 }
 

@@ -9,6 +9,7 @@ import type { MaybePromise } from "../maybe-promise.ts";
 import type { MetadataStore } from "../metadata/metadata-store.ts";
 import type { Clock } from "../platform/clock.ts";
 import type { Disk } from "../platform/disk.ts";
+import type { HeldDirectory } from "../platform/held-directory.ts";
 import type { AccessTimes } from "./access-times.ts";
 import { type CheckOptions, type CheckReport, checkVolume } from "./check.ts";
 import { Committer } from "./committer.ts";
@@ -40,6 +41,8 @@ export interface VolumeOptions {
   readonly metadata: MetadataStore;
   readonly chunks: ChunkStore;
   readonly disk: Disk;
+  /** Asked before each commit whether the vault directory is where its user sees it; where it may have been moved. */
+  readonly place?: Pick<HeldDirectory, "assertInPlace">;
   readonly clock: Clock;
   /** A bound of packs below the disk's. */
   readonly room?: PackRoom | undefined;
@@ -193,7 +196,7 @@ export class Volume {
     const notePage: NotePage = (ino, page, extents) => {
       defragmenter.note(ino, page, extents);
     };
-    const committer = new Committer({ files, metadata, chunks, clock, onOutcome, notePage });
+    const committer = new Committer({ files, metadata, chunks, place: options.place, clock, onOutcome, notePage });
     const barrier = async (): Promise<void> => {
       await committer.commit();
     };

@@ -32,6 +32,9 @@ const LEVEL_OPTIONS = {
 const WALK_BATCH_ENTRIES = 1000;
 const WALK_BATCH_BYTES = MIB;
 
+/** What LevelDB's messages begin a path with: the vault directory as it is held open. */
+const HELD_DIRECTORY = /\/proc\/self\/fd\/\d+\/\.\//gu;
+
 /** Room that opening needs beside the log that it rewrites as a table. */
 const RECOVERY_MARGIN_BYTES = MIB;
 
@@ -312,7 +315,7 @@ function walkFailed(error: unknown): never {
 function toTcfsError(error: unknown, doing: string): TcfsError {
   if (error instanceof TcfsError) return error;
   const causes = causeChain(error);
-  const text = causes.map((cause) => cause.message).join("; ");
+  const text = causes.map((cause) => cause.message.replaceAll(HELD_DIRECTORY, "")).join("; ");
   return new TcfsError(codeOf(causes, text), `${doing}: ${text}`, { cause: error });
 }
 

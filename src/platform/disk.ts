@@ -46,7 +46,7 @@ export interface Disk {
   /** Names in a directory, without order; empty when there is no such directory, `TCFS_IO` if it is a symlink. */
   list(path: string): Promise<string[]>;
   /**
-   * Create a directory 0700, and no parent of it: where that is gone (a vault directory moved away, a drive unplugged) what
+   * Create a directory 0700, and no parent of it: where that is gone (a drive unplugged, a vault directory deleted) what
    * is written must not come to lie elsewhere. One that is there is well. Durable once the parent is synced.
    */
   makeDirectory(path: string): Promise<void>;

@@ -7,6 +7,7 @@ import { dirname } from "node:path";
 
 import { TcfsError, type TcfsErrorCode, isTcfsError } from "../errors.ts";
 import type { Disk, DiskFile, DiskSpace, DurableFile } from "./disk.ts";
+import type { HeldDirectory } from "./held-directory.ts";
 
 const CODE_OF_ERRNO: Readonly<Record<string, TcfsErrorCode>> = {
   ENOSPC: "TCFS_STORE_FULL",
@@ -164,37 +165,44 @@ function dropLeading(pieces: readonly Uint8Array[], byteCount: number): Uint8Arr
   return rest;
 }
 
-async function openFile(path: string, flags: number, action: string): Promise<NodeDiskFile> {
-  const fd = await call<number>(action, path, (done) => {
-    fs.open(path, flags, 0o600, done);
-  });
-  return new NodeDiskFile(fd, path);
-}
-
 const { O_RDONLY, O_RDWR, O_CREAT, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_DSYNC } = fs.constants;
 
 export class NodeDisk implements Disk {
+  readonly #locate: (path: string) => string;
+
+  /** @param held - What lies beneath its path is reached through it. Borrowed. */
+  constructor(held?: Pick<HeldDirectory, "locate">) {
+    this.#locate = (path) => held?.locate(path) ?? path;
+  }
+
+  async #openFile(path: string, flags: number, action: string): Promise<NodeDiskFile> {
+    const fd = await call<number>(action, path, (done) => {
+      fs.open(this.#locate(path), flags, 0o600, done);
+    });
+    return new NodeDiskFile(fd, path);
+  }
+
   create(path: string): Promise<DiskFile> {
-    return openFile(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, "create");
+    return this.#openFile(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, "create");
   }
 
   /** O_NONBLOCK: a FIFO in the place of a file must not hold up a thread; it reads as an empty file. */
   open(path: string): Promise<DiskFile> {
-    return openFile(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, "open");
+    return this.#openFile(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, "open");
   }
 
   openToWrite(path: string): Promise<DiskFile> {
-    return openFile(path, O_RDWR | O_NOFOLLOW, "open");
+    return this.#openFile(path, O_RDWR | O_NOFOLLOW, "open");
   }
 
   openDurable(path: string): Promise<DurableFile> {
-    return openFile(path, O_RDWR | O_DSYNC | O_NOFOLLOW, "open");
+    return this.#openFile(path, O_RDWR | O_DSYNC | O_NOFOLLOW, "open");
   }
 
   async readFile(path: string): Promise<Uint8Array | undefined> {
     try {
       return await call<Uint8Array>("read", path, (done) => {
-        fs.readFile(path, done);
+        fs.readFile(this.#locate(path), done);
       });
     } catch (error) {
       if (error instanceof TcfsError && error.code === "TCFS_NO_ENTRY") return undefined;
@@ -223,18 +231,18 @@ export class NodeDisk implements Disk {
 
   async #removeIfPresent(path: string): Promise<void> {
     await perform("remove", path, (done) => {
-      fs.rm(path, { force: true }, done);
+      fs.rm(this.#locate(path), { force: true }, done);
     });
   }
 
   async list(path: string): Promise<string[]> {
     try {
       const stats = await call<fs.Stats>("list", path, (done) => {
-        fs.lstat(path, done);
+        fs.lstat(this.#locate(path), done);
       });
       if (stats.isSymbolicLink()) throw new TcfsError("TCFS_IO", `${path} is a symbolic link, which is not followed`);
       return await call<string[]>("list", path, (done) => {
-        fs.readdir(path, done);
+        fs.readdir(this.#locate(path), done);
       });
     } catch (error) {
       if (error instanceof TcfsError && error.code === "TCFS_NO_ENTRY") return [];
@@ -245,7 +253,7 @@ export class NodeDisk implements Disk {
   async makeDirectory(path: string): Promise<void> {
     try {
       await perform("create directory", path, (done) => {
-        fs.mkdir(path, { mode: 0o700 }, done);
+        fs.mkdir(this.#locate(path), { mode: 0o700 }, done);
       });
     } catch (error) {
       if (!isTcfsError(error, "TCFS_EXISTS")) throw error;
@@ -266,18 +274,18 @@ export class NodeDisk implements Disk {
 
   remove(path: string): Promise<void> {
     return perform("remove", path, (done) => {
-      fs.unlink(path, done);
+      fs.unlink(this.#locate(path), done);
     });
   }
 
   rename(from: string, to: string): Promise<void> {
     return perform("replace", to, (done) => {
-      fs.rename(from, to, done);
+      fs.rename(this.#locate(from), this.#locate(to), done);
     });
   }
 
   async syncDirectory(path: string): Promise<void> {
-    const directory = await openFile(path, O_RDONLY | fs.constants.O_DIRECTORY, "open");
+    const directory = await this.#openFile(path, O_RDONLY | fs.constants.O_DIRECTORY, "open");
     try {
       const { fd } = directory;
       await perform("sync", path, (done) => {
@@ -290,7 +298,7 @@ export class NodeDisk implements Disk {
 
   async space(path: string): Promise<DiskSpace> {
     const stats = await call<fs.StatsFs>("stat", path, (done) => {
-      fs.statfs(path, done);
+      fs.statfs(this.#locate(path), done);
     });
     return {
       totalBytes: stats.blocks * stats.bsize,

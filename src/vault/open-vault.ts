@@ -23,6 +23,7 @@ import { nameFeatures, verifyHeader } from "../keys/keyring.ts";
 import type { Logger } from "../logger.ts";
 import { LevelMetadataStore } from "../metadata/level-metadata-store.ts";
 import { systemClock } from "../platform/clock.ts";
+import { HeldDirectory } from "../platform/held-directory.ts";
 import { preciseIsoTime } from "../platform/iso-time.ts";
 import { NodeDisk } from "../platform/node-disk.ts";
 import { systemRandom } from "../platform/random.ts";
@@ -126,6 +127,7 @@ export class OpenVault implements AsyncDisposable {
         metadata: rooms.metadata,
         chunks: rooms.chunks,
         disk: rooms.disk,
+        place: rooms.place,
         room: replica?.shelf,
         clock: systemClock,
         directory,
@@ -230,6 +232,7 @@ export class OpenVault implements AsyncDisposable {
   async rotate(text: Uint8Array, wrappedKey: Uint8Array): Promise<void> {
     if (this.#isReadOnly)
       throw new TcfsError("TCFS_READ_ONLY", "the vault is open read-only: its key cannot be rotated");
+    this.#rooms.place.assertInPlace(); // the header is written by path
     const before = await readHeader(this.#rooms.disk, this.#directory);
     const after = parseHeader(text);
     const key = this.#handover.unwrap(wrappedKey);
@@ -290,6 +293,7 @@ export class OpenVault implements AsyncDisposable {
 }
 
 interface Rooms {
+  readonly place: HeldDirectory;
   readonly disk: NodeDisk;
   readonly engine: SealingEngine;
   readonly metadata: LevelMetadataStore;
@@ -325,7 +329,11 @@ async function openRooms(options: OpenVaultOptions, closers: Closer[]): Promise<
 async function openEach(options: OpenVaultOptions, closers: Closer[]): Promise<Rooms> {
   const { directory, header, logger } = options;
   const { vaultId, chunking } = header;
-  const disk = new NodeDisk();
+  const place = HeldDirectory.open(directory, systemClock);
+  closers.push(() => {
+    place.close();
+  });
+  const disk = new NodeDisk(place);
   const keys = VaultKeys.open(header, options.key);
   try {
     const epochs = new EpochRooms(keys, { vaultId, chunking, random: systemRandom });
@@ -342,7 +350,7 @@ async function openEach(options: OpenVaultOptions, closers: Closer[]): Promise<R
     const access = { credentials, renewal, storeWaitMs };
     const replica = await openReplica({ disk, directory, vaultId, firstDeviceId, epochs, ...access });
     const metadata = await LevelMetadataStore.open({
-      directory: join(directory, "meta"),
+      directory: place.locate(join(directory, "meta")), // LevelDB opens its files by path
       journalDirectory: join(directory, "journal"),
       disk,
       engine,
@@ -380,7 +388,7 @@ async function openEach(options: OpenVaultOptions, closers: Closer[]): Promise<R
     });
     closers.push(() => chunks.close());
     if (replica !== undefined) closers.push(() => replica.close());
-    return { disk, engine, metadata, chunks, replica, epochs, handover };
+    return { place, disk, engine, metadata, chunks, replica, epochs, handover };
   } finally {
     keys.wipe();
   }
