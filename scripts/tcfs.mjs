@@ -2,9 +2,21 @@
 /** The command. It is always there: npx links what exists when it is first asked, and would never look again. */
 import { existsSync } from "node:fs";
 
+/** As docs/ERRORS.md has it. */
+const TOO_MANY_FILES = 27;
+
 const command = new URL("../dist/cli/main.js", import.meta.url);
-if (existsSync(command)) await import(command.href);
-else {
-  console.error("tcfs: it is not built yet: npm start does that, and whatever else is missing");
-  process.exitCode = 1;
+if (existsSync(command)) {
+  await import(command.href).catch((error) => {
+    if (error.code !== "EMFILE" && error.code !== "ENFILE") throw error;
+    end("too many open files: more must be allowed (ulimit -n)", TOO_MANY_FILES);
+  });
+} else {
+  end("it is not built yet: npm start does that, and whatever else is missing", 1);
+}
+
+/** @param {string} sentence @param {number} exitCode */
+function end(sentence, exitCode) {
+  console.error(`tcfs: ${sentence}`);
+  process.exitCode = exitCode;
 }

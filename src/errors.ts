@@ -26,6 +26,7 @@ export const ERRNO_OF = {
   TCFS_CORRUPT: "EIO",
   TCFS_IO: "EIO",
   TCFS_STORE_FULL: "ENOSPC",
+  TCFS_TOO_MANY_FILES: "ENFILE",
   TCFS_CLOSED: "ENOTCONN",
   TCFS_BUSY: "EBUSY",
   TCFS_NO_DEVICE_ACCESS: "EACCES",
@@ -96,6 +97,11 @@ export function isTcfsError(error: unknown, code?: TcfsErrorCode): error is Tcfs
 /** Whether a system call failed so. @param code - `ENOENT`, … */
 export function isErrno(error: unknown, code: string): boolean {
   return error instanceof Error && "code" in error && error.code === code;
+}
+
+/** Whether the process, or the machine, has no file descriptor left. @param error - Of a system call. */
+export function isOutOfDescriptors(error: unknown): boolean {
+  return isErrno(error, "EMFILE") || isErrno(error, "ENFILE");
 }
 
 /** @returns What `read` does; undefined where what it reads is damaged. */

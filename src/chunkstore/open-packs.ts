@@ -90,7 +90,7 @@ export class OpenPacks {
    * Append one job's chunks to some open pack.
    * @param chunks - Their sealing bounds sum up to at most `jobBytes`. Lent until settled.
    * @returns Their places, in order; readable now, durable after {@link makeDurable}.
-   * @throws TcfsError `TCFS_STORE_FULL`, `TCFS_IO`; nothing stored before is harmed.
+   * @throws TcfsError `TCFS_STORE_FULL`, `TCFS_TOO_MANY_FILES`, `TCFS_IO`; nothing stored before is harmed.
    */
   async append(chunks: readonly ChunkToPack[]): Promise<PackedChunkRecord[]> {
     const { shelf, engine } = this.#options;
@@ -235,7 +235,7 @@ export class OpenPacks {
   /**
    * Flush all packs written so far, and the names of new ones, to the device; at once where all of it is there.
    * @returns The packs that changed since the metadata last heard of them, in a state that is durable.
-   * @throws TcfsError `TCFS_IO`, for ever once a flush has failed.
+   * @throws TcfsError `TCFS_IO`, for ever once a flush has failed; `TCFS_TOO_MANY_FILES`.
    */
   makeDurable(): MaybePromise<ChangedPack[]> {
     const states = [...this.#writers].filter((w) => !w.isEmpty).map((writer) => ({ writer, record: writer.record }));
@@ -250,10 +250,15 @@ export class OpenPacks {
   async #flush(writers: readonly PackWriter[]): Promise<void> {
     const hasNewDirectory = this.#hasNewDirectory;
     this.#hasNewDirectory = false;
-    await Promise.all(writers.map((writer) => writer.makeDurable()));
-    if (!hasNewDirectory) return;
-    await this.#options.disk.syncDirectory(this.#options.directory);
-    await this.#options.disk.syncDirectory(dirname(this.#options.directory));
+    try {
+      await Promise.all(writers.map((writer) => writer.makeDurable()));
+      if (!hasNewDirectory) return;
+      await this.#options.disk.syncDirectory(this.#options.directory);
+      await this.#options.disk.syncDirectory(dirname(this.#options.directory));
+    } catch (error) {
+      this.#hasNewDirectory ||= hasNewDirectory;
+      throw error;
+    }
   }
 
   /** The metadata has durably taken these answers of {@link makeDurable}: done with packs that will not change. */

@@ -392,7 +392,7 @@ export class PackChunkStore implements ChunkStore, AsyncDisposable {
       () => andThen(this.#packs.makeDurable(), (packs) => this.#ledger.fill(batch, chunks, packs)),
       () => undefined,
       (error) => {
-        throw this.#failed(error);
+        throw isTcfsError(error, "TCFS_TOO_MANY_FILES") ? error : this.#failed(error);
       },
     );
   }

@@ -240,7 +240,8 @@ export class PackWriter {
 
   /**
    * Flush everything written before this call, and the file's name, to the device.
-   * @throws TcfsError `TCFS_IO`, and the same again for ever: flushing once more would prove nothing.
+   * @throws TcfsError `TCFS_IO`, and the same again for ever: flushing once more would prove nothing;
+   *   `TCFS_TOO_MANY_FILES`, after which it can be asked again.
    */
   async makeDurable(): Promise<void> {
     while (this.#syncing !== undefined) await this.#syncing;
@@ -258,16 +259,19 @@ export class PackWriter {
     const isLinked = this.#isLinked;
     const isUnsynced = this.#isUnsynced;
     this.#isUnsynced = false;
-    try {
-      await Promise.all([
-        isUnsynced ? this.#file.sync() : undefined,
-        isLinked ? undefined : this.#disk.syncDirectory(dirname(this.path)),
-      ]);
-    } catch (error) {
+    const [content, name] = await Promise.allSettled([
+      isUnsynced ? this.#file.sync() : undefined,
+      isLinked ? undefined : this.#disk.syncDirectory(dirname(this.path)),
+    ]);
+    // The directory was not even opened, so nothing was asked of the device.
+    const isUnasked = name.status === "rejected" && isTcfsError(name.reason, "TCFS_TOO_MANY_FILES");
+    const failed = [content, isUnasked ? undefined : name].find((part) => part?.status === "rejected");
+    if (failed?.status === "rejected") {
       const message = `pack ${formatPackId(this.pack)} could not be flushed`;
-      this.#failure = new TcfsError("TCFS_IO", message, { cause: error });
+      this.#failure = new TcfsError("TCFS_IO", message, { cause: failed.reason });
       throw this.#failure;
     }
+    if (isUnasked) throw name.reason;
     this.#isLinked = true;
   }
 

@@ -1,5 +1,5 @@
 /** Exit codes of the command line: stable, named, one per kind of failure (docs/ERRORS.md says what each means). */
-import { TcfsError } from "../errors.ts";
+import { TcfsError, isOutOfDescriptors } from "../errors.ts";
 import type { TcfsErrorCode } from "../errors.ts";
 import { printable } from "./printable.ts";
 
@@ -31,6 +31,7 @@ export const EXIT_CODE = {
   NO_SNAPSHOT: 24,
   SNAPSHOT_EXISTS: 25,
   INCOMPLETE: 26,
+  TOO_MANY_FILES: 27,
   REMOTE_UNAVAILABLE: 50,
   REMOTE_DENIED: 51,
   REMOTE_FULL: 52,
@@ -85,6 +86,7 @@ export const EXIT_OF: Partial<Readonly<Record<TcfsErrorCode, ExitName>>> = {
   TCFS_BUSY: "BUSY",
   TCFS_NO_DEVICE_ACCESS: "NO_DEVICE_ACCESS",
   TCFS_STORE_FULL: "STORE_FULL",
+  TCFS_TOO_MANY_FILES: "TOO_MANY_FILES",
   TCFS_CORRUPT: "CORRUPT",
   TCFS_IO: "IO",
   TCFS_NO_SNAPSHOT: "NO_SNAPSHOT",
@@ -110,12 +112,14 @@ export const EXIT_OF: Partial<Readonly<Record<TcfsErrorCode, ExitName>>> = {
 
 /** @returns The exit code for a failure of any kind. */
 export function exitCodeOf(error: unknown): number {
+  if (isOutOfDescriptors(error)) return EXIT_CODE.TOO_MANY_FILES;
   if (!(error instanceof TcfsError)) return EXIT_CODE.INTERNAL;
   return EXIT_CODE[EXIT_OF[error.code] ?? "INTERNAL"];
 }
 
 /** @returns The failure in a sentence for a person: one line for what the world did, the stack for what is a bug. */
 export function describeFailure(error: unknown): string {
+  if (isOutOfDescriptors(error)) return "tcfs: too many open files: more must be allowed (ulimit -n)";
   if (error instanceof TcfsError && EXIT_OF[error.code] !== undefined) return `tcfs: ${printable(error.message)}`;
   return `tcfs: unexpected failure, please report it\n${error instanceof Error ? (error.stack ?? error.message) : String(error)}`;
 }

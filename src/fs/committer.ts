@@ -7,7 +7,7 @@
  * At most one commit runs; whoever asks meanwhile shares the next one.
  */
 import type { ChunkStore } from "../chunkstore/chunk-store.ts";
-import { TcfsError, isTcfsError } from "../errors.ts";
+import { TcfsError, type TcfsErrorCode, isTcfsError } from "../errors.ts";
 import { type MaybePromise, andThen, inOrder, isPromise, settled } from "../maybe-promise.ts";
 import type { LoggedRun } from "../format/records.ts";
 import type { InodeNumber } from "../ids.ts";
@@ -26,6 +26,9 @@ import {
   MAX_LOG_BYTES,
 } from "./limits.ts";
 import { sealFrozen } from "./sealing.ts";
+
+/** Failures that leave everything as it was: the same commit is tried again. */
+const PASSING: ReadonlySet<TcfsErrorCode> = new Set(["TCFS_STORE_FULL", "TCFS_TOO_MANY_FILES"]);
 
 /** What one commit has to make durable. */
 interface Generation {
@@ -67,7 +70,7 @@ export class Committer {
   /** Resolves, and never rejects, with the outcome of the commit that runs. */
   #running: Promise<TcfsError | undefined> | undefined;
   #isStarted = false;
-  /** Frozen and not yet durable; kept through a failure for lack of room, so that nothing acknowledged is dropped. */
+  /** Frozen and not yet durable; kept through a failure that passes, so that nothing acknowledged is dropped. */
   #generation: Generation | undefined;
   #timer: Timer | undefined;
   #failure: TcfsError | undefined;
@@ -89,7 +92,7 @@ export class Committer {
     return this.#failure;
   }
 
-  /** The lack of room that holds up the present commit; it goes on when there is room again. */
+  /** The lack (of room, or of file descriptors) that holds up the present commit; it goes on when that is over. */
   get stall(): TcfsError | undefined {
     return this.#stall;
   }
@@ -124,7 +127,7 @@ export class Committer {
 
   /**
    * Store everything acknowledged so far, durably; at once where that is little and the device is quick.
-   * @throws TcfsError `TCFS_STORE_FULL` while there is no room (nothing is lost), `TCFS_IO` for ever after a failed write;
+   * @throws TcfsError `TCFS_STORE_FULL` while there is no room, `TCFS_TOO_MANY_FILES` (nothing is lost), `TCFS_IO` for ever after a failed write;
    *   at once, or by the promise.
    */
   commit(): MaybePromise<void> {
@@ -219,11 +222,11 @@ export class Committer {
     this.#stall = undefined;
     let reported: TcfsError | undefined;
     if (error !== undefined) {
-      const isFull = isTcfsError(error, "TCFS_STORE_FULL");
-      reported = isFull
+      const isPassing = isTcfsError(error) && PASSING.has(error.code);
+      reported = isPassing
         ? error
         : new TcfsError("TCFS_IO", "changes could not be written; the volume takes no more", { cause: error });
-      if (isFull) this.#stall = reported;
+      if (isPassing) this.#stall = reported;
       else this.#failure = reported;
     }
     this.#onOutcome(error);

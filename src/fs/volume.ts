@@ -69,7 +69,7 @@ export interface VolumeStatistics {
   /** Changed bytes that only memory holds. */
   readonly heldBytes: number;
   readonly dirtyRecordCount: number;
-  /** What keeps changes from the disk: for good, or (`TCFS_STORE_FULL`) until there is room. */
+  /** What keeps changes from the disk: for good, or (`TCFS_STORE_FULL`, `TCFS_TOO_MANY_FILES`) for a while. */
   readonly problem: TcfsError | undefined;
 }
 

@@ -323,8 +323,9 @@ function codeOf(causes: readonly Error[], text: string): TcfsErrorCode {
   const codes = causes.map((cause) => ("code" in cause ? cause.code : undefined));
   if (codes.includes("LEVEL_LOCKED")) return "TCFS_VAULT_IN_USE";
   if (codes.includes("LEVEL_CORRUPTION")) return "TCFS_CORRUPT";
-  /* LevelDB gives the rest as text alone: strerror of ENOSPC and EDQUOT, and what it says of missing files. */
+  /* LevelDB gives the rest as text alone: strerror of ENOSPC and others, and what it says of missing files. */
   if (/No space left on device|Disk quota exceeded/u.test(text)) return "TCFS_STORE_FULL";
+  if (/Too many open files/u.test(text)) return "TCFS_TOO_MANY_FILES"; // EMFILE, and ENFILE ("… in system")
   if (/create_if_missing is false|(?:MANIFEST-\d+|\d+\.ldb): No such file/u.test(text)) return "TCFS_CORRUPT";
   return "TCFS_IO";
 }

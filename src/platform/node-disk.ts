@@ -12,6 +12,8 @@ import type { HeldDirectory } from "./held-directory.ts";
 const CODE_OF_ERRNO: Readonly<Record<string, TcfsErrorCode>> = {
   ENOSPC: "TCFS_STORE_FULL",
   EDQUOT: "TCFS_STORE_FULL",
+  EMFILE: "TCFS_TOO_MANY_FILES",
+  ENFILE: "TCFS_TOO_MANY_FILES",
   ENOENT: "TCFS_NO_ENTRY",
   EEXIST: "TCFS_EXISTS",
   ENOTDIR: "TCFS_NOT_DIRECTORY",

@@ -107,6 +107,7 @@ export function formatStatus(status: VaultStatus): string {
 export function describeProblem(problem: TcfsError): string {
   const { cause, message } = problem;
   const why = cause instanceof Error ? cause.message : message;
+  if (problem.code === "TCFS_TOO_MANY_FILES") return `${why}; goes on by itself when more files can be opened`;
   if (problem.code === "TCFS_STORE_FULL") return `${why}; goes on by itself when there is room`;
   return `${why}; nothing more is written: copy what is not on the disk yet out of the mount, unmount, and mount again`;
 }

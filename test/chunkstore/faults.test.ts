@@ -67,6 +67,45 @@ describe("a full disk", () => {
   });
 });
 
+describe("a process without file descriptors", () => {
+  test("makes no pack, and then makes it and its names durable before the batch that names it", async () => {
+    const disk = new FaultyDisk(new NodeDisk());
+    await using vault = await TestVault.open({ disk, openPacks: 1 });
+    disk.fail("create", "TCFS_TOO_MANY_FILES");
+    await expect(vault.put(noise("later", 50_000))).rejects.toMatchObject({ code: "TCFS_TOO_MANY_FILES" });
+    const stored = await vault.put(noise("later", 50_000));
+    const batch = vault.metadata.freeze();
+    const flush = async (): Promise<void> => vault.store.flushInto(batch);
+    // The pack's directory, then `packs`, then the vault's: each may be the one that does not open.
+    for (const place of [0, 1, 1]) {
+      let opened = 0;
+      disk.before = (action) => {
+        if (action === "syncDirectory" && opened++ === place) disk.fail("syncDirectory", "TCFS_TOO_MANY_FILES");
+      };
+      await expect(flush()).rejects.toMatchObject({ code: "TCFS_TOO_MANY_FILES" });
+    }
+    disk.before = () => undefined;
+    disk.events.length = 0;
+    await flush();
+    expect(disk.events).toEqual(["syncDirectory", "syncDirectory"]);
+    await batch.commit();
+    vault.store.committed();
+    await vault.reopen();
+    expectSameBytes(await vault.get(stored), noise("later", 50_000));
+  });
+
+  test("takes a flush that failed beside it for one that failed", async () => {
+    const disk = new FaultyDisk(new NodeDisk());
+    await using vault = await TestVault.open({ disk, openPacks: 1 });
+    await vault.put(noise("content", 50_000));
+    disk.fail("sync", "TCFS_IO");
+    disk.fail("syncDirectory", "TCFS_TOO_MANY_FILES");
+    const batch = vault.metadata.freeze();
+    const flush = async (): Promise<void> => vault.store.flushInto(batch);
+    for (let i = 0; i < 2; i++) await expect(flush()).rejects.toMatchObject({ code: "TCFS_IO" });
+  });
+});
+
 describe("a failing disk", () => {
   test("retires the pack whose write failed and stores on in another", async () => {
     const disk = new FaultyDisk(new NodeDisk());

@@ -4,6 +4,7 @@ import { join, resolve } from "node:path";
 import { TcfsError } from "../../errors.ts";
 import { hasHeader, hasHeaderCopy, noVault } from "../../keys/header-file.ts";
 import { NodeDisk } from "../../platform/node-disk.ts";
+import { requireOpenFiles } from "../../platform/open-files.ts";
 import { credentialConfig, credentialsIfAny, renewalRequest } from "../access/credentials.ts";
 import { EXIT_CODE } from "../exit-codes.ts";
 import { launchDaemon } from "../daemon/launch.ts";
@@ -40,6 +41,9 @@ export interface MountArguments extends VaultArguments {
   readonly isQuiet?: boolean | undefined;
 }
 
+/** A daemon keeps up to 256 packs open, and has some for LevelDB, a store, commands and itself. */
+const DAEMON_OPEN_FILES = 384;
+
 /** A daemon whose mount has ended may take this long to flush before its vault can be opened again. */
 const CLOSING_TIMEOUT_MS = 60_000;
 
@@ -47,6 +51,7 @@ const CLOSING_TIMEOUT_MS = 60_000;
 export async function runMount(parameters: MountArguments, settings: Settings): Promise<number> {
   const options = mountOptions(parameters);
   if (options.isRemount) throw new TcfsError("TCFS_USAGE", "-o remount is for mount(8): mount -o remount,… MOUNTPOINT");
+  requireOpenFiles(DAEMON_OPEN_FILES, "a mount");
   const vault = await vaultDirectory(parameters, settings);
   const mountPoint = await canonicalMountPoint(parameters.mountpoint);
   const healed = await prepareMountPoint(mountPoint, vault, options.nonEmpty);
