@@ -7,8 +7,9 @@ const TOO_MANY_FILES = 27;
 
 const command = new URL("../dist/cli/main.js", import.meta.url);
 if (existsSync(command)) {
-  await import(command.href).catch((error) => {
-    if (error.code !== "EMFILE" && error.code !== "ENFILE") throw error;
+  await import(command.href).catch((/** @type {unknown} */ error) => {
+    const code = error instanceof Error && "code" in error ? error.code : undefined;
+    if (code !== "EMFILE" && code !== "ENFILE") throw error;
     end("too many open files: more must be allowed (ulimit -n)", TOO_MANY_FILES);
   });
 } else {

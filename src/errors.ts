@@ -67,6 +67,7 @@ export const ERRNO_OF = {
   TCFS_NOT_ATTESTED: "EACCES",
   TCFS_STALE_STATE: "ESTALE",
   TCFS_DAEMON_ENDED: "ECHILD",
+  TCFS_DAEMON_SILENT: "ETIMEDOUT",
   TCFS_CANCELLED: "ECANCELED",
   TCFS_USAGE: "EINVAL",
 } as const satisfies Record<string, keyof typeof constants.errno>;

@@ -4,6 +4,7 @@ import { connect, createServer } from "node:net";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { askDaemon } from "../../src/cli/control/control-client.ts";
+import { failureReply } from "../../src/cli/control/control-protocol.ts";
 import { serveControl } from "../../src/cli/control/control-server.ts";
 import type { ControlHandler } from "../../src/cli/control/control-server.ts";
 import { TcfsError } from "../../src/errors.ts";
@@ -38,6 +39,22 @@ describe("the control socket", () => {
     const asked = askDaemon(directory.path, { operation: "status" }, 1024 * 1024);
     await expect(asked).rejects.toMatchObject({ code: "TCFS_IO" });
     await new Promise((resolve) => endless.close(resolve));
+  });
+
+  test("of a daemon from before there was a hello is asked all the same", async () => {
+    await using directory = await temporaryDirectory("control");
+    const unknown = failureReply(new TcfsError("TCFS_USAGE", "this is no request that the daemon knows"));
+    const older = createServer((socket) => {
+      socket.on("data", (data: Buffer) => {
+        for (const line of data.toString().trimEnd().split("\n")) {
+          const reply = line.includes("hello") ? unknown : { ok: true, result: JSON.parse(line) as unknown };
+          socket.write(`${JSON.stringify(reply)}\n`);
+        }
+      });
+    });
+    await new Promise<void>((resolve) => older.listen(join(directory.path, "control.sock"), resolve));
+    expect(await askDaemon(directory.path, { operation: "sync" })).toEqual({ result: { operation: "sync" } });
+    await new Promise((resolve) => older.close(resolve));
   });
 
   test("answers, is 0600, and is gone after its end", async () => {

@@ -21,7 +21,11 @@ const remountSchema = z.strictObject({
   synchronous: z.enum(["nothing", "names", "everything"]),
 });
 
+/** Answered at once, by every daemon that runs: in an older one by saying that it does not know this. */
+const helloSchema = z.strictObject({ operation: z.literal("hello") });
+
 const requestSchema = z.discriminatedUnion("operation", [
+  helloSchema,
   remountSchema,
   z.strictObject({ operation: z.literal("status") }),
   z.strictObject({ operation: z.literal("sync") }),
@@ -44,14 +48,15 @@ const requestSchema = z.discriminatedUnion("operation", [
 ]);
 
 export type RemountRequest = z.infer<typeof remountSchema>;
-export type ControlRequest = z.infer<typeof requestSchema>;
+export type AnyRequest = z.infer<typeof requestSchema>;
+export type ControlRequest = Exclude<AnyRequest, z.infer<typeof helloSchema>>;
 
 export type ControlReply =
   | { readonly ok: true; readonly result: unknown }
   | { readonly ok: false; readonly code: TcfsErrorCode | undefined; readonly message: string };
 
 /** @throws TcfsError `TCFS_USAGE` if the line is no request. */
-export function parseRequest(line: string): ControlRequest {
+export function parseRequest(line: string): AnyRequest {
   try {
     return requestSchema.parse(JSON.parse(line));
   } catch (cause) {

@@ -77,7 +77,9 @@ function serveConnection(socket: Socket, handle: ControlHandler, answers: Set<Pr
 async function answerLine(socket: Socket, line: string, handle: ControlHandler): Promise<void> {
   let reply: ControlReply;
   try {
-    reply = { ok: true, result: (await handle(parseRequest(line))) ?? null };
+    const request = parseRequest(line);
+    const result = request.operation === "hello" ? null : await handle(request);
+    reply = { ok: true, result: result ?? null };
   } catch (error) {
     reply = failureReply(error);
   }

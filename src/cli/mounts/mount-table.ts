@@ -73,6 +73,14 @@ function isBelieved(pid: string, mountPoint: string): boolean {
   return process.geteuid?.() === 0 && findMount(mountPoint)?.userId === user;
 }
 
+/** As {@link processState} gives it: stopped by a signal. */
+export const DAEMON_STOPPED = "T";
+
+/** @returns The state's letter (proc_pid_stat(5)); undefined where there is no such process. */
+export function processState(pid: number): string | undefined {
+  return /^State:\s(\S)/mu.exec(readIfAny(`/proc/${pid}/status`))?.[1];
+}
+
 /** @returns Whether the process is still one of our daemons; one that ended and was not waited for is not. */
 export function isDaemonAlive(pid: number): boolean {
   return parseDaemonCommand(readIfAny(`/proc/${pid}/cmdline`)) !== undefined;
