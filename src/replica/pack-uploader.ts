@@ -251,9 +251,7 @@ export class PackUploader {
     const { pack, isFinished } = record;
     const { findDamage } = this.#options;
     const damage = await findDamage(pack, found.content, buffer, isFinished);
-    if (!found.isWhole) {
-      return { content: found.content, damage: damage ?? NOT_ALL };
-    }
+    if (!found.isWhole) return { content: found.content, damage: damage ?? NOT_ALL };
     const again = damage && (await this.#readHere(record, buffer));
     if (again?.isWhole !== true) return { content: found.content, damage };
     return { content: again.content, damage: await findDamage(pack, again.content, buffer, isFinished) };

@@ -26,7 +26,7 @@ import {
   credentialsFromFile,
 } from "./store-credentials.ts";
 import type { CredentialSource } from "./store-credentials.ts";
-import { printable } from "../printable.ts";
+import { warn } from "../printable.ts";
 
 /** What reading takes of the environment and the caller. */
 export type CredentialSettings = EntrySettings & { readonly credentialSource: CredentialSource };
@@ -108,7 +108,7 @@ export async function credentialsIfAny(
     return credentials;
   } catch (error) {
     if (!(error instanceof TcfsError) || error.code === "TCFS_CANCELLED") throw error;
-    process.stderr.write(`tcfs: the store's credentials are not to be had: ${printable(error.message)}\n`);
+    warn(`tcfs: the store's credentials are not to be had: ${error.message}`);
     return undefined;
   }
 }

@@ -6,7 +6,7 @@ import { isEntryReference } from "../../keys/entry-reference.ts";
 import type { Secret } from "../../keys/slots.ts";
 import type { Settings } from "../settings.ts";
 import { askSecret, hasTerminal } from "../terminal.ts";
-import { printable } from "../printable.ts";
+import { warn } from "../printable.ts";
 
 export interface SecretSource {
   readonly passphraseFile: string | undefined;
@@ -188,7 +188,7 @@ async function retrying<T>(attempt: () => Promise<T>): Promise<T> {
       return await attempt();
     } catch (error) {
       if (count === MAX_ATTEMPTS || !isTcfsError(error, "TCFS_WRONG_KEY")) throw error;
-      process.stderr.write(`${printable(error.message)}\n`);
+      warn(error.message);
     }
   }
 }

@@ -23,6 +23,7 @@ import { credentialConfig, readCredentials } from "./credentials.ts";
 import type { CredentialFlags } from "./credentials.ts";
 import { openDeviceBook, withSealer } from "../../vault/device-setup.ts";
 import type { Settings } from "../settings.ts";
+import { warn } from "../printable.ts";
 
 /**
  * Open the store that a URL names, with the credentials that are to be had. The caller closes it.
@@ -44,7 +45,7 @@ export async function openPatiently(
   { create }: { readonly create: boolean },
 ): Promise<ObjectStore> {
   const onWait = (): void => {
-    process.stderr.write("the store does not answer yet, trying on\n");
+    warn("the store does not answer yet, trying on");
   };
   return patientStore(await openStore(url, { credentials, create }), { clock: systemClock, pause: sleep, onWait });
 }

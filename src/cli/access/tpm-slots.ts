@@ -15,7 +15,7 @@ import { newSecret, readPassphrase } from "./secrets.ts";
 import type { SecretSource } from "./secrets.ts";
 import type { Settings } from "../settings.ts";
 import { askSecret, askYes, hasTerminal } from "../terminal.ts";
-import { printable } from "../printable.ts";
+import { warn } from "../printable.ts";
 
 /** How a command says which TPM. */
 export type TpmSource = Pick<SecretSource, "pinFile" | "tcti" | "mayAsk">;
@@ -60,7 +60,7 @@ export async function openByTpm(header: VaultHeader, source: TpmSource, settings
 
 /** Say on standard error what went otherwise than it should: why a slot was passed over, for one. */
 export function tell(failure: TcfsError | undefined): void {
-  if (failure !== undefined) process.stderr.write(`tcfs: ${printable(failure.message)}\n`);
+  if (failure !== undefined) warn(`tcfs: ${failure.message}`);
 }
 
 /** A slot for this machine's TPM. @returns Its material is the caller's to wipe. */
@@ -158,10 +158,10 @@ export async function resealAfterUnlock(
       if (!(await askYes("Let the TPM open the vault in the machine's present state from now on?"))) return;
     }
     const { count } = await resealSlots(directory, unlocked, slots, false, source, settings);
-    if (count > 0) process.stderr.write("tcfs: the TPM opens the vault in the machine's present state again\n");
+    if (count > 0) warn("tcfs: the TPM opens the vault in the machine's present state again");
   } catch (error) {
     if (!(error instanceof TcfsError)) throw error;
-    process.stderr.write(`tcfs: the TPM slot was not resealed: ${printable(error.message)}\n`);
+    warn(`tcfs: the TPM slot was not resealed: ${error.message}`);
   }
 }
 
@@ -196,7 +196,7 @@ async function openSlot(
       const mayRetry =
         source.pinFile === undefined && attempt < MAX_PIN_ATTEMPTS && isTcfsError(error, "TCFS_WRONG_KEY");
       if (!mayRetry) throw error;
-      process.stderr.write(`${printable(error.message)}\n`);
+      warn(error.message);
     }
   }
 }

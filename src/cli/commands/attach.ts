@@ -20,6 +20,7 @@ import { tpmOptions } from "../access/tpm-slots.ts";
 import { secretSource, vaultDirectory } from "../access/vault-access.ts";
 import type { VaultArguments } from "../access/vault-access.ts";
 import { refuseOccupied } from "./init.ts";
+import { warn } from "../printable.ts";
 
 export interface AttachArguments extends VaultArguments {
   readonly url: string;
@@ -85,7 +86,7 @@ async function checkFreshness(
 function tell(store: ObjectStore, directory: string, { volume, root, packCount, lost }: AttachReport): void {
   const state = preciseIsoTime(root.time);
   const size = `${volume.inodeCount} inodes, ${formatBytes(volume.allocatedBytes)} in ${packCount} packs`;
-  if (lost.length > 0) process.stderr.write(`tcfs: the store lacks ${describeLost(lostPackNames(lost))}\n`);
+  if (lost.length > 0) warn(`tcfs: the store lacks ${describeLost(lostPackNames(lost))}`);
   process.stdout.write(`The vault of ${store.place} is in ${directory}, as it was at ${state}: ${size}.
 What files hold is brought when it is read. Mount it: tcfs mount MOUNTPOINT --vault ${directory}
 `);

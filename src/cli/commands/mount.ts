@@ -19,7 +19,7 @@ import { secretSource, unlockVault, vaultDirectory } from "../access/vault-acces
 import type { UnlockedVault, VaultArguments } from "../access/vault-access.ts";
 import { waitFor } from "../wait.ts";
 import { configureUploads, parseRate } from "./upload.ts";
-import { printable } from "../printable.ts";
+import { printable, warn } from "../printable.ts";
 
 export interface MountArguments extends VaultArguments {
   readonly mountpoint: string;
@@ -55,7 +55,7 @@ export async function runMount(parameters: MountArguments, settings: Settings): 
   const vault = await vaultDirectory(parameters, settings);
   const mountPoint = await canonicalMountPoint(parameters.mountpoint);
   const healed = await prepareMountPoint(mountPoint, vault, options.nonEmpty);
-  if (healed) process.stderr.write(`tcfs: took away the stale mount of a daemon that is gone\n`);
+  if (healed) warn("tcfs: took away the stale mount of a daemon that is gone");
   await refuseVaultInUse(vault, options.snapshot);
   const { uploadLimit } = parameters;
   const { key, ...unlocked } = await unlockOrCreate(vault, options, settings);

@@ -9,7 +9,7 @@ import type { Name } from "../../ids.ts";
 import { readHeader } from "../../keys/header-file.ts";
 import { NodeDisk } from "../../platform/node-disk.ts";
 import { EXIT_CODE } from "../exit-codes.ts";
-import { printable } from "../printable.ts";
+import { printable, warn } from "../printable.ts";
 import { host } from "../../platform/host-binding.ts";
 import { CopyOut } from "../restore-out/copy-out.ts";
 import type { HostDirectory } from "../restore-out/host-directory.ts";
@@ -138,7 +138,7 @@ async function copy({ parameters, source, root, selection, measure, job, target,
   const { to, json, keepSetId, keepDevices: keepsDevices } = parameters;
   const marker = isBegun ? resumeRestore(target, job, to) : beginRestore(target, job);
   const total = `${measure.fileCount} files, ${formatBytes(measure.bytes)}`;
-  process.stderr.write(`${isBegun ? "going on with" : "restoring"} ${total}, to ${to}\n`);
+  warn(`${isBegun ? "going on with" : "restoring"} ${total}, to ${to}`);
   const abort = new AbortController();
   const interrupt = (): void => abort.abort();
   for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, interrupt);

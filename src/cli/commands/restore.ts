@@ -5,7 +5,7 @@ import type { PathRestoreReport } from "../../fs/snapshots/path-restore.ts";
 import type { RestoreReport } from "../../fs/snapshots/snapshot-manager.ts";
 import { EXIT_CODE } from "../exit-codes.ts";
 import { findPaths } from "../find-path.ts";
-import { printable } from "../printable.ts";
+import { printable, warn } from "../printable.ts";
 import type { Settings } from "../settings.ts";
 import { askVault } from "../control/snapshot-requests.ts";
 import type { SnapshotArguments } from "../control/snapshot-requests.ts";
@@ -78,7 +78,7 @@ async function sourceOf(parameters: RestoreArguments, settings: Settings, isWhol
     return { at: (to === undefined ? undefined : resumedTime(to, said)) ?? time };
   }
   const found = await askVault({ operation: "snapshotAt", time }, parameters, settings);
-  process.stderr.write(`the newest snapshot from then or before is “${printable(found.name)}” of ${found.takenAt}\n`);
+  warn(`the newest snapshot from then or before is “${found.name}” of ${found.takenAt}`);
   return { name: found.name };
 }
 

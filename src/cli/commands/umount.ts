@@ -7,7 +7,7 @@ import { canonicalMountPoint, healStaleMount } from "../mounts/mount-point.ts";
 import { type DaemonProcess, findMount, isDaemonAlive, listDaemons } from "../mounts/mount-table.ts";
 import { waitFor } from "../wait.ts";
 import { waitForStore } from "./wait.ts";
-import { printable } from "../printable.ts";
+import { printable, warn } from "../printable.ts";
 
 export interface UmountArguments {
   readonly mountpoint: string;
@@ -61,7 +61,7 @@ async function waitForAll(vault: string): Promise<TcfsError | undefined> {
 /** A mount without a daemon is stale: take it away, since that is what was asked for. */
 async function withoutDaemon(mountPoint: string): Promise<void> {
   if (await isStale(mountPoint)) {
-    process.stderr.write("tcfs: the daemon was gone; its stale mount is taken away\n");
+    warn("tcfs: the daemon was gone; its stale mount is taken away");
     return;
   }
   throw new TcfsError("TCFS_NOT_MOUNTED", `no vault is mounted at ${mountPoint}`);

@@ -11,6 +11,7 @@ import type { SnapshotAnswers, SnapshotRequest } from "./snapshot-protocol.ts";
 import { secretSource } from "../access/vault-access.ts";
 import type { VaultArguments } from "../access/vault-access.ts";
 import { withOpenVault } from "../access/with-open-vault.ts";
+import { warn } from "../printable.ts";
 
 /** How a command says which vault; the mount point instead of the directory, if given. */
 export interface SnapshotArguments extends VaultArguments {
@@ -51,7 +52,7 @@ export async function askVault<R extends SnapshotRequest>(
 /** Say upon control-C how things stand, and end. */
 async function whileInterruptible<T>(advice: string, action: () => Promise<T>): Promise<T> {
   const onInterrupt = (): never => {
-    process.stderr.write(`tcfs: interrupted: ${advice}\n`);
+    warn(`tcfs: interrupted: ${advice}`);
     process.exit(EXIT_CODE.CANCELLED);
   };
   process.once("SIGINT", onInterrupt);
