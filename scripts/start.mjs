@@ -174,9 +174,17 @@ function explain({ mountPoint, vault }, passphraseFile) {
   }
   console.log(`Next, in this directory:
   npx tcfs status              what is stored, and how much
-  npx tcfs umount ${mountPoint}
+  npx tcfs umount ${quoted(mountPoint)}
   npx tcfs --help
 To type tcfs anywhere: ${canLink() ? "" : "sudo "}npm link`);
+}
+
+/**
+ * @param {string} path
+ * @returns {string} As one word of a shell.
+ */
+function quoted(path) {
+  return /^[\w@%+=:,./-]+$/u.test(path) ? path : `'${path.replaceAll("'", "'\\''")}'`;
 }
 
 /** @returns {boolean} Whether this user may write where npm links commands to. */
