@@ -101,6 +101,7 @@ async function measureSizes(base, inodeCounts, record) {
       record(row, "daemon after mount, MiB", memoryMib("VmRSS"));
       runQuietly("find", [directory, "-size", "+1"]);
       record(row, "after stat of all, MiB", memoryMib("VmRSS"));
+      record(row, "of it no page cache, MiB", memoryMib("RssAnon"));
     });
   }
 }

@@ -16,7 +16,7 @@ const ROOT_INODE = /** @type {Ino} */ (1);
 /**
  * @typedef {object} Mount
  * @property {string} directory
- * @property {(field: "VmRSS" | "VmHWM") => number} memoryMib - Of the daemon.
+ * @property {(field: "VmRSS" | "VmHWM" | "RssAnon") => number} memoryMib - Of the daemon.
  * @property {() => number} cpuSeconds - That the processors gave the daemon so far.
  */
 
@@ -160,7 +160,7 @@ export class BenchVault {
     const tookMs = performance.now() - from;
     try {
       const pid = readFileSync(pidFile, "utf8").trim();
-      const memoryMib = (/** @type {"VmRSS" | "VmHWM"} */ field) => {
+      const memoryMib = (/** @type {"VmRSS" | "VmHWM" | "RssAnon"} */ field) => {
         const kib = new RegExp(`${field}:\\s+(\\d+)`, "u").exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1];
         return Number(kib) / 1024;
       };

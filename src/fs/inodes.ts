@@ -8,6 +8,7 @@ import { endPageOf } from "./contents.ts";
 import type { FileTable } from "./file-table.ts";
 import { isDirectoryMode, isRegularMode } from "./mode.ts";
 import type { Attributes, Caller } from "./operations.ts";
+import { ReferenceCounts } from "./reference-counts.ts";
 
 export interface InodesOptions {
   readonly metadata: MetadataStore;
@@ -19,7 +20,7 @@ export class Inodes {
   readonly #metadata: MetadataStore;
   readonly #files: FileTable;
   readonly #clock: Clock;
-  readonly #references = new Map<InodeNumber, number>();
+  readonly #references = new ReferenceCounts();
   /** Going, but their data stays in use. */
   readonly #kept = new Set<InodeNumber>();
 
@@ -87,18 +88,13 @@ export class Inodes {
 
   /** The kernel got one more reference. */
   reference(inode: InodeRecord): Attributes {
-    this.#references.set(inode.ino, (this.#references.get(inode.ino) ?? 0) + 1);
+    this.#references.add(inode.ino);
     return attributesOf(inode);
   }
 
   /** The kernel dropped references. @returns Whether the inode went with them. */
   forget(ino: InodeNumber, count: number): boolean {
-    const left = (this.#references.get(ino) ?? 0) - count;
-    if (left > 0) {
-      this.#references.set(ino, left);
-      return false;
-    }
-    this.#references.delete(ino);
+    if (this.#references.drop(ino, count) > 0) return false;
     const inode = this.#metadata.getInode(ino);
     if (inode?.linkCount !== 0) return false;
     this.remove(inode);
