@@ -143,8 +143,37 @@ async function measureWrites(base, record) {
       }
     });
     record(row, "200 synced writes", synced);
+    record(row, "delete 10,000 files", await measureDeletes(vault, old, row, count > 0));
   }
   await vault.close();
+}
+
+/**
+ * Deleting files that the newest snapshot has, where there is one: it takes the place of an older one, so that there are
+ * as many as before.
+ * @param {BenchVault} vault
+ * @param {Ino} directory
+ * @param {string} row
+ * @param {boolean} isKept
+ * @returns {Promise<Cost>} Medians.
+ */
+async function measureDeletes(vault, directory, row, isKept) {
+  const { snapshots } = vault;
+  const rounds = [];
+  for (let round = 0; round < 3; round++) {
+    const names = Array.from({ length: CREATED_FILES }, (_, n) => `${row}-${String(round)}-${String(n)}`);
+    if (isKept) {
+      await snapshots.forget(["s0"], false);
+      await snapshots.cleared();
+      await snapshots.take("s0", "");
+    }
+    const remove = async () => {
+      for (const name of names) await vault.unlink(directory, name);
+      await vault.sync();
+    };
+    rounds.push(await repeated(1, remove));
+  }
+  return { wallMs: median(rounds.map((each) => each.wallMs)), cpuMs: median(rounds.map((each) => each.cpuMs)) };
 }
 
 /**

@@ -122,6 +122,14 @@ export class BenchVault {
   }
 
   /**
+   * @param {Ino} directory
+   * @param {string} name
+   */
+  async unlink(directory, name) {
+    await this.volume.operations.unlink(directory, /** @type {Name} */ (name), CALLER);
+  }
+
+  /**
    * @param {Ino} ino
    * @param {number} offset
    * @param {Uint8Array} bytes

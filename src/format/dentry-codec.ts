@@ -10,6 +10,11 @@ const MAX_TYPE = 15;
 /** XATTR_SIZE_MAX of Linux. */
 const MAX_XATTR_VALUE_BYTES = 65_536;
 
+/** A dentry with the epoch of the batch that wrote it. */
+export interface StoredDentry extends DentryRecord {
+  readonly epoch: Epoch;
+}
+
 /** @throws RangeError on a record that FORMAT.md cannot hold. */
 export function encodeDentry(writer: ByteWriter, epoch: Epoch, dentry: DentryRecord): void {
   if (nameFault(dentry.name) !== undefined) throw new RangeError("an impossible name");
@@ -24,9 +29,9 @@ export function encodeDentry(writer: ByteWriter, epoch: Epoch, dentry: DentryRec
  * @param directory - For the error text alone.
  * @throws TcfsError `TCFS_CORRUPT` on anything that {@link encodeDentry} does not write.
  */
-export function decodeDentry(directory: InodeNumber, bytes: Uint8Array): DentryRecord {
+export function decodeDentry(directory: InodeNumber, bytes: Uint8Array): StoredDentry {
   const reader = new ByteReader(bytes, `dentry record in directory ${String(directory)}`);
-  readEpoch(reader);
+  const epoch = readEpoch(reader);
   const ino = reader.u64() as InodeNumber;
   if (ino < 1) throw reader.fail("inode 0");
   const type = reader.u8();
@@ -34,7 +39,7 @@ export function decodeDentry(directory: InodeNumber, bytes: Uint8Array): DentryR
   const name = reader.latin1(reader.remaining) as Name;
   const fault = nameFault(name);
   if (fault !== undefined) throw reader.fail(fault);
-  return { name, ino, type };
+  return { name, ino, type, epoch };
 }
 
 /**

@@ -5,8 +5,8 @@ import { ByteReader, corrupt, storeU64BigEndian } from "../bytes.ts";
 export interface RecordChange {
   readonly key: Uint8Array;
   readonly value: Uint8Array | undefined;
-  /** There was no such record before: nobody needs to look for what this replaces. Not stored. */
-  readonly isNew?: true;
+  /** What this replaces, in plaintext, where that is known; null: there was no such record. Not stored. */
+  readonly replaced?: Uint8Array | null;
 }
 
 /** Records begin at multiples of it: writing one never touches a sector of another. */

@@ -1,7 +1,7 @@
 /**
  * What a batch overwrites or deletes and the newest snapshot still needs: moved to history in the same batch
- * (FORMAT.md §7.12). Costs one look-up for each record first changed after a snapshot, none for names known to be new,
- * nothing without snapshots, and nothing for records of inodes that are newer than the newest snapshot.
+ * (FORMAT.md §7.12). Costs one look-up for each record first changed after a snapshot, none for names that are in memory
+ * or known to be new, nothing without snapshots, and nothing for records of inodes that are newer than the newest one.
  */
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { latin1Of } from "../bytes.ts";
@@ -33,7 +33,8 @@ export class BatchHistory {
   readonly #options: BatchHistoryOptions;
   readonly #epoch: Epoch;
   readonly #noteValue: Uint8Array;
-  readonly #handled = new Set<string>();
+  /** So many of the changes were looked at. */
+  #done = 0;
   readonly #operations: RecordChange[] = [];
 
   constructor(options: BatchHistoryOptions) {
@@ -42,41 +43,37 @@ export class BatchHistory {
     this.#noteValue = encodeNote(this.#epoch);
   }
 
-  /** The records to write together with `changes`; borrowed. */
+  /** The records to write together with `changes`, which may have grown since the last call; borrowed. */
   of(changes: readonly RecordChange[]): MaybePromise<readonly RecordChange[]> {
-    let from = this.#look(changes, 0);
-    if (from === changes.length) return this.#operations;
+    this.#look(changes);
+    if (this.#done === changes.length) return this.#operations;
     return (async () => {
-      while (from < changes.length) {
+      while (this.#done < changes.length) {
         await nextTurn();
-        from = this.#look(changes, from);
+        this.#look(changes);
       }
       return this.#operations;
     })();
   }
 
-  /** @returns Where to go on after a turn of the event loop. */
-  #look(changes: readonly RecordChange[], from: number): number {
+  /** Until a turn of the event loop is due. */
+  #look(changes: readonly RecordChange[]): void {
     const { snapshot, touched } = this.#options;
     let lookups = 0;
-    for (let index = from; index < changes.length; index++) {
-      if (lookups === LOOKUPS_PER_TURN) return index;
-      const { key, isNew = false } = changes[index] as RecordChange;
+    for (; this.#done < changes.length && lookups < LOOKUPS_PER_TURN; this.#done++) {
+      const { key, replaced } = changes[this.#done] as RecordChange;
       const owner = ownerOfVersioned(key);
       if (owner === undefined || owner >= snapshot.nextInode) continue;
       const name = latin1Of(key);
-      if (this.#handled.has(name) || touched.get(name) === true) continue;
-      if (isNew) this.#note(key);
-      else this.#keep(key);
-      this.#handled.add(name);
+      if (touched.get(name) === true) continue;
+      if (replaced === null) this.#note(key);
+      else this.#keep(key, replaced ?? this.#read(key));
       touched.set(name, true);
       lookups++;
     }
-    return changes.length;
   }
 
-  #keep(key: Uint8Array): void {
-    const old = this.#read(key);
+  #keep(key: Uint8Array, old: Uint8Array | undefined): void {
     const isUnreadable = old?.length === 0;
     if (old !== undefined && !isUnreadable && epochOfRecord(old) > this.#options.snapshot.epoch) return;
     // What does not open tells no epoch: an earlier batch may have kept what the snapshot needs.

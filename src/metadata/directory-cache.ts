@@ -5,7 +5,7 @@
  * their own layers.
  */
 import type { DirectoryEntryRecord } from "../format/records.ts";
-import type { InodeNumber, Name } from "../ids.ts";
+import type { Epoch, InodeNumber, Name } from "../ids.ts";
 
 /** Estimated bytes of one entry: object, name, cookie, places in map and array. */
 export const ENTRY_BYTES = 180;
@@ -25,12 +25,15 @@ export class CachedDentry implements DirectoryEntryRecord {
   readonly type: number;
   /** {@link NO_COOKIE} until a listing asks. */
   cookie: bigint;
+  /** In which the record was written that says this; undefined until a batch has it. */
+  epoch: Epoch | undefined;
 
-  constructor(name: Name, ino: InodeNumber, type: number, cookie: bigint) {
+  constructor(name: Name, ino: InodeNumber, type: number, cookie: bigint, epoch?: Epoch) {
     this.name = name;
     this.ino = ino;
     this.type = type;
     this.cookie = cookie;
+    this.epoch = epoch;
   }
 }
 
@@ -81,16 +84,16 @@ export class DirectoryCache {
     this.#grow(directory, node);
   }
 
-  /** What has changed; null: deleted. @returns Whether the name is known to have been absent. */
-  change(directory: InodeNumber, name: Name, dentry: CachedDentry | null): boolean {
+  /** What has changed; null: deleted. @returns What was there before, as {@link find} says it. */
+  change(directory: InodeNumber, name: Name, dentry: CachedDentry | null): CachedDentry | null | undefined {
     const node = this.#node(directory) ?? this.#add(directory, newNode(false));
-    const before = node.names.get(name);
-    const wasAbsent = before === null || (before === undefined && node.isComplete);
+    const found = node.names.get(name);
+    const before = found === undefined && node.isComplete ? null : found;
     if (dentry === null && node.isComplete) node.names.delete(name);
     else node.names.set(name, dentry);
     if (node.sorted !== undefined) this.#noteChanged(directory, node, node.sorted, name);
     this.#grow(directory, node);
-    return wasAbsent;
+    return before;
   }
 
   /** A directory that did not exist before: whatever is not put into it from now on does not exist. */

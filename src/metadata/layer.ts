@@ -20,8 +20,8 @@ export class Layer {
   readonly orphans = new Map<InodeNumber, boolean>();
   /** Records in plaintext that no reader of this layer looks for: what becomes of snapshots. */
   readonly plain: RecordChange[] = [];
-  /** Of names that did not exist before this layer. */
-  readonly #made = new Set<CachedDentry>();
+  /** What this layer's dentries replace, where that is known: null, there was none. */
+  readonly #replaced = new Map<InodeNumber, Map<Name, CachedDentry | null>>();
   #dentryCount = 0;
 
   get recordCount(): number {
@@ -33,36 +33,41 @@ export class Layer {
     return this.dentries.get(directory)?.get(name);
   }
 
-  /** @param wasAbsent - Whether it is known that there was no such name. */
-  setDentry(directory: InodeNumber, name: Name, dentry: CachedDentry | null, wasAbsent: boolean): void {
-    let names = this.dentries.get(directory);
-    if (names === undefined) {
-      names = new Map();
-      this.dentries.set(directory, names);
-    }
+  /** @param before - What the name was until now; null: known to be absent; undefined: not known. */
+  setDentry(
+    directory: InodeNumber,
+    name: Name,
+    dentry: CachedDentry | null,
+    before: CachedDentry | null | undefined,
+  ): void {
+    const names = mapOf(this.dentries, directory);
     const countBefore = names.size;
     names.set(name, dentry);
-    if (names.size === countBefore) return; // the layer had the name: what was there before it is not known here
+    if (names.size === countBefore) return; // the layer had the name: what was there before the layer is noted
     this.#dentryCount++;
-    if (wasAbsent && dentry !== null) this.#made.add(dentry);
+    if (before !== undefined) mapOf(this.#replaced, directory).set(name, before);
   }
 
   /**
    * The plaintext changes that bring the database up to this layer. @param writer - Holds their values.
+   * @param tellsReplaced - Whether what is replaced may have to be kept.
    * @throws RangeError on a record that FORMAT.md cannot hold; the layer is unchanged.
    */
-  encode(writer: ByteWriter, epoch: Epoch, hasher: NameHasher): RecordChange[] {
+  encode(writer: ByteWriter, epoch: Epoch, hasher: NameHasher, tellsReplaced: boolean): RecordChange[] {
     const operations: RecordChange[] = [];
     for (const [ino, inode] of this.inodes) {
       if (inode !== null) encodeInode(writer, inode);
       operations.push({ key: inodeKey("inode", ino), value: inode === null ? undefined : writer.take() });
     }
     for (const [directory, names] of this.dentries) {
+      const replacedNames = tellsReplaced ? this.#replaced.get(directory) : undefined;
       for (const [name, dentry] of names) {
         if (dentry !== null) encodeDentry(writer, epoch, dentry);
         const key = dentryKey(directory, hasher.hash(directory, name));
         const value = dentry === null ? undefined : writer.take();
-        operations.push(dentry !== null && this.#made.has(dentry) ? { key, value, isNew: true } : { key, value });
+        const replaced = encodeReplaced(writer, replacedNames?.get(name));
+        operations.push(replaced === undefined ? { key, value } : { key, value, replaced });
+        if (dentry !== null) dentry.epoch = epoch;
       }
     }
     for (const [ino, xattrs] of this.xattrs) {
@@ -76,4 +81,20 @@ export class Layer {
     for (const operation of this.plain) operations.push(operation);
     return operations;
   }
+}
+
+/** The record as it was written: a cached dentry has all that its record says. */
+function encodeReplaced(writer: ByteWriter, before: CachedDentry | null | undefined): Uint8Array | null | undefined {
+  if (before?.epoch === undefined) return before === null ? null : undefined;
+  encodeDentry(writer, before.epoch, before);
+  return writer.take();
+}
+
+function mapOf<Value>(maps: Map<InodeNumber, Map<Name, Value>>, directory: InodeNumber): Map<Name, Value> {
+  let names = maps.get(directory);
+  if (names === undefined) {
+    names = new Map();
+    maps.set(directory, names);
+  }
+  return names;
 }

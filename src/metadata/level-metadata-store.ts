@@ -400,7 +400,7 @@ export class LevelMetadataStore implements MetadataStore, BatchOwner, AsyncDispo
     if (this.#frozen !== undefined) throw new RangeError("a batch is frozen already");
     const now = this.#clock.now();
     const { epoch } = this.volume;
-    const operations = this.#live.encode(this.writer, epoch, this.#hasher);
+    const operations = this.#live.encode(this.writer, epoch, this.#hasher, this.snapshots.hasAny);
     const versions = this.versions.freeze();
     const { history, taken } = this.snapshots.freeze(now);
     operations.push(...taken);
@@ -452,8 +452,8 @@ export class LevelMetadataStore implements MetadataStore, BatchOwner, AsyncDispo
   }
 
   #changeDentry(directory: InodeNumber, name: Name, dentry: CachedDentry | null): void {
-    const wasAbsent = this.#directories.change(directory, name, dentry);
-    this.#live.setDentry(directory, name, dentry, wasAbsent);
+    const before = this.#directories.change(directory, name, dentry);
+    this.#live.setDentry(directory, name, dentry, before);
     this.#directoryWalks.changed(directory, name, dentry);
   }
 

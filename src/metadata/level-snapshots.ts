@@ -82,6 +82,11 @@ export class LevelSnapshots implements SnapshotStore {
   }
 
   /** Whether the next freeze takes one. */
+  /** Whether a batch has to keep what it replaces. */
+  get hasAny(): boolean {
+    return this.#table.newest !== undefined;
+  }
+
   get isRequested(): boolean {
     return this.#table.isWanted;
   }

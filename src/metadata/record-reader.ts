@@ -71,9 +71,9 @@ export class RecordReader {
     const key = dentryKey(directory, this.#hasher.hash(directory, name));
     const plain = this.plain(key, "dentry record in directory", directory);
     if (plain === undefined) return undefined;
-    const { name: storedName, ino, type } = decodeDentry(directory, plain);
+    const { name: storedName, ino, type, epoch } = decodeDentry(directory, plain);
     if (storedName !== name) throw corrupt(`dentry record in directory ${String(directory)}`, "another name's");
-    return new CachedDentry(name, ino, type, NO_COOKIE);
+    return new CachedDentry(name, ino, type, NO_COOKIE, epoch);
   }
 
   xattrs(ino: InodeNumber): Xattrs | undefined {
@@ -100,8 +100,8 @@ export class RecordReader {
 
   storedDentry(directory: InodeNumber, entry: StoredEntry): CachedDentry {
     const plain = this.#open(entry, "dentry record in directory", directory);
-    const { name, ino, type } = decodeDentry(directory, plain);
-    return new CachedDentry(name, ino, type, cookieOfDentryKey(entry[0]));
+    const { name, ino, type, epoch } = decodeDentry(directory, plain);
+    return new CachedDentry(name, ino, type, cookieOfDentryKey(entry[0]), epoch);
   }
 
   /** Live or of history. */

@@ -85,7 +85,8 @@ export class SnapshotView implements MetadataView {
     const found = await this.#walk(dentriesOf(directory), "dentry record in directory", directory, damaged);
     const entries: DirectoryEntryRecord[] = [];
     for (const { key, plain } of found) {
-      entries.push({ ...decodeDentry(directory, plain), cookie: cookieOfDentryKey(key) });
+      const { name, ino, type } = decodeDentry(directory, plain);
+      entries.push({ name, ino, type, cookie: cookieOfDentryKey(key) });
     }
     damaged.forEach(this.#options.onDamage);
     this.#requireAll(directory, entries.length, damaged.length);
@@ -133,22 +134,31 @@ export class SnapshotView implements MetadataView {
     // The live view is taken first: what a batch moves to history in between is then in both.
     const live = database.walk(range);
     const history = database.walk(historyOf(range));
-    const chosen = new Map<string, { readonly key: Uint8Array; readonly plain: Uint8Array } | undefined>();
+    const chosen: { readonly key: Uint8Array; readonly plain: Uint8Array }[] = [];
     const choose = (key: Uint8Array, entry: StoredEntry): void => {
-      const name = latin1Of(key);
-      if (chosen.has(name)) return;
-      chosen.set(name, undefined);
       const plain = reader.storedPlain(entry, kind, ino);
-      if (epochOfRecord(plain) <= epoch) chosen.set(name, { key, plain });
+      if (epochOfRecord(plain) <= epoch) chosen.push({ key, plain });
     };
+    /** Keys that history has answered for: most often there are none. */
+    const answered = new Set<string>();
     for await (const entries of history) {
-      const valid = entries.filter(([key]) => epochOfHistoryKey(key) > epoch);
-      visitIntact(valid, (entry) => choose(liveKeyOf(entry[0]), entry), damaged);
+      visitIntact(
+        entries.filter(([key]) => epochOfHistoryKey(key) > epoch),
+        (entry) => {
+          const key = liveKeyOf(entry[0]);
+          const countBefore = answered.size;
+          if (answered.add(latin1Of(key)).size > countBefore) choose(key, entry);
+        },
+        damaged,
+      );
     }
-    for await (const entries of live) visitIntact(entries, (entry) => choose(entry[0], entry), damaged);
+    const isAnswered = (key: Uint8Array): boolean => answered.size > 0 && answered.has(latin1Of(key));
+    for await (const entries of live) {
+      visitIntact(entries, (entry) => isAnswered(entry[0]) || choose(entry[0], entry), damaged);
+    }
     requireIntact(database, range);
     requireIntact(database, historyOf(range));
-    return [...chosen.values()].filter((found) => found !== undefined);
+    return chosen;
   }
 
   #requireAll(directory: InodeNumber, listedCount: number, damagedCount: number): void {

@@ -37,6 +37,39 @@ test("a name that is deleted and made again is kept as it was, whether known bef
   expect(await changedNames(store, snapshot)).toBe(4);
 });
 
+test("a name that was looked up before it is deleted or replaced is kept without being read again", async () => {
+  const { store, snapshot, lookups } = await open();
+  for (const at of [0, 1, 2, 3]) expect(store.getDentry(DIRECTORY, name(`old ${String(at)}`))?.ino).toBe(50 + at);
+  const toLookUp = lookups();
+  for (const at of [0, 1]) store.deleteDentry(DIRECTORY, name(`old ${String(at)}`));
+  for (const at of [2, 3]) put(store, `old ${String(at)}`, 200 + at);
+  await store.freeze().commit();
+  expect(lookups()).toBe(toLookUp);
+  for (const at of [0, 1, 2, 3]) expect(targetIn(store, snapshot, `old ${String(at)}`)).toBe(50 + at);
+  expect(await changedNames(store, snapshot)).toBe(4);
+});
+
+test("each snapshot has the name as it was then, though all changes came out of the cache", async () => {
+  const { store, snapshot, lookups } = await open();
+  const old = name("old 1");
+  expect(store.getDentry(DIRECTORY, old)?.ino).toBe(51);
+  const toLookUp = lookups();
+  const taken = [snapshot];
+  for (const at of [1, 2, 3]) {
+    put(store, "old 1", 200 + at);
+    await store.freeze().commit();
+    if (at === 2) continue; // nobody keeps what came and went between two snapshots
+    store.snapshots.request({ name: `s${String(at)}`, comment: "", isSafety: false });
+    await store.freeze().commit();
+    taken.push(store.snapshots.find(`s${String(at)}`) as SnapshotRecord);
+  }
+  store.deleteDentry(DIRECTORY, old);
+  await store.freeze().commit();
+  expect(lookups()).toBe(toLookUp);
+  expect(taken.map((each) => targetIn(store, each, "old 1"))).toEqual([51, 201, 203]);
+  expect(store.getDentry(DIRECTORY, old)).toBeUndefined();
+});
+
 /** A directory with old names, a snapshot of it, and nothing cached. */
 async function open() {
   const directory = await makeTemporaryDirectory();
