@@ -83,6 +83,12 @@ function outside(tree: Tree, path: string): unknown[] {
   ]);
 }
 
+/** Which paths are one inode, over the whole tree. */
+function links(tree: Tree): unknown[] {
+  const all = [...tree].sort(byPath);
+  return all.map(([key, { ino, linkCount }]) => [key, linkCount, all.find(([, other]) => other.ino === ino)?.[0]]);
+}
+
 function byPath([left]: [string, unknown], [right]: [string, unknown]): number {
   return left < right ? -1 : 1;
 }
@@ -224,6 +230,7 @@ async function checkSeed(seed: number): Promise<void> {
   if (report.safety !== undefined) {
     await vault.volume.snapshots.undo();
     const undone = await describeTree(vault.volume.operations);
+    expect(links(undone)).toEqual(links(later));
     expect(part(undone, report.paths[0] ?? "")).toEqual(part(later, report.paths[0] ?? ""));
     await checkCounts(vault.metadata);
     await vault.volume.snapshots.undo();

@@ -1,4 +1,4 @@
-/** Which names of the present lie within the trees that a restore is about. */
+/** Which names lie within the trees that a restore is about. */
 import type { DentryRecord, InodeRecord } from "../../format/records.ts";
 import { ROOT_INODE, type InodeNumber, type Name } from "../../ids.ts";
 import type { MetadataStore } from "../../metadata/metadata-store.ts";
@@ -49,11 +49,15 @@ export class LiveNames {
     return isInside;
   }
 
-  /** How many of a file's names lie in the trees. A file with one name is found by its hint, others by a walk. */
+  /** How many of a file's present names lie in the trees. A file with one name is found by its hint, others by a walk. */
   async countInside({ ino, linkCount, parent }: InodeRecord): Promise<number> {
     const name = linkCount === 1 && parent !== 0 ? (await this.#namesIn(parent)).get(ino) : undefined;
     if (name !== undefined && parent !== 0) return this.isInside(parent) || this.#isRoot(parent, name) ? 1 : 0;
-    this.#counts ??= this.#count();
+    this.#counts ??= countNames(
+      this.#live,
+      this.#roots.map(({ now }) => now),
+      (file) => this.#changed?.hasInode(file) !== false,
+    );
     return (await this.#counts).get(ino) ?? 0;
   }
 
@@ -69,18 +73,23 @@ export class LiveNames {
   #isRoot(directory: InodeNumber, name: Name): boolean {
     return this.#roots.some((root) => root.directory.number === directory && root.name === name);
   }
+}
 
-  async #count(): Promise<ReadonlyMap<InodeNumber, number>> {
-    const counts = new Map<InodeNumber, number>();
-    const directories: InodeNumber[] = [];
-    const note = ({ ino, type }: DentryRecord): void => {
-      if (type === DIRECTORY_TYPE) directories.push(ino);
-      else if (this.#changed?.hasInode(ino) !== false) counts.set(ino, (counts.get(ino) ?? 0) + 1);
-    };
-    for (const { now } of this.#roots) if (now !== undefined) note(now);
-    for (let next = directories.pop(); next !== undefined; next = directories.pop()) {
-      for (const entry of await this.#live.listDirectory(next)) note(entry);
-    }
-    return counts;
+/** How often each file that is wanted is named in some trees of a state. */
+export async function countNames(
+  state: Pick<MetadataStore, "listDirectory">,
+  tops: readonly (DentryRecord | undefined)[],
+  isWanted: (ino: InodeNumber) => boolean,
+): Promise<ReadonlyMap<InodeNumber, number>> {
+  const counts = new Map<InodeNumber, number>();
+  const directories: InodeNumber[] = [];
+  const note = ({ ino, type }: DentryRecord): void => {
+    if (type === DIRECTORY_TYPE) directories.push(ino);
+    else if (isWanted(ino)) counts.set(ino, (counts.get(ino) ?? 0) + 1);
+  };
+  for (const top of tops) if (top !== undefined) note(top);
+  for (let next = directories.pop(); next !== undefined; next = directories.pop()) {
+    for (const entry of await state.listDirectory(next)) note(entry);
   }
+  return counts;
 }

@@ -1,7 +1,7 @@
 /**
  * Compares trees of the present with a snapshot and plans what makes them what they were. Outside of these trees nothing
- * changes: a file that has other names there, or was moved there, stays as it is, and the tree gets one of its own that
- * shares its chunks. All else keeps its inode number. Reads both states and changes none.
+ * changes: a file that has other names there and differs, or was moved there, stays as it is, and the tree gets one of its
+ * own that shares its chunks. All else keeps its inode number. Reads both states and changes none.
  */
 import { TcfsError } from "../../errors.ts";
 import { isSamePage } from "../../format/extent-codec.ts";
@@ -13,7 +13,7 @@ import { endPageOf } from "../contents.ts";
 import { isRegularMode } from "../mode.ts";
 import type { ChangedPlaces } from "./changed-places.ts";
 import { type ChangeKind, type ChangedField, type TreeChange, isSameXattrs, letterOf } from "./diff.ts";
-import { LiveNames, type TreeRoot } from "./live-names.ts";
+import { LiveNames, type TreeRoot, countNames } from "./live-names.ts";
 import { DIRECTORY_TYPE, type TreePath, followTreePath, showTreePath } from "./tree-path.ts";
 import type { AttachedEntry, DetachedEntry, PlannedInode, Target, TreePlan } from "./tree-plan.ts";
 
@@ -59,7 +59,9 @@ export function planTrees(options: TreePlannerOptions): Promise<TreePlan> {
 
 class TreePlanner {
   readonly #options: TreePlannerOptions;
+  #roots: readonly TreeRoot[] = [];
   #names!: LiveNames;
+  #oldCounts: Promise<ReadonlyMap<InodeNumber, number>> | undefined;
   /** By number in the snapshot. */
   readonly #targets = new Map<InodeNumber, Target>();
   readonly #planned = new Set<Target>();
@@ -90,6 +92,7 @@ class TreePlanner {
       const root = await this.#root(path);
       if (root !== undefined) roots.push(root);
     }
+    this.#roots = roots;
     this.#names = new LiveNames(this.#options.live, roots, this.#options.changed);
     for (const { directory, name, path, before, now } of roots) {
       await this.#entry(directory, name, path, before, now);
@@ -232,10 +235,27 @@ class TreePlanner {
     return now.ino;
   }
 
-  /** A file with names outside as well can get its old names in the tree again, but it cannot be changed. */
+  /**
+   * A file with names outside as well can get its old names in the tree again, but it cannot be changed. If it has none
+   * here now, the others must be as many as they were: what was moved out has one more, and stays apart.
+   */
   async #isOurs(inode: InodeRecord): Promise<boolean> {
     const insideCount = await this.#names.countInside(inode);
-    return insideCount === inode.linkCount || (insideCount > 0 && !(await this.#differs(inode.ino)));
+    if (insideCount === inode.linkCount) return true;
+    if (insideCount === 0 && (await this.#countOutsideThen(inode.ino)) !== inode.linkCount) return false;
+    return !(await this.#differs(inode.ino));
+  }
+
+  async #countOutsideThen(ino: InodeNumber): Promise<number> {
+    const { view, changed } = this.#options;
+    const linkCount = view.getInode(ino)?.linkCount ?? 0;
+    if (linkCount < 2) return 0; // it is in the tree by this one
+    this.#oldCounts ??= countNames(
+      view,
+      this.#roots.map(({ before }) => before),
+      (file) => changed?.hasInode(file) !== false,
+    );
+    return linkCount - ((await this.#oldCounts).get(ino) ?? 0);
   }
 
   /** Whether a file of both states is another now. */
