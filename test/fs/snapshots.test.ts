@@ -8,109 +8,15 @@ import { SnapshotSource } from "../../src/cli/snapshot-source.ts";
 import { TcfsError } from "../../src/errors.ts";
 import { inodeKey } from "../../src/format/record-keys.ts";
 import { ROOT_INODE, type InodeNumber, type Name } from "../../src/ids.ts";
-import type { Attributes } from "../../src/fs/operations.ts";
 import { SNAPSHOTS_DIRECTORY, SNAPSHOTS_NAME } from "../../src/fs/snapshots/numbers.ts";
 import { RecordReader } from "../../src/metadata/record-reader.ts";
+import { Shell, caller, makeShell } from "./fixtures/shell.ts";
 import { TestVault } from "./fixtures/test-vault.ts";
 
-const caller = { uid: 0, gid: 0, pid: 1, onInterrupt: (): void => undefined };
 const FILE = { mode: 0o100644, umask: 0, deviceNumber: 0 };
 const DIRECTORY = { mode: 0o040755, umask: 0, deviceNumber: 0 };
 const FLAGS = { noReplace: false, exchange: false, whiteout: false };
 const name = (text: string): Name => text as Name;
-
-/** Paths and what is at them, through the operations. */
-class Shell {
-  readonly vault: TestVault;
-
-  constructor(vault: TestVault) {
-    this.vault = vault;
-  }
-
-  async find(path: string): Promise<Attributes | undefined> {
-    const { operations } = this.vault.volume;
-    let found = await operations.getAttributes(ROOT_INODE);
-    for (const part of path.split("/").filter((text) => text !== "")) {
-      const next = await operations.lookup(found.ino, name(part));
-      if (next === undefined) return undefined;
-      operations.forget(next.ino, 1);
-      found = next;
-    }
-    return found;
-  }
-
-  async at(path: string): Promise<Attributes> {
-    const found = await this.find(path);
-    if (found === undefined) throw new Error(`nothing at ${path}`);
-    return found;
-  }
-
-  async place(path: string): Promise<{ parent: InodeNumber; name: Name }> {
-    const parts = path.split("/");
-    const last = parts.pop() ?? "";
-    return { parent: (await this.at(parts.join("/"))).ino, name: name(last) };
-  }
-
-  async write(path: string, text: string): Promise<void> {
-    const { operations } = this.vault.volume;
-    const place = await this.place(path);
-    let file = await this.find(path);
-    if (file === undefined) {
-      file = await operations.makeNode(place.parent, place.name, FILE, caller);
-      operations.forget(file.ino, 1);
-    }
-    await operations.setAttributes(file.ino, { lengthBytes: 0n }, caller);
-    await operations.write(file.ino, 0n, Buffer.from(text), { clearSetId: false, sync: false }, caller);
-  }
-
-  async mkdir(path: string): Promise<void> {
-    const place = await this.place(path);
-    const made = await this.vault.volume.operations.makeDirectory(place.parent, place.name, DIRECTORY, caller);
-    this.vault.volume.operations.forget(made.ino, 1);
-  }
-
-  async unlink(path: string): Promise<void> {
-    const place = await this.place(path);
-    await this.vault.volume.operations.unlink(place.parent, place.name, caller);
-  }
-
-  async rename(from: string, to: string): Promise<void> {
-    await this.vault.volume.operations.rename(await this.place(from), await this.place(to), FLAGS, caller);
-  }
-
-  async read(path: string): Promise<string> {
-    const file = await this.at(path);
-    return Buffer.from(copyLoan(await this.vault.volume.operations.read(file.ino, 0n, 1 << 20, caller))).toString();
-  }
-
-  async list(path: string): Promise<string[]> {
-    const names: string[] = [];
-    await this.vault.volume.operations.readDirectory((await this.at(path)).ino, 0n, true, (entry) => {
-      names.push(entry.name);
-      return true;
-    });
-    return names.filter((text) => text !== "." && text !== "..").sort();
-  }
-
-  /** Everything below a directory, with contents. */
-  async tree(path: string): Promise<Record<string, string>> {
-    const found: Record<string, string> = {};
-    for (const entry of await this.list(path)) {
-      const below = `${path}/${entry}`;
-      const { mode } = await this.at(below);
-      if ((mode & 0o170000) === 0o040000) {
-        found[entry] = "/";
-        for (const [inner, text] of Object.entries(await this.tree(below))) found[`${entry}/${inner}`] = text;
-      } else found[entry] = await this.read(below);
-    }
-    return found;
-  }
-}
-
-async function makeShell(): Promise<AsyncDisposable & { shell: Shell; vault: TestVault }> {
-  const vault = await TestVault.create();
-  return { shell: new Shell(vault), vault, [Symbol.asyncDispose]: () => vault[Symbol.asyncDispose]() };
-}
 
 describe("a snapshot", () => {
   test("holds what was acknowledged before it and nothing later, changes in memory included", async () => {

@@ -2,6 +2,7 @@
  * Snapshots of an open volume: taken, listed, compared, forgotten, gone back to. One of these at a time; what forgotten
  * ones kept is cleared away in the background.
  */
+import { counted } from "../../counted.ts";
 import { TcfsError, isTcfsError } from "../../errors.ts";
 import type { PolicyUnit } from "../../format/policy-codec.ts";
 import type { SnapshotRecord } from "../../format/snapshot-codec.ts";
@@ -321,7 +322,8 @@ export class SnapshotManager {
     this.#requireWritable();
     return this.inTurn<RestoreReport | PathRestoreReport>(() => {
       const safety = undoPointOf(this.#store);
-      if (safety === undefined) throw new TcfsError("TCFS_NO_SNAPSHOT", "there is no restore to undo");
+      const why = "there is nothing to undo: no restore was done, or the snapshot of the state before it was forgotten";
+      if (safety === undefined) throw new TcfsError("TCFS_NO_SNAPSHOT", why);
       const paths = pathsOfComment(safety.comment);
       if (paths === undefined) return this.#restore(safety, "undo");
       return this.#restorePaths(this.#pathsOf(safety, paths.map(parseTreePath)), { doing: "undo", isDryRun: false });
@@ -439,7 +441,7 @@ export class SnapshotManager {
 
   #requireRoom(recordCount: number): void {
     if (recordCount * RESTORED_RECORD_BYTES <= this.#options.parts.space.space.availableBytes) return;
-    throw new TcfsError("TCFS_STORE_FULL", `too little room on the disk to restore ${recordCount} records`);
+    throw new TcfsError("TCFS_STORE_FULL", `too little room on the disk to restore ${counted(recordCount, "record")}`);
   }
 
   /** A name that sorts by time, and that no snapshot has, whoever made it. */
