@@ -1,5 +1,5 @@
 /** Versions and trash on a real volume without a kernel. */
-import { describe, expect, onTestFinished, test } from "vitest";
+import { describe, expect, onTestFinished, test, vi } from "vitest";
 import { DEFAULT_VERSION_POLICY, type VersionRecord } from "../../src/format/version-codec.ts";
 import { thinOut } from "../../src/fs/versions/thinning.ts";
 import { ROOT_INODE, type InodeNumber, type Name } from "../../src/ids.ts";
@@ -195,6 +195,21 @@ describe("the trash", () => {
     await expect(versions.list("letters/tusday")).rejects.toThrow("did you mean “letters/tuesday”?");
     await expect(versions.list("letters/mondy")).rejects.toThrow("did you mean “letters/monday”?");
     expect(await versions.list("letters/tuesday")).toEqual([]);
+  });
+
+  test("and versions list no directory for a file that is there, with versions or without", async () => {
+    const driver = await Driver.open();
+    const many = await driver.directory("many");
+    await driver.save("new", "text", many);
+    await driver.save("twice", "first", many);
+    await driver.save("twice", "second", many);
+    const { versions } = driver.vault.volume;
+    const listing = vi.spyOn(driver.vault.metadata, "listDirectory");
+    expect(await versions.list("many/new")).toEqual([]);
+    expect(await versions.list("many/twice")).toHaveLength(1);
+    expect(listing).not.toHaveBeenCalled();
+    await expect(versions.list("many/now")).rejects.toThrow("did you mean “many/new”?");
+    expect(listing).toHaveBeenCalledWith(many);
   });
 
   test("gives one file back into directories made as they were, elsewhere, and never over another", async () => {

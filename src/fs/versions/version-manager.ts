@@ -246,9 +246,12 @@ export class VersionManager {
   async #requirePath(path: string): Promise<void> {
     const names = splitPath(path);
     const name = names.at(-1) as Name;
+    const directories = await directoriesAt(this.#metadata, names.slice(0, -1));
+    const isIn = (directory: InodeNumber): boolean =>
+      isLiving(this.#metadata, directory) && this.#metadata.getDentry(directory, name) !== undefined;
+    if (directories.some(isIn)) return;
     const beside = new Set<Name>();
-    for (const directory of await directoriesAt(this.#metadata, names.slice(0, -1))) {
-      if (isLiving(this.#metadata, directory) && this.#metadata.getDentry(directory, name) !== undefined) return;
+    for (const directory of directories) {
       for (const other of await this.#present(directory)) beside.add(other.name);
       for (const other of await this.#metadata.versions.ofDirectory(directory)) beside.add(other.name);
     }
