@@ -3,6 +3,7 @@
  * pack here only when the store's root names it and the store was seen to have all of it: least recently used first,
  * never what is pinned or being read. So it may be killed at any instant, and what it noted may be lost.
  */
+import { counted } from "../counted.ts";
 import { formatPackId } from "../chunkstore/pack-format.ts";
 import type { PackShelf, RemotePacks } from "../chunkstore/pack-shelf.ts";
 import { TcfsError, isTcfsError } from "../errors.ts";
@@ -198,7 +199,7 @@ export class BoundedPackShelf implements PackShelf {
     const silentCount = await this.#makeRoom(Infinity, true);
     await this.#save();
     if (silentCount === 0) return before - this.#entries.usedBytes;
-    const message = `the store does not answer: ${silentCount} packs stay here until it can be asked for them`;
+    const message = `the store does not answer: ${counted(silentCount, "pack stays", "packs stay")} here until it can be asked for ${silentCount === 1 ? "it" : "them"}`;
     throw new TcfsError("TCFS_REMOTE_UNAVAILABLE", message);
   }
 

@@ -4,6 +4,7 @@
  * read, or was touched since the collection began, is kept; a missing chunk that is referred to stops everything.
  */
 import { setImmediate as nextTurn } from "node:timers/promises";
+import { counted } from "../counted.ts";
 import { copyLoan } from "../borrowed-bytes.ts";
 
 import { TcfsError, isTcfsError } from "../errors.ts";
@@ -192,7 +193,10 @@ export class Collector {
     }
     if (markedChunks < run.marked.count) {
       const missing = run.marked.count - markedChunks;
-      throw new TcfsError("TCFS_CORRUPT", `${missing} chunks that files refer to are missing: nothing is collected`);
+      throw new TcfsError(
+        "TCFS_CORRUPT",
+        `${counted(missing, "chunk")} that files refer to ${missing === 1 ? "is" : "are"} missing: nothing is collected`,
+      );
     }
     return { liveBytes, liveChunks, deadChunks };
   }

@@ -4,6 +4,7 @@
  * before the first look at the store. Each is looked at again now and then, and leaves the list once it is found.
  */
 import { join } from "node:path";
+import { counted } from "../counted.ts";
 import { toHex } from "../bytes.ts";
 import { TcfsError, isTcfsError } from "../errors.ts";
 import { type LostKind, type LostPack, decodeLost, encodeLost } from "../format/replica-codec.ts";
@@ -194,7 +195,7 @@ export function lostPackNames(lost: readonly LostPack[]): LostPackName[] {
 export function describeLost(lost: readonly LostPackName[]): string {
   const names = lost.slice(0, MAX_NAMED).map(({ pack }) => pack);
   const rest = lost.length > names.length ? ` and ${lost.length - names.length} more` : "";
-  const what = `${lost.length} pack${lost.length === 1 ? "" : "s"}, which neither this disk nor the store has whole`;
+  const what = `${counted(lost.length, "pack")}, which neither this disk nor the store has whole`;
   return `${what}: ${names.join(", ")}${rest}; tcfs check tells which files`;
 }
 

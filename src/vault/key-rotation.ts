@@ -4,6 +4,7 @@
  * next opening for writing.
  */
 import { setTimeout as delay } from "node:timers/promises";
+import { counted } from "../counted.ts";
 import type { PackChunkStore } from "../chunkstore/pack-chunk-store.ts";
 import { TcfsError, isTcfsError } from "../errors.ts";
 import type { Volume } from "../fs/volume.ts";
@@ -128,7 +129,7 @@ export class KeyRotation {
         return report;
       }
       // A pack that was fetched while the others were done, say: it is met in the next round.
-      this.#lastError = `${leftCount} objects are still under key epoch ${ending.endingEpoch}`;
+      this.#lastError = `${counted(leftCount, "object is", "objects are")} still under key epoch ${ending.endingEpoch}`;
       await this.#rest(retryMs(round - 1));
     }
   }

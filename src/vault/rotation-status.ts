@@ -1,4 +1,5 @@
 /** What is told of a key rotation: while it is under way, and at its end. */
+import { counted } from "../counted.ts";
 import type { PackCount } from "../chunkstore/pack-rewrapper.ts";
 import type { Renewal } from "../keys/key-epochs.ts";
 import type { RecordCount } from "../metadata/record-renewal.ts";
@@ -47,9 +48,9 @@ export function formatRotation({ endingEpoch, phase, doneCount, lastError }: Rot
 /** The lines that prove it. */
 export function formatReport(report: RotationReport): string {
   const { keyEpoch, endedEpoch, records, packs, notRenewedCount, objectCount } = report;
-  const inStore = objectCount === null ? "" : ` and ${objectCount} objects of the store`;
+  const inStore = objectCount === null ? "" : ` and ${counted(objectCount, "object")} of the store`;
   const lines = [
-    `Counted: ${records.recordCount} records, ${packs.packCount} packs${inStore}, all under key epoch ${keyEpoch}.`,
+    `Counted: ${counted(records.recordCount, "record")}, ${counted(packs.packCount, "pack")}${inStore}, all under key epoch ${keyEpoch}.`,
     `0 objects left under epoch ${endedEpoch}`,
   ];
   const damagedCount = records.damagedCount + packs.damagedCount;
@@ -62,7 +63,7 @@ export function formatReport(report: RotationReport): string {
   }
   const keptCount = notRenewedCount ?? packs.olderDataCount;
   if (keptCount > 0) {
-    const what = `${keptCount} packs have a new wrap around the key that they were made with`;
+    const what = `${counted(keptCount, "pack has", "packs have")} a new wrap around the key that ${keptCount === 1 ? "it was" : "they were"} made with`;
     const why =
       notRenewedCount === null
         ? "--reencrypt replaces these too"

@@ -1,4 +1,5 @@
 /** What `tcfs status` tells: figures as JSON with stable keys (README), and as lines for a person. */
+import { counted } from "../counted.ts";
 import type { TcfsError } from "../errors.ts";
 import type { PolicyFigures } from "../fs/snapshots/automatic-snapshots.ts";
 import type { StoredVersions } from "../fs/versions/version-manager.ts";
@@ -86,12 +87,15 @@ export function formatStatus(status: VaultStatus): string {
   } else {
     const { lastCommit } = figures;
     rows.push(["files", `${figures.inodeCount} inodes, ${formatBytes(figures.logicalBytes)}`]);
-    rows.push(["stored", `${formatBytes(figures.storedBytes)} in ${figures.packCount} packs`]);
+    rows.push(["stored", `${formatBytes(figures.storedBytes)} in ${counted(figures.packCount, "pack")}`]);
     rows.push([
       "saved",
       `deduplication ${formatRatio(figures.dedupRatio)}, compression ${formatRatio(figures.compressionRatio)}`,
     ]);
-    rows.push(["not yet on disk", `${formatBytes(figures.dirtyBytes)}, ${figures.dirtyRecordCount} records`]);
+    rows.push([
+      "not yet on disk",
+      `${formatBytes(figures.dirtyBytes)}, ${counted(figures.dirtyRecordCount, "record")}`,
+    ]);
     if (figures.problem !== null) rows.push(["problem", figures.problem]);
     rows.push(["cache", formatBytes(figures.cacheBytes)]);
     rows.push(["last commit", `${lastCommit.number}, ${lastCommit.time}`]);
@@ -116,7 +120,7 @@ export function describeProblem(problem: TcfsError): string {
 export function formatPolicyFigures(figures: PolicyFigures, nowMs = Date.now()): string {
   const { policy, isDamaged, automaticCount, nextDueAt } = figures;
   if (isDamaged) return "cannot be read; tcfs snapshot --policy sets it anew";
-  const count = `${automaticCount} automatic snapshot${automaticCount === 1 ? "" : "s"}`;
+  const count = counted(automaticCount, "automatic snapshot");
   if (policy === null || nextDueAt === null) return automaticCount === 0 ? "none" : `none; ${count}`;
   const isDue = Date.parse(nextDueAt) <= nowMs;
   return `${policy}; ${count}, the next ${isDue ? "is due" : `at ${nextDueAt}`} if anything changes`;
@@ -133,8 +137,11 @@ export function storeRows(store: ReplicaStatus): [string, string][] {
   const { lastRoot, oldestSince, bytesPerSecond, limitBytesPerSecond } = store;
   const rows: [string, string][] = [["store", `${store.url} (${store.activity})`]];
   const since = oldestSince === null ? "" : `, the oldest since ${oldestSince}`;
-  const files = store.backlogFiles === null ? "" : `, ${store.backlogFiles} files`;
-  rows.push(["not yet there", `${formatBytes(store.backlogBytes)} in ${store.backlogPacks} packs${files}${since}`]);
+  const files = store.backlogFiles === null ? "" : `, ${counted(store.backlogFiles, "file")}`;
+  rows.push([
+    "not yet there",
+    `${formatBytes(store.backlogBytes)} in ${counted(store.backlogPacks, "pack")}${files}${since}`,
+  ]);
   const limit = limitBytesPerSecond === null ? "" : ` (limited to ${formatBytes(limitBytesPerSecond)}/s)`;
   const speed = bytesPerSecond === null ? "not known yet" : `${formatBytes(bytesPerSecond)}/s`;
   rows.push(["upload", `${speed}${limit}${etaOf(store)}`]);
@@ -150,7 +157,7 @@ export function storeRows(store: ReplicaStatus): [string, string][] {
 
 /** `12 objects (93.1 MiB) that the store needs no more, each 7d after it became so; not now: …`. */
 function formatDead({ deadObjects, deadBytes, keepDeletedSeconds, collectionProblem }: ReplicaStatus): string {
-  const what = `${deadObjects} objects (${formatBytes(deadBytes)}) that the store needs no more`;
+  const what = `${counted(deadObjects, "object")} (${formatBytes(deadBytes)}) that the store needs no more`;
   const problem = collectionProblem === null ? "" : `; not now: ${collectionProblem}`;
   return `${what}, each ${formatDuration(keepDeletedSeconds)} after it became so${problem}`;
 }

@@ -89,7 +89,7 @@ describe("a check", () => {
     expect(paths).toEqual(["content .snapshots/s/d/fü", "content .snapshots/s/hard", "content d/fü"]);
     expect(report.damageCount).toBe(3);
     expect(formatReport(report)).toMatch(
-      /^d\/fü: content: .*\n.*\n.*\n8 names, 0 versions and 1 chunks \(10 B\) checked: 3 damaged$/u,
+      /^d\/fü: content: .*\n.*\n.*\n8 names, 0 versions and 1 chunk \(10 B\) checked: 3 damaged$/u,
     );
   });
 

@@ -1,4 +1,5 @@
 /** `tcfs attach URL`: a vault directory made from the store alone, with the passphrase or the words. */
+import { counted } from "../../counted.ts";
 import { preciseIsoTime } from "../../platform/iso-time.ts";
 import { NodeDisk } from "../../platform/node-disk.ts";
 import { TcfsError } from "../../errors.ts";
@@ -85,7 +86,7 @@ async function checkFreshness(
 
 function tell(store: ObjectStore, directory: string, { volume, root, packCount, lost }: AttachReport): void {
   const state = preciseIsoTime(root.time);
-  const size = `${volume.inodeCount} inodes, ${formatBytes(volume.allocatedBytes)} in ${packCount} packs`;
+  const size = `${counted(volume.inodeCount, "inode")}, ${formatBytes(volume.allocatedBytes)} in ${counted(packCount, "pack")}`;
   if (lost.length > 0) warn(`tcfs: the store lacks ${describeLost(lostPackNames(lost))}`);
   process.stdout.write(`The vault of ${store.place} is in ${directory}, as it was at ${state}: ${size}.
 What files hold is brought when it is read. Mount it: tcfs mount MOUNTPOINT --vault ${directory}

@@ -1,4 +1,5 @@
 /** `tcfs audit-leak`: what whoever runs the store sees of the vault, measured. Needs no secret of the vault: nor do they. */
+import { counted } from "../../counted.ts";
 import { TcfsError } from "../../errors.ts";
 import { NodeDisk } from "../../platform/node-disk.ts";
 import type { ObjectStore } from "../../remote/object-store.ts";
@@ -101,7 +102,7 @@ function format(place: string, kinds: readonly KindReport[], requests: Requests 
   const lines = [`What ${place} shows to whoever runs it (docs/SECURITY.md §4 says what that tells):`, ""];
   for (const { kind, count, bytes, distinctLengths, uniqueLengths, histogram } of kinds) {
     const lengths = `${distinctLengths} lengths, ${uniqueLengths} of them once`;
-    lines.push(`${kind.padEnd(12)}${count} objects, ${formatBytes(bytes)}, ${lengths}`);
+    lines.push(`${kind.padEnd(12)}${counted(count, "object")}, ${formatBytes(bytes)}, ${lengths}`);
     if (count < 2) continue;
     for (const { fromBytes, count: here } of histogram)
       lines.push(`  from ${formatBytes(fromBytes).padEnd(10)} ${here}`);

@@ -1,4 +1,5 @@
 /** `tcfs cache`, `pin`, `unpin`, `pins`, `warm`: what of a vault with a store is on this disk. */
+import { counted } from "../../counted.ts";
 import { parseCacheSize } from "../cache-size.ts";
 import { askCache, askWithProgress } from "../control/cache-requests.ts";
 import { findPath } from "../find-path.ts";
@@ -61,16 +62,16 @@ function formatFigures(figures: CacheFigures): string {
   const { maxBytes, isLimitSet, usedBytes, packCount, partialCount, unsentBytes, pinnedBytes, pinCount } = figures;
   const rows = [
     ["limit", `${formatBytes(maxBytes)}${isLimitSet ? "" : " (half of the disk)"}`],
-    ["used", `${formatBytes(usedBytes)} in ${packCount} packs, ${partialCount} of them in part`],
+    ["used", `${formatBytes(usedBytes)} in ${counted(packCount, "pack")}, ${partialCount} of them in part`],
     ["not yet stored", `${formatBytes(unsentBytes)}: stays until the store has it`],
-    ["pinned", `${formatBytes(pinnedBytes)}, ${pinCount} ${pinCount === 1 ? "tree" : "trees"}`],
+    ["pinned", `${formatBytes(pinnedBytes)}, ${counted(pinCount, "tree")}`],
     ["room to write", formatBytes(figures.freeBytes)],
   ];
   return rows.map(([name = "", value = ""]) => `${name.padEnd(16)}${value}\n`).join("");
 }
 
 function formatPin({ path, ino, packs, packsHere }: PinFigures): string {
-  const where = packs === packsHere ? "all here" : `${packsHere} of ${packs} packs here`;
+  const where = packs === packsHere ? "all here" : `${packsHere} of ${counted(packs, "pack")} here`;
   return `${path === null ? `inode ${ino}, which has no name any more` : printable(named(path))}  ${where}\n`;
 }
 

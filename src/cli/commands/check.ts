@@ -1,4 +1,5 @@
 /** `tcfs check`: read and verify everything that is stored, and tell which paths are damaged. */
+import { counted } from "../../counted.ts";
 import type { CheckReport, Damage } from "../../fs/check.ts";
 import { askDaemon } from "../control/control-client.ts";
 import { EXIT_CODE } from "../exit-codes.ts";
@@ -47,7 +48,7 @@ function showProgress(): {
       const now = performance.now();
       if (now - toldMs < PROGRESS_MS) return;
       toldMs = now;
-      process.stderr.write(`\r\x1b[K${names} names, ${formatBytes(bytes)}, ${damageCount} damaged`);
+      process.stderr.write(`\r\x1b[K${counted(names, "name")}, ${formatBytes(bytes)}, ${damageCount} damaged`);
     },
     end: () => {
       process.stderr.write("\r\x1b[K");
@@ -63,7 +64,7 @@ export function formatReport({ names, versions, chunks, bytes, damageCount, dama
   const found = damageCount === 0 ? "no damage" : `${damageCount} damaged`;
   return [
     ...lines,
-    `${names} names, ${versions} versions and ${chunks} chunks (${formatBytes(bytes)}) checked: ${found}`,
+    `${counted(names, "name")}, ${counted(versions, "version")} and ${counted(chunks, "chunk")} (${formatBytes(bytes)}) checked: ${found}`,
   ].join("\n");
 }
 

@@ -1,4 +1,5 @@
 /** `tcfs gc`: give back the room of what nothing refers to any more. */
+import { counted } from "../../counted.ts";
 import type { CollectionReport } from "../../chunkstore/chunk-store.ts";
 import { askDaemon } from "../control/control-client.ts";
 import type { Settings } from "../settings.ts";
@@ -29,5 +30,5 @@ async function collect(directory: string, parameters: GcArguments, settings: Set
 
 function formatReport({ liveChunks, deadChunks, freedBytes, rewrittenBytes }: CollectionReport): string {
   const room = `${formatBytes(freedBytes)} given back, ${formatBytes(rewrittenBytes)} moved`;
-  return `${liveChunks} chunks in use, ${deadChunks} dropped; ${room}`;
+  return `${counted(liveChunks, "chunk")} in use, ${deadChunks} dropped; ${room}`;
 }

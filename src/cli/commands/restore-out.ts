@@ -1,4 +1,5 @@
 /** `tcfs restore NAME --to DIR`: a snapshot, or parts of it, out of the vault into any directory. */
+import { counted } from "../../counted.ts";
 import { toHex } from "../../bytes.ts";
 import { TcfsError, isTcfsError } from "../../errors.ts";
 import { isDirectoryMode, isRegularMode } from "../../fs/mode.ts";
@@ -69,7 +70,9 @@ export function runRestoreOut(parameters: RestoreOutArguments, settings: Setting
     checkTarget(parameters.to, vault, { bytes: measure.bytes, entries: measure.entryCount });
     if (parameters.isDryRun) {
       const { fileCount, bytes } = measure;
-      process.stdout.write(`${fileCount} files, ${formatBytes(bytes)}, would be restored to ${parameters.to}\n`);
+      process.stdout.write(
+        `${counted(fileCount, "file")}, ${formatBytes(bytes)}, would be restored to ${parameters.to}\n`,
+      );
       return EXIT_CODE.OK;
     }
     const { directory, isBegun } = openTarget(parameters.to, vault);
@@ -137,7 +140,7 @@ interface CopyJob {
 async function copy({ parameters, source, root, selection, measure, job, target, isBegun }: CopyJob): Promise<number> {
   const { to, json, keepSetId, keepDevices: keepsDevices } = parameters;
   const marker = isBegun ? resumeRestore(target, job, to) : beginRestore(target, job);
-  const total = `${measure.fileCount} files, ${formatBytes(measure.bytes)}`;
+  const total = `${counted(measure.fileCount, "file")}, ${formatBytes(measure.bytes)}`;
   warn(`${isBegun ? "going on with" : "restoring"} ${total}, to ${to}`);
   const abort = new AbortController();
   const interrupt = (): void => abort.abort();
@@ -162,9 +165,13 @@ async function copy({ parameters, source, root, selection, measure, job, target,
   } catch (error) {
     if (!isTcfsError(error)) throw error;
     const advice = "what is whole is kept: the same command again goes on from there";
-    throw new TcfsError(error.code, `${error.message}; ${report.fileCount} files were restored, and ${advice}`, {
-      cause: error,
-    });
+    throw new TcfsError(
+      error.code,
+      `${error.message}; ${counted(report.fileCount, "file was", "files were")} restored, and ${advice}`,
+      {
+        cause: error,
+      },
+    );
   } finally {
     for (const signal of ["SIGINT", "SIGTERM"] as const) process.removeListener(signal, interrupt);
   }
@@ -178,7 +185,7 @@ async function copy({ parameters, source, root, selection, measure, job, target,
 
 function describeProgress({ fileCount, linkCount, skippedCount, writtenBytes }: CopyReport, measure: Measure): string {
   const done = fileCount + linkCount + skippedCount;
-  return `${done} of ${measure.fileCount} files, ${formatBytes(writtenBytes)} of ${formatBytes(measure.bytes)}`;
+  return `${done} of ${counted(measure.fileCount, "file")}, ${formatBytes(writtenBytes)} of ${formatBytes(measure.bytes)}`;
 }
 
 function summaryOf(report: CopyReport): object {
@@ -191,13 +198,13 @@ function summaryOf(report: CopyReport): object {
 function formatSummary(report: CopyReport, to: string): string {
   const { fileCount, directoryCount, otherCount, linkCount, skippedCount, failedCount, writtenBytes } = report;
   const parts = [
-    `${fileCount} files (${formatBytes(writtenBytes)})`,
-    `${directoryCount} directories`,
-    ...(linkCount > 0 ? [`${linkCount} hard links`] : []),
+    `${counted(fileCount, "file")} (${formatBytes(writtenBytes)})`,
+    counted(directoryCount, "directory", "directories"),
+    ...(linkCount > 0 ? [counted(linkCount, "hard link")] : []),
     ...(otherCount > 0 ? [`${otherCount} symlinks and other`] : []),
-    ...(skippedCount > 0 ? [`${skippedCount} were there already`] : []),
+    ...(skippedCount > 0 ? [`${counted(skippedCount, "was", "were")} there already`] : []),
   ];
-  const notes = [...report.notes].map(([what, count]) => `note: ${what} (${count} times)\n`);
+  const notes = [...report.notes].map(([what, count]) => `note: ${what} (${counted(count, "time")})\n`);
   const failures = report.failures.map(({ path, reason }) => `failed: ${printable(path)}: ${printable(reason)}\n`);
   const end =
     failedCount === 0 ? "" : `${failedCount} could not be restored; the same command again tries these alone\n`;

@@ -1,4 +1,5 @@
 /** `tcfs restore` and `tcfs undo`: the volume, or paths of it, go back, in place, and can come back. */
+import { counted } from "../../counted.ts";
 import { TcfsError } from "../../errors.ts";
 import type { PastSource } from "../../fs/snapshots/past-trees.ts";
 import type { PathRestoreReport } from "../../fs/snapshots/path-restore.ts";
@@ -96,7 +97,7 @@ function tell(report: RestoreReport | PathRestoreReport, json: boolean | undefin
 
 function formatWhole({ restored, safety, changedRecords }: RestoreReport): string {
   return (
-    `the vault is as it was in “${printable(restored)}”: ${changedRecords} records differed\n` +
+    `the vault is as it was in “${printable(restored)}”: ${counted(changedRecords, "record")} differed\n` +
     `the state before is the snapshot “${printable(safety)}”; tcfs undo brings it back\n`
   );
 }

@@ -1,4 +1,5 @@
 /** `tcfs store accept`: what the store and this directory have of each other, and the choice to go on from the directory's. */
+import { counted } from "../../counted.ts";
 import { toHex } from "../../bytes.ts";
 import type { ObjectSealer } from "../../crypto/object-seal.ts";
 import { TcfsError } from "../../errors.ts";
@@ -162,6 +163,6 @@ async function requirePacks(store: ObjectStore, vault: OpenVault): Promise<void>
     if (((await usableLength(store, pack, vault.packRooms)) ?? 0) < lengthBytes) missing += 1;
   }
   if (missing === 0) return;
-  const message = `${missing} packs that this directory's files need are neither in it nor in the store`;
+  const message = `${counted(missing, "pack")} that this directory's files need ${missing === 1 ? "is" : "are"} neither in it nor in the store`;
   throw new TcfsError("TCFS_CORRUPT", `${message}: tcfs attach opens what the store has, tcfs check tells which files`);
 }

@@ -1,4 +1,5 @@
 /** `tcfs store set|show|test`: where the vault's store is. */
+import { counted } from "../../counted.ts";
 import { TcfsError } from "../../errors.ts";
 import { NodeDisk } from "../../platform/node-disk.ts";
 import { systemRandom } from "../../platform/random.ts";
@@ -64,7 +65,7 @@ async function requireWhole(vault: OpenVault, directory: string, url: string): P
   let count = 0;
   for await (const _pack of vault.remotePacks()) count += 1;
   if (count === 0) return;
-  const message = `${count} packs are only in the present store, ${state.url}: bring them with tcfs warm or pin, with a cache that is large enough, then set another`;
+  const message = `${counted(count, "pack is", "packs are")} only in the present store, ${state.url}: bring ${count === 1 ? "it" : "them"} with tcfs warm or pin, with a cache that is large enough, then set another`;
   throw new TcfsError("TCFS_USAGE", message);
 }
 

@@ -1,4 +1,5 @@
 /** `tcfs trash`: what was deleted, how it comes back, and how it goes for good. */
+import { counted } from "../../counted.ts";
 import { TcfsError } from "../../errors.ts";
 import type { TrashFigures, TrashRestored } from "../../fs/versions/trash.ts";
 import { parseDuration } from "../../vault/durations.ts";
@@ -42,7 +43,7 @@ export async function runTrash(parameters: TrashArguments, settings: Settings): 
   if (empty) {
     const olderThanSeconds = olderThan === undefined ? 0 : parseDuration(olderThan);
     const gone = await askVersions(vault, { operation: "emptyTrash", olderThanSeconds }, parameters, settings);
-    print(gone, `${gone.files} files are gone for good: ${formatBytes(gone.bytes)}\n`);
+    print(gone, `${counted(gone.files, "file is", "files are")} gone for good: ${formatBytes(gone.bytes)}\n`);
     return;
   }
   const trash = await askVersions(vault, { operation: "listTrash" }, parameters, settings);
@@ -57,5 +58,7 @@ function formatDeleted({ path, deletedAt, type, bytes }: TrashFigures): string {
 
 function formatRestored({ files, directories, skipped }: TrashRestored): string {
   const left = skipped.map((path) => `left alone, something else is there: ${printable(path)}\n`);
-  return `${files} files and ${directories} directories are back\n${left.join("")}`;
+  const verb = files + directories === 1 ? "is" : "are";
+  const what = `${counted(files, "file")} and ${counted(directories, "directory", "directories")}`;
+  return `${what} ${verb} back\n${left.join("")}`;
 }

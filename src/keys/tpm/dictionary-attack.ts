@@ -1,4 +1,5 @@
 /** The TPM's protection against guessing: how many wrong PINs it still takes, and when it takes more again. */
+import { counted } from "../../counted.ts";
 import type { TpmTools } from "./tpm-tools.ts";
 
 export interface LockoutState {
@@ -30,13 +31,13 @@ export function parseLockout(text: string): LockoutState | undefined {
 export function describeTries({ failed, most, recoverySeconds }: LockoutState): string {
   const left = Math.max(most - failed, 0);
   const again = describeSeconds(recoverySeconds);
-  if (left > 0) return `${left} ${left === 1 ? "try is" : "tries are"} left before the TPM locks`;
+  if (left > 0) return `${counted(left, "try is", "tries are")} left before the TPM locks`;
   if (recoverySeconds === 0) return "the TPM stays locked until it is started anew";
   return `one more try is possible in at most ${again}, and another after each ${again}, while the machine runs`;
 }
 
 function describeSeconds(seconds: number): string {
-  if (seconds < 120) return `${seconds} seconds`;
+  if (seconds < 120) return counted(seconds, "second");
   const minutes = Math.ceil(seconds / 60);
   return minutes < 120 ? `${minutes} minutes` : `${Math.ceil(minutes / 60)} hours`;
 }
