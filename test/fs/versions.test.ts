@@ -212,6 +212,28 @@ describe("the trash", () => {
     expect(listing).toHaveBeenCalledWith(many);
   });
 
+  test("leaves a directory that was made anew as it is, and puts what is missing into it", async () => {
+    const driver = await Driver.open();
+    const long = { seconds: 1_000_000, nanoseconds: 0 };
+    const made = await driver.directory("d");
+    await driver.directory("below", made);
+    await driver.save("file", "old", made);
+    await driver.unlink("file", made);
+    await driver.removeDirectory("below", made);
+    await driver.operations.setAttributes(made, { modifyTime: long }, caller);
+    await driver.removeDirectory("d");
+    const anew = await driver.directory("d");
+    await driver.directory("below", anew);
+    await driver.save("new", "new", anew);
+    const before = (await driver.operations.getAttributes(anew)).modifyTime;
+    const { versions } = driver.vault.volume;
+    expect(await versions.restoreTrash("d", undefined)).toEqual({ files: 1, directories: 0, skipped: [] });
+    expect(String(await driver.read("file", anew))).toBe("old");
+    const { modifyTime } = await driver.operations.getAttributes(anew);
+    expect(modifyTime.seconds).toBeGreaterThanOrEqual(before.seconds);
+    expect(await versions.listTrash()).toEqual([]);
+  });
+
   test("gives one file back into directories made as they were, elsewhere, and never over another", async () => {
     const driver = await Driver.open();
     const a = await driver.directory("a");

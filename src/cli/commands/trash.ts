@@ -59,6 +59,7 @@ function formatDeleted({ path, deletedAt, type, bytes }: TrashFigures): string {
 function formatRestored({ files, directories, skipped }: TrashRestored): string {
   const left = skipped.map((path) => `left alone, something else is there: ${printable(path)}\n`);
   const verb = files + directories === 1 ? "is" : "are";
-  const what = `${counted(files, "file")} and ${counted(directories, "directory", "directories")}`;
-  return `${what} ${verb} back\n${left.join("")}`;
+  const parts = directories === 0 ? [] : [counted(directories, "directory", "directories")];
+  if (files > 0 || directories === 0) parts.unshift(counted(files, "file"));
+  return `${parts.join(" and ")} ${verb} back\n${left.join("")}`;
 }

@@ -150,11 +150,17 @@ export class Restorer {
     return parent;
   }
 
+  /** What is at a path now. */
+  find(names: readonly Name[]): InodeNumber | undefined {
+    let ino: InodeNumber | undefined = ROOT_INODE;
+    for (const name of names) ino = ino === undefined ? undefined : this.#parts.metadata.getDentry(ino, name)?.ino;
+    return ino;
+  }
+
   /** Give a restored directory the times that it had, once all is in it again. */
   setTimes(names: readonly Name[], { inode: old }: VersionRecord): void {
-    const { metadata, inodes } = this.#parts;
-    let ino: InodeNumber | undefined = ROOT_INODE;
-    for (const name of names) ino = ino === undefined ? undefined : metadata.getDentry(ino, name)?.ino;
+    const { inodes } = this.#parts;
+    const ino = this.find(names);
     if (ino === undefined) return;
     const directory = inodes.get(ino);
     if (!isDirectoryMode(directory.mode)) return;

@@ -90,12 +90,19 @@ export class Trash {
     for (const one of deleted.map(move))
       if (one.record.kind === "directory") known.set(one.names.join("/"), one.record);
     const skipped: string[] = [];
+    /** Not those that were there: they are as somebody has them by now. */
+    const made: Deleted[] = [];
     let restored = 0;
     for (const { record, names } of [...directories, ...files]) {
       try {
-        if (record.kind === "directory") await this.#restorer.directory(names, known);
-        else await this.#restorer.restoreFile(record, names, false, known);
-        restored += record.kind === "directory" ? 0 : 1;
+        if (record.kind === "directory") {
+          const isMissing = this.#restorer.find(names) === undefined;
+          await this.#restorer.directory(names, known);
+          if (isMissing) made.push({ record, names });
+        } else {
+          await this.#restorer.restoreFile(record, names, false, known);
+          restored++;
+        }
       } catch (error) {
         if (isOneFile || !isInTheWay(error)) throw error;
         skipped.push(joinPath(names));
@@ -104,9 +111,9 @@ export class Trash {
       this.#parts.metadata.versions.markRestored(record);
       if (this.#parts.committer.isOverfull) await this.#parts.committer.commit();
     }
-    for (const { record, names } of directories.reverse()) this.#restorer.setTimes(names, record);
+    for (const { record, names } of made.toReversed()) this.#restorer.setTimes(names, record);
     await this.#parts.committer.commit();
-    return { files: restored, directories: directories.length, skipped };
+    return { files: restored, directories: made.length, skipped };
   }
 }
 
