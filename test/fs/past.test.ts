@@ -195,6 +195,26 @@ describe("the vault at a time", () => {
     expect(String(await driver.read("f"))).toBe("third");
   });
 
+  test("a snapshot of later in the same second counts only for a whole second", async () => {
+    const world = await World.open();
+    const { clock, driver, snapshots } = world;
+    clock.jump(MINUTE_MS + 200);
+    await driver.save("f", "first");
+    const [then, second] = [clock.wallMs, Math.floor(clock.wallMs / 1000) * 1000];
+    clock.jump(200);
+    await driver.save("f", "later");
+    clock.jump(200);
+    await snapshots.take("s", "");
+    clock.jump(MINUTE_MS);
+    await driver.save("f", "last");
+    const at = (ms: number): string => new Date(ms).toISOString();
+    expect([...(await world.treeAt(at(then)))]).toEqual([["f", "first"]]);
+    expect([...(await world.treeAt(at(second)))]).toEqual([["f", "later"]]); // as it is listed
+    expect(() => snapshots.at(at(then))).toThrow("the oldest is “s”");
+    expect(snapshots.at(at(second))).toMatchObject({ name: "s" });
+    expect(snapshots.at(at(second + 999))).toMatchObject({ name: "s" });
+  });
+
   test("a file asked for by its path comes as it was when it was deleted before; a tree comes without it", async () => {
     const world = await World.open();
     const { driver, snapshots } = world;

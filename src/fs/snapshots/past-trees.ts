@@ -3,7 +3,7 @@ import { LRUCache } from "lru-cache";
 import { TcfsError } from "../../errors.ts";
 import type { SnapshotRecord } from "../../format/snapshot-codec.ts";
 import type { MetadataStore } from "../../metadata/metadata-store.ts";
-import type { Timestamp } from "../../platform/clock.ts";
+import { isLater, type Timestamp } from "../../platform/clock.ts";
 import { isoTime } from "../../platform/iso-time.ts";
 import { quote } from "./near-names.ts";
 import { PastView } from "./past-view.ts";
@@ -48,11 +48,13 @@ export class PastTrees {
     throw new TcfsError("TCFS_NO_SNAPSHOT", `there is no snapshot from ${at} or before: ${what}`);
   }
 
-  /** The newest that is not later, to the second in which it was taken. */
+  /** The newest that is not later. A whole second has all that were taken in it: so they are listed. */
   #newest(at: string): SnapshotRecord | undefined {
-    const { seconds } = timeOf(at);
+    const time = timeOf(at);
+    const isWholeSecond = time.nanoseconds < 1e6;
+    const last = isWholeSecond ? { ...time, nanoseconds: 999_999_999 } : time;
     const byAge = this.#options.metadata.snapshots.list().toSorted(byTime);
-    return byAge.findLast(({ takenAt }) => takenAt.seconds <= seconds);
+    return byAge.findLast(({ takenAt }) => !isLater(takenAt, last));
   }
 
   /** Everything is committed. */
