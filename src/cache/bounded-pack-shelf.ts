@@ -10,6 +10,7 @@ import { TcfsError, isTcfsError } from "../errors.ts";
 import type { PackId } from "../ids.ts";
 import type { Clock, Timer } from "../platform/clock.ts";
 import type { Disk, DiskFile } from "../platform/disk.ts";
+import type { ByteRange } from "../remote/object-store.ts";
 import { PartialPacks } from "./partial-packs.ts";
 import { StoreWitness } from "./store-witness.ts";
 import { within } from "./within.ts";
@@ -216,7 +217,7 @@ export class BoundedPackShelf implements PackShelf {
     );
   }
 
-  async open(pack: PackId): Promise<DiskFile | undefined> {
+  async open(pack: PackId, first?: ByteRange): Promise<DiskFile | undefined> {
     const name = formatPackId(pack);
     while (this.#entries.ofName(name)?.isLeaving === true) await this.#turn;
     const entry = this.#entries.ofName(name);
@@ -225,7 +226,7 @@ export class BoundedPackShelf implements PackShelf {
       if (file !== undefined) return file;
       this.#entries.remove(entry);
     }
-    return this.#partials.use(pack, (found) => found && (found.partial?.open() ?? this.#openWhole(pack)));
+    return this.#partials.use(pack, (found) => found && (found.partial?.open() ?? this.#openWhole(pack)), first);
   }
 
   async #openWhole(pack: PackId): Promise<DiskFile | undefined> {

@@ -7,6 +7,7 @@ import { TcfsError, isTcfsError } from "../errors.ts";
 import type { PackId } from "../ids.ts";
 import type { RemotePacks } from "../chunkstore/pack-shelf.ts";
 import type { Disk, DiskFile } from "../platform/disk.ts";
+import type { ByteRange } from "../remote/object-store.ts";
 import { BLOCK_BYTES, type BlockMap, type BlockRun } from "./block-map.ts";
 
 /** Of one request: 8 MiB. */
@@ -88,6 +89,16 @@ export class PartialPack {
   /** The first blocks, which came with the pack's length. @param bytes - Kept. */
   begin(bytes: Uint8Array): void {
     if (bytes.length > 0) this.#fetch(this.blocks.covering(0, bytes.length), () => Promise.resolve(bytes));
+  }
+
+  /** A range that was asked for before the pack's length was known. What does not come that way is asked for anew. */
+  expect({ offset, lengthBytes }: ByteRange, coming: Promise<Uint8Array | undefined>): void {
+    const run = this.blocks.covering(offset, lengthBytes);
+    if (run.first === run.end) return;
+    this.#fetch(run, async () => {
+      const bytes = await coming.catch(() => undefined);
+      return bytes?.length === this.#rangeOf(run).lengthBytes ? bytes : this.#bring(run);
+    });
   }
 
   /** Fetch all that is missing. @throws TcfsError */
@@ -222,12 +233,15 @@ export class PartialPack {
   }
 
   async #bring(run: BlockRun): Promise<Uint8Array> {
-    const { remote } = this.#parts;
-    const offset = run.first * BLOCK_BYTES;
-    const lengthBytes = Math.min(run.end * BLOCK_BYTES, this.blocks.lengthBytes) - offset;
-    const bytes = await remote.readRange(this.pack, offset, lengthBytes);
+    const { offset, lengthBytes } = this.#rangeOf(run);
+    const bytes = await this.#parts.remote.readRange(this.pack, offset, lengthBytes);
     if (bytes === undefined) throw new TcfsError("TCFS_CORRUPT", "the store does not have it");
     return bytes;
+  }
+
+  #rangeOf({ first, end }: BlockRun): ByteRange {
+    const offset = first * BLOCK_BYTES;
+    return { offset, lengthBytes: Math.min(end * BLOCK_BYTES, this.blocks.lengthBytes) - offset };
   }
 
   /** Without room on the disk, readers have what they asked for, and it is not kept. */

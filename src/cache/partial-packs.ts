@@ -9,6 +9,7 @@ import { TcfsError } from "../errors.ts";
 import type { PackId } from "../ids.ts";
 import type { Clock } from "../platform/clock.ts";
 import type { Disk } from "../platform/disk.ts";
+import type { ByteRange } from "../remote/object-store.ts";
 import { BLOCK_BYTES, BlockMap } from "./block-map.ts";
 import { MAX_REQUEST_BLOCKS, PartialPack } from "./partial-pack.ts";
 import { type ShelfEntries, type ShelfEntry, newEntry } from "./shelf-entries.ts";
@@ -20,6 +21,9 @@ const APPROACHES_AT_ONCE = 4;
 /** Where one takes longer the line is slow: no more is begun, for what is read waits behind it. */
 const SLOW_MS = 3000;
 const MAX_REQUEST_BYTES = MAX_REQUEST_BLOCKS * BLOCK_BYTES;
+const FIRST_BLOCK: ByteRange = { offset: 0, lengthBytes: BLOCK_BYTES };
+/** What begins so near to a pack's beginning comes with that, in one request. */
+const NEAR_BYTES = 2 * BLOCK_BYTES;
 
 export interface PartialPacksParts {
   readonly disk: Disk;
@@ -57,16 +61,20 @@ export class PartialPacks {
   /**
    * @param use - Gets the pack's entry, undefined where the store has none; called in the step that found it, so that
    *   nothing gives it up before it is busy.
-   * @param startBytes - That a pack of which nothing is here is begun with.
+   * @param wanted - Of a pack of which nothing is here: comes along with its first block.
    */
-  async use<T>(pack: PackId, use: (entry: ShelfEntry | undefined) => T, startBytes = BLOCK_BYTES): Promise<Awaited<T>> {
+  async use<T>(
+    pack: PackId,
+    use: (entry: ShelfEntry | undefined) => T,
+    wanted: ByteRange = FIRST_BLOCK,
+  ): Promise<Awaited<T>> {
     const { entries, clock, waitMs, onChange } = this.#parts;
     const name = formatPackId(pack);
     for (;;) {
       while (entries.ofName(name)?.isLeaving === true) await this.#parts.inTurn(() => Promise.resolve());
       const entry = entries.ofName(name);
       if (entry === undefined) {
-        if (!(await within(clock, waitMs, this.#begin(pack, name, startBytes)))) return await use(undefined);
+        if (!(await within(clock, waitMs, this.#begin(pack, name, wanted)))) return await use(undefined);
         continue; // unless it has gone again already
       }
       if (entries.touch(name)) onChange();
@@ -82,7 +90,7 @@ export class PartialPacks {
       await partial?.complete();
       return partial?.blocks.isComplete ?? true;
     };
-    return this.use(pack, whole, MAX_REQUEST_BYTES);
+    return this.use(pack, whole, { offset: 0, lengthBytes: MAX_REQUEST_BYTES });
   }
 
   /** Bring a range of a pack here before it is read. @returns False where enough is under way. */
@@ -97,10 +105,7 @@ export class PartialPacks {
     if (this.#approaches.size >= APPROACHES_AT_ONCE || nowMs - (oldest?.sinceMs ?? nowMs) > SLOW_MS) return false;
     const approach = { sinceMs: nowMs };
     this.#approaches.add(approach);
-    // All of it with the first request, where it is near enough to the pack's beginning.
-    const startBytes =
-      offset <= lengthBytes ? Math.min(MAX_REQUEST_BYTES, blocksUpTo(offset + lengthBytes)) : undefined;
-    void this.use(pack, (found) => found?.partial?.approach(offset, lengthBytes), startBytes)
+    void this.use(pack, (found) => found?.partial?.approach(offset, lengthBytes), { offset, lengthBytes })
       .catch(() => undefined) // the read that comes for it meets the same failure, and reports it
       .finally(() => this.#approaches.delete(approach));
     return true;
@@ -128,19 +133,26 @@ export class PartialPacks {
   }
 
   /** All who ask for it wait for one request. @returns Whether the store has the pack. */
-  #begin(pack: PackId, name: string, startBytes: number): Promise<boolean> {
+  #begin(pack: PackId, name: string, wanted: ByteRange): Promise<boolean> {
     const known = this.#beginning.get(name);
     if (known !== undefined) return known;
-    const begun = this.#readStart(pack, startBytes).finally(() => this.#beginning.delete(name));
+    const begun = this.#readFirst(pack, wanted).finally(() => this.#beginning.delete(name));
     this.#beginning.set(name, begun);
     return begun;
   }
 
-  async #readStart(pack: PackId, startBytes: number): Promise<boolean> {
-    const start = await this.#parts.remote.readStart(pack, startBytes);
+  /** What lies further in is asked for at the same time: to wait for the pack's length first would double what it takes. */
+  async #readFirst(pack: PackId, wanted: ByteRange): Promise<boolean> {
+    const { remote, entries } = this.#parts;
+    const { startBytes, rest } = firstRequests(wanted);
+    const coming = rest && remote.readPart(pack, rest);
+    coming?.catch(() => undefined); // asked for again by whoever reads it
+    const start = await remote.readStart(pack, startBytes);
     if (start === undefined) return false;
-    if (this.#parts.entries.get(pack) === undefined) {
-      this.add(pack, new BlockMap(start.packBytes)).begin(start.content);
+    if (entries.get(pack) === undefined) {
+      const partial = this.add(pack, new BlockMap(start.packBytes));
+      partial.begin(start.content);
+      if (rest !== undefined && coming !== undefined) partial.expect(rest, coming);
     }
     return true;
   }
@@ -178,7 +190,15 @@ export class PartialPacks {
   }
 }
 
-/** @returns Whole blocks that hold the bytes before an offset. */
-function blocksUpTo(offset: number): number {
-  return Math.ceil(offset / BLOCK_BYTES) * BLOCK_BYTES;
+/**
+ * The requests that a pack is begun with.
+ * @returns Its first bytes, with the first block at least; and what is wanted, in whole blocks, where it is too far away to
+ *   come with these.
+ */
+function firstRequests({ offset, lengthBytes }: ByteRange): { startBytes: number; rest: ByteRange | undefined } {
+  const first = Math.floor(offset / BLOCK_BYTES) * BLOCK_BYTES;
+  const end = Math.ceil((offset + lengthBytes) / BLOCK_BYTES) * BLOCK_BYTES;
+  if (first <= Math.max(NEAR_BYTES, end - first))
+    return { startBytes: Math.min(MAX_REQUEST_BYTES, end), rest: undefined };
+  return { startBytes: BLOCK_BYTES, rest: { offset: first, lengthBytes: Math.min(MAX_REQUEST_BYTES, end - first) } };
 }

@@ -8,6 +8,7 @@ import { FRAME_BYTES, type FrameRun } from "../crypto/engine.ts";
 import { isTcfsError } from "../errors.ts";
 import { type MaybePromise, isPromise } from "../maybe-promise.ts";
 import type { BorrowedBytes } from "../borrowed-bytes.ts";
+import type { ByteRange } from "../remote/object-store.ts";
 import { type FrameCache, frameKey } from "./frame-cache.ts";
 import { type Frame, FrameMemory } from "./frame-memory.ts";
 import type { PackedChunkRecord } from "./pack-format.ts";
@@ -63,7 +64,7 @@ export class FrameReader {
    * @throws TcfsError `TCFS_CORRUPT`, `TCFS_IO`.
    */
   read(record: PackedChunkRecord, offset: number, lengthBytes: number): MaybePromise<BorrowedBytes> {
-    const reader = this.#packs.acquire(record.pack);
+    const reader = this.#packs.acquire(record.pack, () => storedRange(record, offset, lengthBytes));
     if (isPromise(reader)) {
       return reader.then((opened) => this.#readLater(spanOf(opened, record, offset, lengthBytes)));
     }
@@ -92,7 +93,7 @@ export class FrameReader {
   }
 
   async #prefetch(record: PackedChunkRecord, offset: number, lengthBytes: number): Promise<void> {
-    const reader = await this.#packs.acquire(record.pack);
+    const reader = await this.#packs.acquire(record.pack, () => storedRange(record, offset, lengthBytes));
     try {
       const span = spanOf(reader, record, offset, lengthBytes);
       const fetches = this.#gaps(span).map((gap) => this.#fetch(span, gap, true));
@@ -275,6 +276,12 @@ function runOf(record: PackedChunkRecord, first: number, count: number): FrameRu
     storedFrameBytes: record.storedFrameBytes.subarray(first, first + count),
     lengthBytes: Math.min(record.lengthBytes, start + count * FRAME_BYTES) - start,
   };
+}
+
+/** @returns Where the frames that hold part of the chunk are in the pack file. */
+function storedRange(record: PackedChunkRecord, offset: number, lengthBytes: number): ByteRange {
+  const from = frameOffset(record, Math.floor(offset / FRAME_BYTES));
+  return { offset: from, lengthBytes: frameOffset(record, Math.ceil((offset + lengthBytes) / FRAME_BYTES)) - from };
 }
 
 /** @returns Where a frame of the chunk begins in the pack file. */

@@ -9,6 +9,7 @@ import type { PackId } from "../ids.ts";
 import type { Clock } from "../platform/clock.ts";
 import { DevicePace } from "../platform/device-pace.ts";
 import type { Disk, DiskFile } from "../platform/disk.ts";
+import type { ByteRange } from "../remote/object-store.ts";
 import { FRAMES_PER_PACK } from "./frame-cache.ts";
 import { packPath } from "./open-packs.ts";
 import {
@@ -158,13 +159,14 @@ export class PackReaders {
   }
 
   /**
+   * @param first - What will be read of it; only asked where the pack is to be opened.
    * @returns The pack, for reading, at once where it is open; to be released.
    * @throws TcfsError `TCFS_CORRUPT` if its file is missing or is not this pack, `TCFS_IO`.
    */
-  acquire(pack: PackId): PackReader | Promise<PackReader> {
+  acquire(pack: PackId, first?: () => ByteRange): PackReader | Promise<PackReader> {
     const name = formatPackId(pack);
     const reader = this.#open.get(name);
-    if (reader === undefined) return this.#acquireLater(name, pack);
+    if (reader === undefined) return this.#acquireLater(name, pack, first?.());
     reader.userCount += 1;
     this.#options.shelf?.noteUsed(name);
     this.#open.delete(name);
@@ -188,21 +190,21 @@ export class PackReaders {
     return true;
   }
 
-  async #acquireLater(name: string, pack: PackId): Promise<PackReader> {
+  async #acquireLater(name: string, pack: PackId, first: ByteRange | undefined): Promise<PackReader> {
     if (this.#isClosed) throw new TcfsError("TCFS_CLOSED", "the chunk store is closed");
     let opening = this.#opening.get(name);
     if (opening === undefined) {
-      opening = this.#openPack(name, pack).finally(() => this.#opening.delete(name));
+      opening = this.#openPack(name, pack, first).finally(() => this.#opening.delete(name));
       this.#opening.set(name, opening);
     }
     await opening;
     return this.acquire(pack); // opened anew in the rare case that it had to make room already
   }
 
-  async #openPack(name: string, pack: PackId): Promise<void> {
+  async #openPack(name: string, pack: PackId, first: ByteRange | undefined): Promise<void> {
     let file: DiskFile | undefined;
     try {
-      file = await this.#openFile(pack);
+      file = await this.#openFile(pack, first);
       const bytes = new Uint8Array(PACK_HEADER_BYTES);
       const header = bytes.subarray(0, await file.readInto(bytes, 0));
       const cipher = openPackCipher(header, pack, this.#options);
@@ -247,12 +249,12 @@ export class PackReaders {
     return (await shelf.lengthOf(pack)) ?? 0;
   }
 
-  async #openFile(pack: PackId): Promise<DiskFile> {
+  async #openFile(pack: PackId, first: ByteRange | undefined): Promise<DiskFile> {
     const { disk, directory, shelf } = this.#options;
     try {
       return await disk.open(packPath(directory, pack));
     } catch (error) {
-      const file = isTcfsError(error, "TCFS_NO_ENTRY") ? await shelf?.open(pack) : undefined;
+      const file = isTcfsError(error, "TCFS_NO_ENTRY") ? await shelf?.open(pack, first) : undefined;
       if (file === undefined) throw error;
       return file;
     }

@@ -2,6 +2,7 @@
 import { type TcfsError, isTcfsError } from "../errors.ts";
 import type { PackId } from "../ids.ts";
 import type { DiskFile } from "../platform/disk.ts";
+import type { ByteRange } from "../remote/object-store.ts";
 import { PACK_HEADER_BYTES, type PackedChunkRecord, sumBytes } from "./pack-format.ts";
 
 /** Directory of the vault for packs that are here in part (FORMAT.md §11.9). */
@@ -19,6 +20,8 @@ export interface RemotePacks {
   lengthOf(pack: PackId): Promise<number | undefined>;
   /** The first bytes, and how long it is, in one request. @returns Undefined where it is not there. @throws TcfsError */
   readStart(pack: PackId, lengthBytes: number): Promise<PackStart | undefined>;
+  /** As much of a range as there is. @returns Undefined where there is no such pack. @throws TcfsError `TCFS_CORRUPT` if it ends before. */
+  readPart(pack: PackId, range: ByteRange): Promise<Uint8Array | undefined>;
   /** @returns Exactly the range; undefined where there is no such pack. @throws TcfsError `TCFS_CORRUPT` if it ends before. */
   readRange(pack: PackId, offset: number, lengthBytes: number): Promise<Uint8Array | undefined>;
 }
@@ -26,8 +29,12 @@ export interface RemotePacks {
 export interface PackShelf {
   /** How readers are told to let go of a pack's file; false while it is being read. Set by who reads. */
   letGo: (pack: PackId) => boolean;
-  /** A pack without a file in `packs`, for reading. @returns Undefined where the store has none either. @throws TcfsError */
-  open(pack: PackId): Promise<DiskFile | undefined>;
+  /**
+   * A pack without a file in `packs`, for reading.
+   * @param first - What will be read of it right after its header: comes along with that.
+   * @returns Undefined where the store has none either. @throws TcfsError
+   */
+  open(pack: PackId, first?: ByteRange): Promise<DiskFile | undefined>;
   /** Whether its file is not in `packs`, but may be had. @returns How long it is in the store. @throws TcfsError */
   lengthOf(pack: PackId): Promise<number | undefined>;
   /** Take room for bytes about to be appended, until {@link giveBack}. @throws TcfsError `TCFS_STORE_FULL` */

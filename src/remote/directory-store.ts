@@ -11,10 +11,11 @@ import { TcfsError, type TcfsErrorCode } from "../errors.ts";
 import {
   type ByteRange,
   type GetOptions,
-  type ObjectStart,
+  type ObjectPart,
   type ObjectStore,
   type ObjectVersion,
   type StoredObject,
+  partBytesOf,
   requireLength,
   requireObjectName,
   settleConflict,
@@ -72,12 +73,12 @@ export class DirectoryStore implements ObjectStore {
     return this.#telling(name, signal, () => this.#withFile(name, (file) => readExactly(name, file, range)));
   }
 
-  getStart(name: string, lengthBytes: number, signal?: AbortSignal): Promise<ObjectStart | undefined> {
+  getPart(name: string, range: ByteRange, signal?: AbortSignal): Promise<ObjectPart | undefined> {
     return this.#telling(name, signal, () =>
       this.#withFile(name, async (file) => {
         const { size: objectBytes } = await file.stat();
-        const range = { offset: 0, lengthBytes: Math.min(lengthBytes, objectBytes) };
-        return { content: await readExactly(name, file, range), objectBytes };
+        const part = { offset: range.offset, lengthBytes: partBytesOf(name, range, objectBytes) };
+        return { content: await readExactly(name, file, part), objectBytes };
       }),
     );
   }

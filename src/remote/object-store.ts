@@ -19,17 +19,16 @@ export interface GetOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** The beginning of an object. */
-export interface ObjectStart {
-  /** Fresh, the caller's. */
-  readonly content: Uint8Array;
-  /** Of all of it. */
-  readonly objectBytes: number;
-}
-
 export interface ByteRange {
   readonly offset: number;
   readonly lengthBytes: number;
+}
+
+export interface ObjectPart {
+  /** Fresh, the caller's. */
+  readonly content: Uint8Array;
+  /** Of the whole object. */
+  readonly objectBytes: number;
 }
 
 /**
@@ -45,8 +44,12 @@ export interface ObjectStore {
   get(name: string, options: GetOptions): Promise<StoredObject | undefined>;
   /** @returns Exactly the range. @throws `TCFS_CORRUPT` if the object ends before it. */
   getRange(name: string, range: ByteRange, signal?: AbortSignal): Promise<Uint8Array | undefined>;
-  /** What a HEAD and a GET would tell, in one request. @returns So many bytes, or all where there are no more. */
-  getStart(name: string, lengthBytes: number, signal?: AbortSignal): Promise<ObjectStart | undefined>;
+  /**
+   * What a HEAD and a GET would tell, in one request.
+   * @param range - Of at least one byte.
+   * @returns As much of the range as there is. @throws `TCFS_CORRUPT` if the object ends before it, but for an empty one.
+   */
+  getPart(name: string, range: ByteRange, signal?: AbortSignal): Promise<ObjectPart | undefined>;
   /** @returns The object's length. */
   head(name: string, signal?: AbortSignal): Promise<number | undefined>;
   /** Whatever is there. For objects whose content is known to be damaged or old. */
@@ -75,6 +78,12 @@ const MAX_NAME_CHARACTERS = 200;
 /** @throws RangeError unless `name` is lower-case letters, digits and hyphens, in parts joined by `/`. */
 export function requireObjectName(name: string): void {
   if (name.length > MAX_NAME_CHARACTERS || !NAME.test(name)) throw new RangeError("this is no name of an object");
+}
+
+/** @returns How much of a range an object of this length has. @throws TcfsError `TCFS_CORRUPT` as {@link ObjectStore.getPart} */
+export function partBytesOf(name: string, { offset, lengthBytes }: ByteRange, objectBytes: number): number {
+  if (offset > 0 && offset >= objectBytes) throw new TcfsError("TCFS_CORRUPT", `object ${name} ends before that`);
+  return Math.min(lengthBytes, objectBytes - offset);
 }
 
 /** @throws TcfsError `TCFS_CORRUPT` if an object is longer than its reader allows. */

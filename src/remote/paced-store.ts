@@ -60,7 +60,7 @@ export function pacedStore(store: ObjectStore, pace: Pace): ObjectStore {
     place: store.place,
     get: (name, options) => store.get(name, options),
     getRange: (name, range, signal) => store.getRange(name, range, signal),
-    getStart: (name, lengthBytes, signal) => store.getStart(name, lengthBytes, signal),
+    getPart: (name, range, signal) => store.getPart(name, range, signal),
     head: (name, signal) => store.head(name, signal),
     put: async (name, content, signal) => {
       await pace.take(content.length, signal);

@@ -39,7 +39,7 @@ export function patientStore(store: ObjectStore, { clock, pause, onWait }: Patie
     place: store.place,
     get: (name, options) => trying(options.signal, () => store.get(name, options)),
     getRange: (name, range, signal) => trying(signal, () => store.getRange(name, range, signal)),
-    getStart: (name, lengthBytes, signal) => trying(signal, () => store.getStart(name, lengthBytes, signal)),
+    getPart: (name, range, signal) => trying(signal, () => store.getPart(name, range, signal)),
     head: (name, signal) => trying(signal, () => store.head(name, signal)),
     put: (name, content, signal) => trying(signal, () => store.put(name, content, signal)),
     putIfAbsent: (name, content, signal) => trying(signal, () => store.putIfAbsent(name, content, signal)),

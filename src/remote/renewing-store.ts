@@ -4,7 +4,7 @@
  */
 import { TcfsError, isTcfsError } from "../errors.ts";
 import type { Clock } from "../platform/clock.ts";
-import type { ByteRange, GetOptions, ObjectStart, ObjectStore, ObjectVersion, StoredObject } from "./object-store.ts";
+import type { ByteRange, GetOptions, ObjectPart, ObjectStore, ObjectVersion, StoredObject } from "./object-store.ts";
 import type { S3Credentials } from "./s3-store.ts";
 
 /** Where credentials come from. */
@@ -64,8 +64,8 @@ export class RenewingStore implements ObjectStore {
     return this.#call((store) => store.getRange(name, range, signal));
   }
 
-  getStart(name: string, lengthBytes: number, signal?: AbortSignal): Promise<ObjectStart | undefined> {
-    return this.#call((store) => store.getStart(name, lengthBytes, signal));
+  getPart(name: string, range: ByteRange, signal?: AbortSignal): Promise<ObjectPart | undefined> {
+    return this.#call((store) => store.getPart(name, range, signal));
   }
 
   head(name: string, signal?: AbortSignal): Promise<number | undefined> {

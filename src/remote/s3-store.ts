@@ -11,11 +11,12 @@ import { TcfsError, type TcfsErrorCode, isTcfsError } from "../errors.ts";
 import {
   type ByteRange,
   type GetOptions,
-  type ObjectStart,
+  type ObjectPart,
   type ObjectStore,
   type ObjectVersion,
   StoreNotReady,
   type StoredObject,
+  partBytesOf,
   requireLength,
   requireObjectName,
   settleConflict,
@@ -90,18 +91,20 @@ export class S3Store implements ObjectStore {
     return read?.content;
   }
 
-  async getStart(name: string, lengthBytes: number, signal?: AbortSignal): Promise<ObjectStart | undefined> {
+  async getPart(name: string, range: ByteRange, signal?: AbortSignal): Promise<ObjectPart | undefined> {
     let objectBytes = 0;
     try {
-      const read = await this.#read(name, signal, { offset: 0, lengthBytes }, (partBytes, contentRange) => {
-        objectBytes = contentRange === undefined ? partBytes : totalOf(name, contentRange);
-        if (partBytes !== Math.min(lengthBytes, objectBytes)) {
-          throw new TcfsError("TCFS_CORRUPT", `the first part of object ${name} has not the length it should have`);
+      const read = await this.#read(name, signal, range, (partBytes, contentRange) => {
+        // A server that knows no ranges gives all of an object.
+        const part = contentRange === undefined ? { offset: 0, objectBytes: partBytes } : partOf(name, contentRange);
+        objectBytes = part.objectBytes;
+        if (part.offset !== range.offset || partBytes !== partBytesOf(name, range, objectBytes)) {
+          throw new TcfsError("TCFS_CORRUPT", `what came of object ${name} is not the part that was asked for`);
         }
       });
       return read && { content: read.content, objectBytes };
     } catch (error) {
-      if (error instanceof NotThatLong) return { content: new Uint8Array(0), objectBytes: 0 };
+      if (error instanceof NotThatLong && range.offset === 0) return { content: new Uint8Array(0), objectBytes: 0 };
       throw error;
     }
   }
@@ -279,11 +282,11 @@ async function fill(into: Uint8Array, body: Readable): Promise<number> {
   return filledBytes;
 }
 
-/** @returns How long the object is that a part is of: `bytes 0-9/100`. */
-function totalOf(name: string, contentRange: string): number {
-  const [, total] = /^bytes \d+-\d+\/(\d{1,15})$/u.exec(contentRange) ?? [];
-  if (total === undefined) throw unavailable(`GET of ${name} told no length of the whole`);
-  return Number(total);
+/** @returns Where a part begins, and how long the object is that it is of: `bytes 0-9/100`. */
+function partOf(name: string, contentRange: string): { readonly offset: number; readonly objectBytes: number } {
+  const [, first, total] = /^bytes (\d{1,15})-\d+\/(\d{1,15})$/u.exec(contentRange) ?? [];
+  if (first === undefined || total === undefined) throw unavailable(`GET of ${name} told no length of the whole`);
+  return { offset: Number(first), objectBytes: Number(total) };
 }
 
 /** A body that is not as long as announced: damage, or a connection that broke; the same either way. */

@@ -58,8 +58,8 @@ export function watchedStore(store: ObjectStore, trace: RequestTrace): ObjectSto
       trace.note("GET range", name, range.lengthBytes);
       return store.getRange(name, range, signal);
     },
-    getStart: async (name, lengthBytes, signal) => {
-      const found = await store.getStart(name, lengthBytes, signal);
+    getPart: async (name, range, signal) => {
+      const found = await store.getPart(name, range, signal);
       trace.note("GET range", name, found?.content.length ?? 0);
       return found;
     },

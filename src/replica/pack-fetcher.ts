@@ -2,7 +2,7 @@
 import type { PackStart, RemotePacks } from "../chunkstore/pack-shelf.ts";
 import { TcfsError, isTcfsError } from "../errors.ts";
 import type { PackId } from "../ids.ts";
-import { type ObjectStore, requireLength } from "../remote/object-store.ts";
+import { type ByteRange, type ObjectStore, requireLength } from "../remote/object-store.ts";
 import { setTimeout as sleep } from "node:timers/promises";
 import { MAX_PACK_OBJECT_BYTES, packObject } from "./object-names.ts";
 import { type PackRooms, usableLength, usableStart } from "./remote-epoch.ts";
@@ -47,6 +47,11 @@ export class PackFetcher implements RemotePacks {
     if (start === undefined) return undefined;
     requireLength(packObject(pack), start.objectBytes, MAX_PACK_OBJECT_BYTES);
     return { content: start.content, packBytes: start.objectBytes };
+  }
+
+  async readPart(pack: PackId, range: ByteRange): Promise<Uint8Array | undefined> {
+    const part = await this.#read(range.lengthBytes, (store, signal) => store.getPart(packObject(pack), range, signal));
+    return part?.content;
   }
 
   readRange(pack: PackId, offset: number, lengthBytes: number): Promise<Uint8Array | undefined> {

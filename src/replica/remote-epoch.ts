@@ -9,7 +9,7 @@ import { type ObjectSealer, type SealedKind, epochOfObject } from "../crypto/obj
 import type { PackKeyWrapper } from "../crypto/pack-key.ts";
 import { TcfsError, isTcfsError } from "../errors.ts";
 import type { PackId } from "../ids.ts";
-import type { ObjectStart, ObjectStore } from "../remote/object-store.ts";
+import type { ObjectPart, ObjectStore } from "../remote/object-store.ts";
 import { diverged } from "./divergence.ts";
 import { packObject } from "./object-names.ts";
 
@@ -42,8 +42,8 @@ export async function usableStart(
   { pack, lengthBytes }: { readonly pack: PackId; readonly lengthBytes: number },
   rooms: PackRooms,
   signal?: AbortSignal,
-): Promise<ObjectStart | undefined> {
-  const start = await store.getStart(packObject(pack), lengthBytes, signal);
+): Promise<ObjectPart | undefined> {
+  const start = await store.getPart(packObject(pack), { offset: 0, lengthBytes }, signal);
   if (start === undefined || rooms.packKeys.keyEpoch === FIRST_KEY_EPOCH) return start;
   return openHeader(start.content.subarray(0, PACK_HEADER_BYTES), { pack, ...rooms }) && start;
 }

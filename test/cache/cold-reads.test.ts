@@ -66,6 +66,31 @@ test("a few bytes anywhere cost the first block and their own, whoever else asks
   expect(bytes).toBeLessThanOrEqual(3 * BLOCK_BYTES); // a frame may lie in two
 });
 
+test("what lies further in is asked for along with the pack's beginning, and once more if it did not come so", async () => {
+  await using cold = await makeCold(6 * MIB);
+  const offsetOf = (index: number): number =>
+    cold.chunks.slice(0, index).reduce((sum, { lengthBytes }) => sum + lengthBytes, 0);
+  const getPart = cold.store.getPart.bind(cold.store);
+  const starts: (() => void)[] = [];
+  const others: string[] = [];
+  cold.store.getPart = async (name, range, signal) => {
+    if (range.offset === 0) await new Promise<void>((resolve) => starts.push(resolve));
+    else if (others.push(name) === 2) throw new TcfsError("TCFS_CORRUPT", "made to fail");
+    return getPart(name, range, signal);
+  };
+  const last = cold.chunks.length - 1;
+  for (const times of [1, 2]) {
+    const read = cold.vault.read(cold.chunks[last]!.id, 10, 20);
+    await vi.waitFor(() => {
+      expect([starts.length, others.length]).toEqual([times, times]); // neither has been answered
+    }, WAIT);
+    starts.at(-1)?.();
+    expectSameBytes(await read, cold.content.slice(offsetOf(last) + 10, offsetOf(last) + 30));
+    await cold.shelf().clear();
+    await cold.vault.reopen();
+  }
+});
+
 test("what is approached comes in few requests, and is read without any more", async () => {
   await using cold = await makeCold(12 * MIB);
   const ids = cold.chunks.map(({ id }) => id);
@@ -91,13 +116,13 @@ test("only so much is approached at once, and nothing more over a slow line; who
   await using cold = await makeCold(32 * MIB, clock, MIB);
   const { store: chunks } = cold.vault;
   const ids = cold.chunks.map(({ id }) => id);
-  const getStart = cold.store.getStart.bind(cold.store);
+  const getPart = cold.store.getPart.bind(cold.store);
   const held: (() => void)[] = [];
   const names = new Set<string>();
-  cold.store.getStart = async (name, ...all) => {
+  cold.store.getPart = async (name, ...all) => {
     names.add(name);
     await new Promise<void>((resolve) => held.push(resolve));
-    return getStart(name, ...all);
+    return getPart(name, ...all);
   };
   try {
     expect(chunks.approach(ids)).toBe(false);
@@ -116,14 +141,14 @@ test("only so much is approached at once, and nothing more over a slow line; who
       expect(cold.shelf().figures()).toMatchObject({ packCount: 2, partialCount: 0 });
     }, WAIT);
     expect(chunks.approach(ids)).toBe(false);
-    cold.store.getStart = getStart;
+    cold.store.getPart = getPart;
     const other = cold.chunks.findIndex(({ id }) => !names.has(packObject(chunks.packOf(id)!)));
     const offset = cold.chunks.slice(0, other).reduce((sum, { lengthBytes }) => sum + lengthBytes, 0);
     const { id, lengthBytes } = cold.chunks[other]!;
     expectSameBytes(await cold.vault.read(id, 0, lengthBytes), cold.content.slice(offset, offset + lengthBytes));
     expect(held.length).toBe(3);
   } finally {
-    cold.store.getStart = getStart;
+    cold.store.getPart = getPart;
     for (const go of held) go();
   }
 });

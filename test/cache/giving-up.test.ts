@@ -64,13 +64,13 @@ test("to clear, the store is asked for what it was just seen to have", async () 
 test("a length that no pack has makes nobody take memory for it", async () => {
   await using cached = await makeUploaded();
   await cached.shelf().clear();
-  const getStart = cached.store.getStart.bind(cached.store);
-  cached.store.getStart = async (...all) => {
-    const start = await getStart(...all);
+  const getPart = cached.store.getPart.bind(cached.store);
+  cached.store.getPart = async (...all) => {
+    const start = await getPart(...all);
     return start && { ...start, objectBytes: 2 ** 50 };
   };
   await expect(cached.vault.get(cached.chunks)).rejects.toMatchObject({ code: "TCFS_CORRUPT" });
-  cached.store.getStart = getStart;
+  cached.store.getPart = getPart;
   expectSameBytes(await cached.vault.get(cached.chunks), CONTENT);
 });
 

@@ -7,7 +7,7 @@ import { TcfsError } from "../../src/errors.ts";
 import type {
   ByteRange,
   GetOptions,
-  ObjectStart,
+  ObjectPart,
   ObjectStore,
   ObjectVersion,
   StoredObject,
@@ -69,8 +69,8 @@ export class FaultyStore implements ObjectStore {
     return found && this.#perhapsFlipped(found);
   }
 
-  async getStart(name: string, lengthBytes: number, signal?: AbortSignal): Promise<ObjectStart | undefined> {
-    const found = await this.#asking(() => this.#store.getStart(name, lengthBytes, signal));
+  async getPart(name: string, range: ByteRange, signal?: AbortSignal): Promise<ObjectPart | undefined> {
+    const found = await this.#asking(() => this.#store.getPart(name, range, signal));
     return found && { ...found, content: this.#perhapsFlipped(found.content) };
   }
 
@@ -166,7 +166,7 @@ export function insisting(store: ObjectStore, tries = INSISTING_TRIES): ObjectSt
     place: store.place,
     get: (...all) => again(() => store.get(...all)),
     getRange: (...all) => again(() => store.getRange(...all)),
-    getStart: (...all) => again(() => store.getStart(...all)),
+    getPart: (...all) => again(() => store.getPart(...all)),
     head: (...all) => again(() => store.head(...all)),
     put: (...all) => again(() => store.put(...all)),
     putIfAbsent: (...all) => again(() => store.putIfAbsent(...all)),

@@ -44,7 +44,7 @@ test("every request is made again while the store is being started, and that is 
   await store.put("packs/a", content);
   expect(Buffer.from((await store.get("packs/a", { maxBytes: 9 }))!.content)).toEqual(content);
   expect(Buffer.from((await store.getRange("packs/a", { offset: 1, lengthBytes: 2 }))!).toString()).toBe("on");
-  expect(await store.getStart("packs/a", 3)).toMatchObject({ objectBytes: 7 });
+  expect(await store.getPart("packs/a", { offset: 0, lengthBytes: 3 })).toMatchObject({ objectBytes: 7 });
   expect(await store.head("packs/a")).toBe(7);
   expect(await collect(store.list("packs/"))).toEqual(["packs/a"]);
   await store.delete("packs/a");

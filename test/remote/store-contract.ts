@@ -70,20 +70,25 @@ export function testObjectStore(name: string, open: () => Promise<ObjectStore>):
       }
     });
 
-    test("gives the first bytes together with the length, and as many as there are", async () => {
+    test("gives a part together with the object's length, and as much of it as there is", async () => {
       const store = await open();
       const at = fresh();
-      const start = async (lengthBytes: number): Promise<unknown> => {
-        const found = await store.getStart(at, lengthBytes);
+      const part = async (offset: number, lengthBytes: number): Promise<unknown> => {
+        const found = await store.getPart(at, { offset, lengthBytes });
         return found && { text: Buffer.from(found.content).toString(), objectBytes: found.objectBytes };
       };
-      expect(await start(4)).toBeUndefined();
+      expect(await part(0, 4)).toBeUndefined();
+      expect(await part(5, 4)).toBeUndefined();
       await store.put(at, bytes("0123456789"));
-      expect(await start(4)).toEqual({ text: "0123", objectBytes: 10 });
-      expect(await start(10)).toEqual({ text: "0123456789", objectBytes: 10 });
-      expect(await start(1000)).toEqual({ text: "0123456789", objectBytes: 10 });
+      expect(await part(0, 4)).toEqual({ text: "0123", objectBytes: 10 });
+      expect(await part(0, 10)).toEqual({ text: "0123456789", objectBytes: 10 });
+      expect(await part(0, 1000)).toEqual({ text: "0123456789", objectBytes: 10 });
+      expect(await part(3, 4)).toEqual({ text: "3456", objectBytes: 10 });
+      expect(await part(8, 1000)).toEqual({ text: "89", objectBytes: 10 });
+      for (const offset of [10, 100]) await expect(part(offset, 1)).rejects.toMatchObject({ code: "TCFS_CORRUPT" });
       await store.put(at, bytes(""));
-      expect(await start(4)).toEqual({ text: "", objectBytes: 0 });
+      expect(await part(0, 4)).toEqual({ text: "", objectBytes: 0 });
+      await expect(part(1, 4)).rejects.toMatchObject({ code: "TCFS_CORRUPT" });
     });
 
     test("refuses names that are none", async () => {

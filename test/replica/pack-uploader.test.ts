@@ -280,7 +280,7 @@ test("puts what is damaged here over nothing whole, though the store did not sho
   const whole = packUnder(2);
   await place.store.put(packObject(PACK), whole);
   await place.writeLocal(spoiled(whole));
-  place.store.getStart = () => Promise.resolve(undefined);
+  place.store.getPart = () => Promise.resolve(undefined);
   await place.upload();
   expectSameBytes((await place.stored())!, whole);
   expect(place.lost()).toEqual([]);

@@ -410,7 +410,7 @@ export function guarding(store: ObjectStore, { names, losses }: Deletions): Obje
   return {
     place: store.place,
     get: (...all) => store.get(...all),
-    getStart: (...all) => store.getStart(...all),
+    getPart: (...all) => store.getPart(...all),
     getRange: (...all) => store.getRange(...all),
     head: (...all) => store.head(...all),
     put: (...all) => store.put(...all),
