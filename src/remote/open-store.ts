@@ -15,6 +15,11 @@ export interface OpenStoreOptions {
   readonly create: boolean;
 }
 
+/** Load what {@link openStore} will take: the SDK, where it is an S3 store. Asks nothing of any store. @throws TcfsError `TCFS_USAGE` */
+export async function prepareStore(url: string): Promise<void> {
+  if (parseStoreUrl(url).kind !== "directory") await import("./s3-store.ts");
+}
+
 /** @throws TcfsError `TCFS_USAGE`, `TCFS_REMOTE_MISSING`, `TCFS_REMOTE_DENIED`, `TCFS_REMOTE_UNAVAILABLE` */
 export async function openStore(url: string, { credentials, renewal, create }: OpenStoreOptions): Promise<ObjectStore> {
   const place = parseStoreUrl(url);

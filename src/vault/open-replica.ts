@@ -16,11 +16,11 @@ import type { ChunkRecord, PackRecord } from "../format/records.ts";
 import type { Device } from "../keys/devices/device-list.ts";
 import type { EpochRooms } from "../keys/epoch-rooms.ts";
 import type { LevelMetadataStore } from "../metadata/level-metadata-store.ts";
-import { systemClock } from "../platform/clock.ts";
+import { type Timer, systemClock } from "../platform/clock.ts";
 import type { Disk } from "../platform/disk.ts";
 import { systemRandom } from "../platform/random.ts";
 import type { ObjectStore } from "../remote/object-store.ts";
-import { openStore } from "../remote/open-store.ts";
+import { openStore, prepareStore } from "../remote/open-store.ts";
 import { Pace, pacedStore } from "../remote/paced-store.ts";
 import type { CredentialRenewal } from "../remote/renewing-store.ts";
 import type { S3Credentials } from "../remote/s3-store.ts";
@@ -321,16 +321,23 @@ interface ReplicaParts {
   readonly shelf: BoundedPackShelf;
 }
 
+/** The SDK takes 150 ms of the daemon's one thread to load: after the mount, and before the first read waits for it. */
+const PREPARE_MS = 1000;
+
 /** The store, opened when it is first needed; what failed is tried again by whoever asks next. */
 class StoreOpener {
   readonly requests = new RequestTrace();
   readonly #url: string;
   readonly #access: Pick<OpenReplicaOptions, "credentials" | "renewal">;
+  readonly #preparing: Timer;
   #opening: Promise<ObjectStore> | undefined;
 
   constructor(url: string, access: Pick<OpenReplicaOptions, "credentials" | "renewal">) {
     this.#url = url;
     this.#access = access;
+    this.#preparing = systemClock.after(PREPARE_MS, () => {
+      prepareStore(url).catch(() => undefined); // told by who opens it
+    });
   }
 
   open(): Promise<ObjectStore> {
@@ -345,6 +352,7 @@ class StoreOpener {
   }
 
   async close(): Promise<void> {
+    this.#preparing.cancel();
     await (await this.#opening?.catch(() => undefined))?.close();
   }
 }
