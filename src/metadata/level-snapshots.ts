@@ -81,12 +81,12 @@ export class LevelSnapshots implements SnapshotStore {
     this.#table.withdraw();
   }
 
-  /** Whether the next freeze takes one. */
   /** Whether a batch has to keep what it replaces. */
   get hasAny(): boolean {
     return this.#table.newest !== undefined;
   }
 
+  /** Whether the next freeze takes one. */
   get isRequested(): boolean {
     return this.#table.isWanted;
   }
