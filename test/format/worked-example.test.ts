@@ -59,7 +59,7 @@ test.each(["native", "portable"] as const)(
       return plain;
     };
     expect(toHex(dentryKey(ROOT_INODE, engine.namePrf(ROOT_INODE, HELLO)))).toBe(toHex(given("dentry key")));
-    expect(decodeDentry(ROOT_INODE, open("dentry"))).toEqual({ name: HELLO, ino: INO, type: 0o10 });
+    expect(decodeDentry(ROOT_INODE, open("dentry"))).toEqual({ name: HELLO, ino: INO, type: 0o10, epoch: 1 });
     expect(toHex(inodeKey("inode", INO))).toBe(toHex(given("inode key")));
     const inode = decodeInode(INO, open("inode"));
     expect(toHex(extentsKey(INO, 0))).toBe(toHex(given("extents key")));

@@ -25,7 +25,7 @@ describe("Housekeeper", () => {
     };
     const events: string[] = [];
     const housekeeper = new Housekeeper({
-      files: { releasedBytes: 0 } as unknown as FileTable,
+      files: { releasedBytes: 0, dropSpareMemory: () => undefined } as unknown as FileTable,
       chunks: chunks as unknown as ChunkStore,
       space: { space: { totalBytes: 1e12, availableBytes: 1e12 }, isAmple: true } as unknown as SpaceGuard,
       clock: { after, monotonicMs: () => 0 } as unknown as Clock,
