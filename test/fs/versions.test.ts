@@ -247,7 +247,9 @@ describe("the trash", () => {
     expect(String(await driver.read("copy", b))).toBe("old");
     await driver.unlink("copy", b);
     await driver.save("copy", "new", b);
-    await expect(versions.restoreTrash("b/copy", undefined)).rejects.toMatchObject({ code: "TCFS_EXISTS" });
+    const refused = versions.restoreTrash("b/copy", undefined);
+    await expect(refused).rejects.toMatchObject({ code: "TCFS_EXISTS" });
+    await expect(refused).rejects.toThrow("there is another “b/copy” by now: --to says where this one goes instead");
     expect(String(await driver.read("copy", b))).toBe("new");
     expect((await versions.listTrash()).map(({ path }) => path)).toEqual(["a", "b/copy"]);
     await driver.save("other", "x");

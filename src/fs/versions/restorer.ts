@@ -11,7 +11,9 @@ import { MAX_WAITING_RECORDS } from "../limits.ts";
 import { S_IFDIR, isDirectoryMode, isRegularMode } from "../mode.ts";
 import type { Caller } from "../operations.ts";
 import type { KernelCaches } from "../snapshots/kernel-caches.ts";
+import { quote } from "../snapshots/near-names.ts";
 import type { VolumeParts } from "../volume-parts.ts";
+import { joinPath } from "./version-paths.ts";
 
 /** Pages that are taken over between two turns of the event loop. */
 const PAGES_PER_TURN = 128;
@@ -19,6 +21,15 @@ const PAGES_PER_TURN = 128;
 const FILE_BYTES = 4096;
 const PAGE_RECORD_BYTES = 1024;
 const NEW_DIRECTORY = { mode: S_IFDIR | 0o755, umask: 0, deviceNumber: 0 };
+
+/** Where a file is to go. */
+interface Vacancy {
+  readonly parent: InodeNumber;
+  readonly name: Name;
+  /** For a person. */
+  readonly path: string;
+  readonly mayReplace: boolean;
+}
 
 export class Restorer {
   readonly #parts: VolumeParts;
@@ -45,11 +56,12 @@ export class Restorer {
     const name = names.at(-1);
     if (name === undefined) throw new TcfsError("TCFS_USAGE", "the root cannot be replaced");
     const directory = await this.directory(names.slice(0, -1), removed);
-    this.#checkVacant(directory, name, mayReplace);
+    const place: Vacancy = { parent: directory, name, path: joinPath(names), mayReplace };
+    this.#checkVacant(place);
     const file = await this.#build(record);
     try {
       await versions.settleForGood({ parent: directory, name });
-      this.#checkVacant(directory, name, mayReplace);
+      this.#checkVacant(place);
       versions.insisting(() => {
         namespace.adopt(file.ino, { parent: directory, name });
       });
@@ -62,14 +74,15 @@ export class Restorer {
     await this.#tell(directory, name);
   }
 
-  #checkVacant(parent: InodeNumber, name: Name, mayReplace: boolean): void {
+  #checkVacant({ parent, name, path, mayReplace }: Vacancy): void {
     const { metadata, inodes } = this.#parts;
     const present = metadata.getDentry(parent, name);
     if (present === undefined) return;
     if (isDirectoryMode(inodes.get(present.ino).mode)) {
-      throw new TcfsError("TCFS_EXISTS", "there is a directory in the place of the file");
+      throw new TcfsError("TCFS_EXISTS", `${quote(path)} is a directory now: --to says where the file goes instead`);
     }
-    if (!mayReplace) throw new TcfsError("TCFS_EXISTS", "there is another file in its place");
+    if (mayReplace) return;
+    throw new TcfsError("TCFS_EXISTS", `there is another ${quote(path)} by now: --to says where this one goes instead`);
   }
 
   /** A nameless inode with all that the version holds: an orphan, which a crash in the middle takes away again. */
