@@ -4,12 +4,22 @@
  */
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
-import { O_CREAT, O_EXCL, O_RDONLY, O_RDWR, O_WRONLY, S_IFDIR, S_IFMT } from "../posix/constants.ts";
-import { CallError, errnoOf, type Driver } from "../posix/driver.ts";
+import { O_RDONLY } from "../posix/constants.ts";
+import { errnoOf, type Driver } from "../posix/driver.ts";
 import { sleep } from "../support/run.ts";
-import { Model, type TreeDescription } from "./model.ts";
-import { bytesOf, type Operation, type SnapshotAction, type SnapshotOperation, type TreePath } from "./operations.ts";
-import { answerOf, Snapshots, type Moment, type SnapshotCommands } from "./snapshots.ts";
+import { Hands } from "./hands.ts";
+import { Model, type Node, type TreeDescription } from "./model.ts";
+import type { Operation, SnapshotAction, SnapshotOperation, TreePath } from "./operations.ts";
+import { Past, type PastHost } from "./past.ts";
+import {
+  answerOf,
+  expectedAnswer,
+  perform,
+  Snapshots,
+  targetOf,
+  type Moment,
+  type SnapshotCommands,
+} from "./snapshots.ts";
 import { difference, readTree } from "./tree.ts";
 import { Versions, type VersionCommands } from "./versions.ts";
 
@@ -35,11 +45,6 @@ export interface HistoryOptions {
   readonly name: string;
 }
 
-interface Held {
-  readonly fd: number;
-  readonly ino: bigint;
-}
-
 const PIECE_BYTES = 2 ** 20;
 const PAGE_BYTES = 4096;
 
@@ -49,8 +54,9 @@ export class History {
   readonly #directory: string;
   readonly #snapshots: Snapshots | undefined;
   readonly #versions: Versions | undefined;
+  readonly #past: Past | undefined;
   #model = new Model();
-  readonly #held = new Map<number, Held>();
+  readonly #hands: Hands;
   /** The model after each operation since the last sync, the oldest first. */
   #states: TreeDescription[] = [];
   #done = 0;
@@ -59,9 +65,42 @@ export class History {
     this.#subject = subject;
     this.#driver = driver;
     this.#directory = join(subject.mountPoint, name);
+    this.#hands = new Hands(driver, this.#directory);
     const { snapshots, versions, mountPoint } = subject;
     this.#snapshots = snapshots && new Snapshots(snapshots, driver, mountPoint, name);
     this.#versions = versions && new Versions({ commands: versions, driver, mountPoint, name });
+    if (this.#versions !== undefined && this.#snapshots !== undefined)
+      this.#past = new Past(this.#pastHost(name, this.#versions, this.#snapshots));
+  }
+
+  #pastHost(name: string, versions: Versions, snapshots: Snapshots): PastHost {
+    const model = (): Model => this.#model;
+    return {
+      driver: this.#driver,
+      directory: this.#directory,
+      name,
+      versions,
+      snapshots,
+      get model() {
+        return model();
+      },
+      moment: () => this.#moment(),
+      change: (operation) => this.#change(operation),
+      settled: () => {
+        this.#states = [this.#model.describe()];
+        versions.note(this.#model);
+      },
+      sync: () => this.#sync([]),
+      crash: async () => {
+        await this.#subject.crash();
+        await this.#releaseAll();
+        await this.#subject.recover();
+      },
+      releaseAll: () => this.#releaseAll(),
+      adopt: (root) => {
+        this.#adopt(root);
+      },
+    };
   }
 
   /** @throws Error at the first disagreement. */
@@ -119,6 +158,15 @@ export class History {
       case "killDuringSnapshot":
         if (this.#snapshots === undefined) throw new RangeError("the subject has no snapshots");
         return this.#inOperation(this.#stepOnSnapshots(operation, this.#snapshots));
+      case "mark":
+      case "readVersions":
+      case "deleteTree":
+      case "restoreTrash":
+      case "restoreVersion":
+      case "restoreAt":
+      case "emptyTrash":
+      case "killDuringVersions":
+        return this.#inOperation(this.#past?.step(operation));
       default:
         return this.#change(operation);
     }
@@ -144,8 +192,10 @@ export class History {
 
   async #act(action: SnapshotAction, snapshots: Snapshots): Promise<void> {
     const target = targetOf(action, snapshots);
+    const paths = action.kind === "undo" ? snapshots.pathsOf(target) : undefined;
+    if (paths !== undefined) return this.#past?.undoPaths(target, paths);
     const expected = expectedAnswer(action, target, snapshots);
-    const { code, result } = await answerOf(command(action, target, snapshots.commands));
+    const { code, result } = await answerOf(perform(action, target, snapshots.commands));
     if (code !== expected) throw new Error(`${JSON.stringify(action)} of ${target} answered ${code}, not ${expected}`);
     if (code !== "success") return;
     if (action.kind === "forgetSnapshot") snapshots.forget(target);
@@ -160,14 +210,14 @@ export class History {
   /** A new snapshot of the present. */
   async #keep(name: string, snapshots: Snapshots): Promise<void> {
     const live = await readTree(this.#driver, this.#directory);
-    await snapshots.keep(name, [this.#moment()], false, live);
+    await snapshots.keep(name, [this.#moment()], false, { live });
     this.#states = [this.#model.describe()];
   }
 
   /** Held files go on with what they held then; those that were not there are stale. */
   async #restored(name: string, snapshots: Snapshots): Promise<void> {
     const then = snapshots.modelOf(name);
-    const nodes = [...this.#held].map(([slot, { ino }]) => [slot, snapshots.nodeOf(name, ino, then)] as const);
+    const nodes = [...this.#hands.held].map(([slot, { ino }]) => [slot, snapshots.nodeOf(name, ino, then)] as const);
     then.releaseAll();
     for (const [slot, node] of nodes) then.holdAgain(slot, node);
     this.#model = then;
@@ -192,9 +242,10 @@ export class History {
   /** The action in flight may have happened or not. */
   async #crashDuringSnapshot(action: SnapshotAction, delayMs: number, snapshots: Snapshots): Promise<void> {
     const target = targetOf(action, snapshots);
+    if (action.kind === "undo" && snapshots.pathsOf(target) !== undefined) return this.#act(action, snapshots);
     const expected = expectedAnswer(action, target, snapshots);
     const then = this.#moment();
-    const answering = answerOf(command(action, target, snapshots.commands));
+    const answering = answerOf(perform(action, target, snapshots.commands));
     await sleep(delayMs);
     await this.#subject.crash();
     const { code } = await answering;
@@ -225,7 +276,7 @@ export class History {
   }
 
   #moment(): Moment {
-    return { model: this.#model.copy(), held: new Map([...this.#held].map(([slot, { ino }]) => [slot, ino])) };
+    return { model: this.#model.copy(), held: new Map([...this.#hands.held].map(([slot, { ino }]) => [slot, ino])) };
   }
 
   /** Failures say which operation it was. */
@@ -235,110 +286,11 @@ export class History {
 
   async #change(operation: Operation): Promise<void> {
     const expected = this.#model.apply(operation);
-    const answer = await errnoOf(this.#perform(operation));
+    const answer = await errnoOf(this.#hands.perform(operation));
     if (answer !== expected) this.#fail(`${JSON.stringify(operation)} answered ${answer}, not ${expected}`);
     this.#states.push(this.#model.describe());
     this.#versions?.note(this.#model);
     if (operation.kind === "fsync" && answer === "success") this.#states = this.#states.slice(-1);
-  }
-
-  async #perform(operation: Operation): Promise<void> {
-    const driver = this.#driver;
-    switch (operation.kind) {
-      case "mkdir":
-        await driver.mkdir(this.#at(operation.path), operation.mode);
-        return;
-      case "rmdir":
-        await driver.rmdir(this.#at(operation.path));
-        return;
-      case "create":
-        await driver.close(await driver.open(this.#at(operation.path), O_CREAT | O_EXCL | O_WRONLY, operation.mode));
-        return;
-      case "unlink":
-        await driver.unlink(this.#at(operation.path));
-        return;
-      case "symlink":
-        await driver.symlink(operation.target, this.#at(operation.path));
-        return;
-      case "link":
-        await driver.link(this.#at(operation.path), this.#at(operation.to));
-        return;
-      case "rename":
-        await driver.rename(this.#at(operation.path), this.#at(operation.to), operation.flags);
-        return;
-      case "chmod":
-        await driver.chmod(this.#at(operation.path), operation.mode);
-        return;
-      case "chown":
-        await driver.chown(this.#at(operation.path), operation.uid, operation.gid);
-        return;
-      case "utimens": {
-        const time = { seconds: BigInt(operation.seconds), nanoseconds: operation.nanoseconds };
-        await driver.utimens(this.#at(operation.path), "omit", time);
-        return;
-      }
-      case "setxattr":
-        await driver.setXattr(this.#at(operation.path), operation.name, operation.value, operation.flags);
-        return;
-      case "removexattr":
-        await driver.removeXattr(this.#at(operation.path), operation.name);
-        return;
-      default:
-        await this.#performOnData(operation);
-    }
-  }
-
-  async #performOnData(operation: Operation): Promise<void> {
-    const driver = this.#driver;
-    switch (operation.kind) {
-      case "write":
-        return this.#opened(operation.path, O_WRONLY, (fd) => driver.pwrite(fd, bytesOf(operation), operation.offset));
-      case "truncate":
-        await driver.truncate(this.#at(operation.path), operation.lengthBytes);
-        return;
-      case "allocate":
-        return this.#opened(operation.path, O_RDWR, (fd) =>
-          driver.fallocate(fd, operation.mode, operation.offset, operation.lengthBytes),
-        );
-      case "copy":
-        return this.#opened(operation.path, O_RDONLY, (from) =>
-          this.#opened(operation.to, O_WRONLY, (to) => this.#copy(operation, from, to)),
-        );
-      case "fsync":
-        return this.#opened(operation.path, O_RDONLY, (fd) => driver.fsync(fd));
-      case "hold":
-        await this.#release(operation.slot);
-        await this.#hold(operation.slot, await driver.open(this.#at(operation.path), O_RDWR));
-        return;
-      case "writeHeld":
-        await driver.pwrite(this.#heldFd(operation.slot), bytesOf(operation), operation.offset);
-        return;
-      case "truncateHeld":
-        await driver.ftruncate(this.#heldFd(operation.slot), operation.lengthBytes);
-        return;
-      case "release":
-        await this.#release(operation.slot);
-        return;
-      default:
-        throw new RangeError(`${operation.kind} is no change`);
-    }
-  }
-
-  /** What the source holds at the start: a copy onto the file itself makes the source longer. */
-  async #copy(operation: Extract<Operation, { kind: "copy" }>, from: number, to: number): Promise<void> {
-    const source = await this.#driver.fstat(from);
-    const isDirectory = (source.mode & S_IFMT) === S_IFDIR; // refused, however long it calls itself
-    const toItsEnd = isDirectory ? Infinity : Number(source.lengthBytes) - operation.offset;
-    const lengthBytes = Math.min(operation.lengthBytes, toItsEnd);
-    for (let done = 0; done < lengthBytes;) {
-      const copied = await this.#driver.copyRange(
-        { fd: from, offset: operation.offset + done },
-        { fd: to, offset: operation.toOffset + done },
-        lengthBytes - done,
-      );
-      if (copied === 0) return;
-      done += copied;
-    }
   }
 
   async #check(): Promise<void> {
@@ -350,7 +302,7 @@ export class History {
   /** A held file, unlinked or not, through its handle. */
   async #readHeld(slot: number): Promise<void> {
     const node = this.#model.held(slot);
-    const fd = this.#held.get(slot)?.fd;
+    const fd = this.#hands.held.get(slot)?.fd;
     if (node === undefined || fd === undefined) return;
     if (node === "stale") {
       const answer = await errnoOf(this.#driver.fstat(fd));
@@ -365,7 +317,7 @@ export class History {
 
   /** fsync of anything keeps everything acknowledged before it. */
   async #sync(path: TreePath): Promise<void> {
-    await this.#opened(path, O_RDONLY, (fd) => this.#driver.fsync(fd));
+    await this.#hands.opened(path, O_RDONLY, (fd) => this.#driver.fsync(fd));
     this.#states = [this.#model.describe()];
   }
 
@@ -379,11 +331,11 @@ export class History {
 
   /** The operation in flight may have happened or not. */
   async #crashDuring(operation: Operation, delayMs: number): Promise<void> {
-    const answer = errnoOf(this.#perform(operation));
+    const answer = errnoOf(this.#hands.perform(operation));
     if (this.#subject.crashesInUse) await sleep(delayMs);
     else {
       await answer;
-      await this.#closeAll();
+      await this.#hands.closeAll();
     }
     await this.#subject.crash();
     await answer;
@@ -405,6 +357,10 @@ export class History {
       const count = this.#states.length;
       this.#fail(`after SIGKILL the tree is none of the last ${count} states; nearest:\n${nearest?.join("\n")}`);
     }
+    this.#adopt(root);
+  }
+
+  #adopt(root: Node): void {
     this.#model = new Model(root);
     this.#versions?.note(this.#model);
     this.#states = [this.#model.describe()];
@@ -414,72 +370,9 @@ export class History {
     throw new Error(`operation ${this.#done}: ${what}`);
   }
 
-  #at(path: TreePath): string {
-    return join(this.#directory, ...path);
-  }
-
-  #heldFd(slot: number): number {
-    const held = this.#held.get(slot);
-    if (held === undefined) throw new CallError("held", "EBADF");
-    return held.fd;
-  }
-
-  async #hold(slot: number, fd: number): Promise<void> {
-    this.#held.set(slot, { fd, ino: (await this.#driver.fstat(fd)).ino });
-  }
-
-  async #opened(path: TreePath, flags: number, use: (fd: number) => Promise<unknown>): Promise<void> {
-    const fd = await this.#driver.open(this.#at(path), flags);
-    try {
-      await use(fd);
-    } finally {
-      await this.#driver.close(fd).catch(() => undefined); // a killed daemon answers ENOTCONN
-    }
-  }
-
-  async #release(slot: number): Promise<void> {
-    const held = this.#held.get(slot);
-    this.#held.delete(slot);
-    if (held !== undefined) await this.#driver.close(held.fd).catch(() => undefined);
-  }
-
   async #releaseAll(): Promise<void> {
-    await this.#closeAll();
+    await this.#hands.closeAll();
     this.#model.releaseAll();
-  }
-
-  async #closeAll(): Promise<void> {
-    for (const slot of [...this.#held.keys()]) await this.#release(slot);
-  }
-}
-
-function targetOf(action: SnapshotAction, snapshots: Snapshots): string {
-  if (action.kind === "takeSnapshot") return action.name;
-  return action.kind === "undo" ? (snapshots.lastSafety ?? "") : snapshots.chosen(action.pick);
-}
-
-function expectedAnswer(action: SnapshotAction, target: string, snapshots: Snapshots): string {
-  if (action.kind === "takeSnapshot") return snapshots.has(target) ? "TCFS_SNAPSHOT_EXISTS" : "success";
-  return snapshots.has(target) ? "success" : "TCFS_NO_SNAPSHOT";
-}
-
-/** @returns Of a restore the name of the snapshot of the state before. */
-async function command(
-  action: SnapshotAction,
-  target: string,
-  commands: SnapshotCommands,
-): Promise<string | undefined> {
-  switch (action.kind) {
-    case "takeSnapshot":
-      await commands.take(target);
-      return undefined;
-    case "forgetSnapshot":
-      await commands.forget([target]);
-      return undefined;
-    case "restore":
-      return commands.restore(target);
-    case "undo":
-      return commands.undo();
   }
 }
 

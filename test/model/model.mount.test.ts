@@ -12,7 +12,7 @@ testModel({
   seeds: SEEDS,
   historiesPerSeed: 6,
   longestHistory: 150,
-  withSnapshots: false,
+  withPast: false,
   secondsPerSeed: SECONDS,
 });
 
@@ -22,16 +22,16 @@ testModel({
   seeds: SEEDS,
   historiesPerSeed: 6,
   longestHistory: 150,
-  withSnapshots: false,
+  withPast: false,
   secondsPerSeed: SECONDS,
 });
 
 testModel({
-  name: "tcfs with snapshots",
+  name: "tcfs with its past",
   openSubject: tcfsSubject,
   seeds: SEEDS,
   historiesPerSeed: 6,
   longestHistory: 150,
-  withSnapshots: true,
+  withPast: true,
   secondsPerSeed: SECONDS,
 });

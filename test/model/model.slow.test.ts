@@ -11,16 +11,16 @@ testModel({
   seeds: [seed],
   historiesPerSeed: 10_000,
   longestHistory: 400,
-  withSnapshots: false,
+  withPast: false,
   secondsPerSeed: seconds,
 });
 
 testModel({
-  name: "tcfs with snapshots",
+  name: "tcfs with its past",
   openSubject: tcfsSubject,
   seeds: [seed],
   historiesPerSeed: 10_000,
   longestHistory: 400,
-  withSnapshots: true,
+  withPast: true,
   secondsPerSeed: seconds,
 });

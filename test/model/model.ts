@@ -133,16 +133,21 @@ export class Model {
     return described;
   }
 
-  /** Of all that its files hold, those that are held open without a name too. */
-  contentHashes(): Set<string> {
-    const hashes = new Set<string>();
+  /** All but directories, those that are held open without a name too. */
+  files(): Set<Node> {
+    const files = this.namedFiles();
+    for (const node of this.#held) if (typeof node === "object") files.add(node);
+    return files;
+  }
+
+  namedFiles(): Set<Node> {
+    const files = new Set<Node>();
     const visit = (node: Node): void => {
-      if (node.type === "file") hashes.add(contentHash(node));
+      if (node.type !== "directory") files.add(node);
       for (const child of node.children.values()) visit(child);
     };
     visit(this.root);
-    for (const node of this.#held) if (typeof node === "object") visit(node);
-    return hashes;
+    return files;
   }
 
   #apply(operation: Operation): void {
@@ -352,7 +357,7 @@ function take(parent: Node, name: string): void {
   parent.modifyTime = undefined;
 }
 
-function contentHash(node: Node): string {
+export function contentHash(node: Node): string {
   node.contentHash ??= hashOfContent(node.content);
   return node.contentHash;
 }

@@ -37,7 +37,8 @@ export type Operation =
   | { readonly kind: "remount" }
   | { readonly kind: "kill" }
   | { readonly kind: "killDuring"; readonly delayMs: number; readonly operation: Operation }
-  | SnapshotOperation;
+  | SnapshotOperation
+  | VersionOperation;
 
 /** `pick` chooses among the snapshots that there are, the oldest first. */
 export type SnapshotAction =
@@ -54,6 +55,24 @@ export type SnapshotOperation =
   /** One `to` more than there are snapshots stands for the present. */
   | { readonly kind: "diff"; readonly from: number; readonly to: number }
   | { readonly kind: "killDuringSnapshot"; readonly delayMs: number; readonly action: SnapshotAction };
+
+/** `pick` chooses among what is listed. */
+export type VersionAction =
+  /** Of one in the trash, or what is below the directory so many names above it. */
+  | { readonly kind: "restoreTrash"; readonly pick: number; readonly above: number }
+  /** `place`: of what, that is there or in the trash. */
+  | { readonly kind: "restoreVersion"; readonly place: number; readonly pick: number }
+  /** `mark`: as at which moment; `place`: which path of those that there were then. */
+  | { readonly kind: "restoreAt"; readonly mark: number; readonly place: number }
+  | { readonly kind: "emptyTrash" };
+
+export type VersionOperation =
+  | VersionAction
+  /** Remember this moment. */
+  | { readonly kind: "mark" }
+  | { readonly kind: "readVersions" }
+  | { readonly kind: "deleteTree"; readonly path: TreePath }
+  | { readonly kind: "killDuringVersions"; readonly delayMs: number; readonly action: VersionAction };
 
 export interface Span {
   readonly offset: number;
@@ -199,6 +218,28 @@ const snapshotOperation: fc.Arbitrary<SnapshotOperation> = fc.oneof(
   },
 );
 
+const versionAction: fc.Arbitrary<VersionAction> = fc.oneof(
+  { weight: 6, arbitrary: fc.record({ kind: fc.constant("restoreTrash" as const), pick, above: fc.nat(2) }) },
+  { weight: 4, arbitrary: fc.record({ kind: fc.constant("restoreVersion" as const), place: pick, pick }) },
+  { weight: 4, arbitrary: fc.record({ kind: fc.constant("restoreAt" as const), mark: pick, place: pick }) },
+  { weight: 1, arbitrary: fc.constant({ kind: "emptyTrash" } as const) },
+);
+
+const versionOperation: fc.Arbitrary<VersionOperation> = fc.oneof(
+  { weight: 10, arbitrary: versionAction },
+  { weight: 3, arbitrary: fc.constant({ kind: "mark" } as const) },
+  { weight: 2, arbitrary: fc.constant({ kind: "readVersions" } as const) },
+  { weight: 5, arbitrary: fc.record({ kind: fc.constant("deleteTree" as const), path: shortPath }) },
+  {
+    weight: 2,
+    arbitrary: fc.record({
+      kind: fc.constant("killDuringVersions" as const),
+      delayMs: fc.nat(12),
+      action: versionAction,
+    }),
+  },
+);
+
 const bytes = fc.record({ offset, lengthBytes, seed });
 /** A file that is made and written twice, closed in between: so it has a version. */
 const saves: fc.Arbitrary<Operation[]> = fc.tuple(shortPath, bytes, bytes).map(([place, first, second]) => [
@@ -208,12 +249,13 @@ const saves: fc.Arbitrary<Operation[]> = fc.tuple(shortPath, bytes, bytes).map((
 ]);
 
 /** A history of up to `maximumLength` steps with interruptions here and there. */
-export function histories(maximumLength: number, withSnapshots: boolean): fc.Arbitrary<Operation[]> {
+export function histories(maximumLength: number, withPast: boolean): fc.Arbitrary<Operation[]> {
   const operation = fc.oneof(
     { weight: 50, arbitrary: change },
     { weight: 8, arbitrary: observation },
     { weight: 1, arbitrary: interruption },
-    ...(withSnapshots ? [{ weight: 16, arbitrary: snapshotOperation }] : []),
+    ...(withPast ? [{ weight: 16, arbitrary: snapshotOperation }] : []),
+    ...(withPast ? [{ weight: 12, arbitrary: versionOperation }] : []),
   );
   const steps = fc.oneof({ weight: 20, arbitrary: operation.map((one) => [one]) }, { weight: 1, arbitrary: saves });
   return fc.array(steps, { minLength: 1, maxLength: maximumLength, size: "max" }).map((all) => all.flat());

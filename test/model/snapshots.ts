@@ -8,6 +8,7 @@ import type { TreeChange } from "../../src/fs/snapshots/diff.ts";
 import type { Driver } from "../posix/driver.ts";
 import { diffFaults } from "./diff-check.ts";
 import type { Model, Node, TreeDescription } from "./model.ts";
+import type { SnapshotAction } from "./operations.ts";
 import { difference, readTree, type RealNode, type RealTree } from "./tree.ts";
 
 /** The commands on the snapshots of a mounted vault. Each throws what the daemon answers. */
@@ -18,8 +19,15 @@ export interface SnapshotCommands {
   forget(names: readonly string[]): Promise<void>;
   /** @returns The name of the snapshot of the state before. */
   restore(name: string): Promise<string>;
-  undo(): Promise<string>;
+  undo(): Promise<Undone>;
   diff(from: string, to: string | undefined): Promise<readonly TreeChange[]>;
+}
+
+export interface Undone {
+  /** Undefined where nothing differed. */
+  readonly safety?: string;
+  /** Undefined: everything. */
+  readonly paths?: readonly string[];
 }
 
 /** A state of the model, and the inode of each file that it holds open. */
@@ -32,6 +40,8 @@ interface Copy extends Moment {
   readonly description: TreeDescription;
   readonly real: RealTree;
   readonly isSafety: boolean;
+  /** Those that it is to bring back, if not everything; as the model writes them. */
+  readonly paths: readonly string[] | undefined;
 }
 
 /** The inode's number within a snapshot, in its number in the mount (FORMAT.md §7.12). */
@@ -71,6 +81,16 @@ export class Snapshots {
     return [...this.#copies].findLast(([, { isSafety }]) => isSafety)?.[0];
   }
 
+  /** What an undo brings back, if not everything. */
+  pathsOf(name: string): readonly string[] | undefined {
+    return this.#copies.get(name)?.paths;
+  }
+
+  /** The names of the inodes in a snapshot are those that they had live. */
+  realOf(name: string): RealTree {
+    return this.#copy(name).real;
+  }
+
   /** A copy, which holds what it held then. */
   modelOf(name: string): Model {
     return this.#copy(name).model.copy();
@@ -90,13 +110,18 @@ export class Snapshots {
    * Read a new snapshot and keep its copy. @param candidates - It must be one of these.
    * @param live - The live tree, if nothing changed it since: all its fields must be the same.
    */
-  async keep(name: string, candidates: readonly Moment[], isSafety: boolean, live?: RealTree): Promise<void> {
+  async keep(
+    name: string,
+    candidates: readonly Moment[],
+    isSafety: boolean,
+    { live, paths }: { readonly live?: RealTree; readonly paths?: readonly string[] | undefined } = {},
+  ): Promise<void> {
     const real = await this.#read(name);
     const faults = candidates.map(({ model }) => difference(model.describe(), real.description));
     const moment = candidates[faults.findIndex((found) => found.length === 0)];
     if (moment === undefined) throw new Error(`snapshot ${name} is not the model's tree:\n${faults[0]?.join("\n")}`);
     if (live !== undefined) requireSame(`snapshot ${name} beside the live tree`, live, real);
-    this.#copies.set(name, { ...moment, description: moment.model.describe(), real, isSafety });
+    this.#copies.set(name, { ...moment, description: moment.model.describe(), real, isSafety, paths });
   }
 
   forget(name: string): void {
@@ -147,6 +172,37 @@ export class Snapshots {
     const nodes = new Map([...tree.nodes].map(([ino, node]) => [ino % WITHIN_SNAPSHOT, node]));
     const inodes = new Map([...tree.inodes].map(([path, ino]) => [path, ino % WITHIN_SNAPSHOT]));
     return { ...tree, nodes, inodes };
+  }
+}
+
+/** Which snapshot an action is about. */
+export function targetOf(action: SnapshotAction, snapshots: Snapshots): string {
+  if (action.kind === "takeSnapshot") return action.name;
+  return action.kind === "undo" ? (snapshots.lastSafety ?? "") : snapshots.chosen(action.pick);
+}
+
+export function expectedAnswer(action: SnapshotAction, target: string, snapshots: Snapshots): string {
+  if (action.kind === "takeSnapshot") return snapshots.has(target) ? "TCFS_SNAPSHOT_EXISTS" : "success";
+  return snapshots.has(target) ? "success" : "TCFS_NO_SNAPSHOT";
+}
+
+/** @returns Of a restore the name of the snapshot of the state before. */
+export async function perform(
+  action: SnapshotAction,
+  target: string,
+  commands: SnapshotCommands,
+): Promise<string | undefined> {
+  switch (action.kind) {
+    case "takeSnapshot":
+      await commands.take(target);
+      return undefined;
+    case "forgetSnapshot":
+      await commands.forget([target]);
+      return undefined;
+    case "restore":
+      return commands.restore(target);
+    case "undo":
+      return (await commands.undo()).safety;
   }
 }
 

@@ -58,6 +58,13 @@ function versionCommands(vault: string): VersionCommands {
     emptyTrash: async () => {
       await askOf(vault, { operation: "emptyTrash", olderThanSeconds: 0 });
     },
+    listTrash: () => askOf(vault, { operation: "listTrash" }),
+    list: (path) => askOf(vault, { operation: "listVersions", path }),
+    restore: async (path, time) => {
+      await askOf(vault, { operation: "restoreVersion", path, time });
+    },
+    restoreAt: (at, path) =>
+      askOf(vault, { operation: "restorePaths", source: { at }, paths: [path], isDryRun: false }),
     restoreTrash: async (path) => (await askOf(vault, { operation: "restoreTrash", path })).skipped,
   };
 }
@@ -73,11 +80,7 @@ function snapshotCommands(vault: string): SnapshotCommands {
       await ask({ operation: "forgetSnapshots", names: [...names], isDryRun: false });
     },
     restore: async (name) => (await ask({ operation: "restore", name })).safety,
-    undo: async () => {
-      const { safety } = await ask({ operation: "undo" });
-      if (safety === undefined) throw new Error("an undo of paths, which no history restores");
-      return safety;
-    },
+    undo: () => ask({ operation: "undo" }),
     diff: (from, to) => ask({ operation: "diff", from, ...(to === undefined ? {} : { to }) }),
   };
 }

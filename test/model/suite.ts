@@ -17,7 +17,7 @@ export interface ModelRun {
   readonly seeds: readonly number[];
   readonly historiesPerSeed: number;
   readonly longestHistory: number;
-  readonly withSnapshots: boolean;
+  readonly withPast: boolean;
   /** No history is begun later. */
   readonly secondsPerSeed: number;
 }
@@ -65,7 +65,7 @@ async function search(
   play: (operations: readonly Operation[]) => Promise<void>,
 ): Promise<void> {
   let failedAt: number | undefined;
-  const property = fc.asyncProperty(histories(run.longestHistory, run.withSnapshots), async (operations) => {
+  const property = fc.asyncProperty(histories(run.longestHistory, run.withPast), async (operations) => {
     // Out of time: nothing simpler fails, and the last failure is told.
     if (failedAt !== undefined && performance.now() > failedAt + SHRINKING_MS) return;
     try {

@@ -4,18 +4,25 @@
  */
 import { readFile, readdir } from "node:fs/promises";
 import { join } from "node:path";
+import type { PathRestoreReport } from "../../src/fs/snapshots/path-restore.ts";
+import type { TrashFigures } from "../../src/fs/versions/trash.ts";
+import type { VersionFigures } from "../../src/fs/versions/version-manager.ts";
 import type { Driver } from "../posix/driver.ts";
-import { hashOfContent, type Model, type Node } from "./model.ts";
+import { contentHash, describeNode, hashOfContent, type Model, type Node } from "./model.ts";
 import { difference, readTree } from "./tree.ts";
 
-/** The commands on versions of a mounted vault. */
+/** The commands on versions of a mounted vault. Paths are from the vault's root. */
 export interface VersionCommands {
   /** From now on files are kept that are deleted as soon as they were made. */
   keepYoung(): Promise<void>;
   /** Give up all that is in the trash. */
   emptyTrash(): Promise<void>;
-  /** @param path - From the vault's root. @returns Paths that were left out. */
+  listTrash(): Promise<readonly TrashFigures[]>;
+  /** @returns Paths that were left out. */
   restoreTrash(path: string): Promise<readonly string[]>;
+  list(path: string): Promise<readonly VersionFigures[]>;
+  restore(path: string, time: string): Promise<void>;
+  restoreAt(time: string, path: string): Promise<PathRestoreReport>;
 }
 
 export interface VersionsOptions {
@@ -30,13 +37,32 @@ export class Versions {
   readonly #options: VersionsOptions;
   /** Hashes of all contents that there ever were. */
   readonly #known = new Set<string>();
+  /** Files and symlinks that there ever were, without their names. */
+  readonly #knownNodes = new Set<string>();
 
   constructor(options: VersionsOptions) {
     this.#options = options;
   }
 
+  get commands(): VersionCommands {
+    return this.#options.commands;
+  }
+
   note(model: Model): void {
-    for (const hash of model.contentHashes()) this.#known.add(hash);
+    for (const node of model.files()) {
+      this.#known.add(contentHash(node));
+      this.#knownNodes.add(describeNode(node, 0, ""));
+    }
+  }
+
+  /** Contents so far. */
+  known(): ReadonlySet<string> {
+    return new Set(this.#known);
+  }
+
+  /** Whether there was ever such a file or symlink. */
+  isKnown(node: Node): boolean {
+    return this.#knownNodes.has(describeNode(node, 0, ""));
   }
 
   /** @throws Error for a version of what never was. */
@@ -73,13 +99,13 @@ export class Versions {
   }
 }
 
-interface Place {
+export interface Place {
   readonly path: string;
   readonly node: Node;
   readonly parent: Node;
 }
 
-function deepestFirst(parent: Node, above = ""): Place[] {
+export function deepestFirst(parent: Node, above = ""): Place[] {
   return [...parent.children].flatMap(([name, node]) => {
     const path = above === "" ? name : `${above}/${name}`;
     return [...deepestFirst(node, path), { path, node, parent }];
