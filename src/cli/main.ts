@@ -140,7 +140,7 @@ interface YargsInternals {
 }
 
 function initBuilder(command: Argv) {
-  return secrets(command)
+  return newSecrets(command)
     .option("json", { type: "boolean", describe: "print the result, recovery words included, as JSON" })
     .option("tpm", { type: "boolean", describe: "let this machine's TPM open the vault, besides the passphrase" })
     .option("pin", { type: "boolean", describe: "with --tpm: and only with a PIN, which is asked for twice" })
@@ -239,6 +239,12 @@ function mountBuilder(command: Argv) {
 }
 
 function secrets<T>(command: Argv<T>) {
+  const keyFile = file("unlock with the key file FILE, which tcfs key add --new-key-file made");
+  return newSecrets(command).option("key-file", keyFile);
+}
+
+/** Of a vault that is being made: a key file comes later. */
+function newSecrets<T>(command: Argv<T>) {
   return command
     .option("vault", file("the vault's directory"))
     .option(
@@ -248,7 +254,6 @@ function secrets<T>(command: Argv<T>) {
       ),
     )
     .option("recovery-file", file("unlock with the 24 recovery words in FILE"))
-    .option("key-file", file("unlock with the key file FILE, which tcfs key add --new-key-file made"))
     .option("kdbx-password-file", file("for kdbx:FILE#ENTRY: the database's master password"))
     .option("kdbx-key-file", file("likewise: the database's key file"))
     .option(

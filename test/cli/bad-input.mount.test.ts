@@ -134,6 +134,12 @@ describe("init", () => {
     await line.expect("NO_VAULT", ["status", "--vault", line.vault]);
   });
 
+  test("takes no key file: that is added to a vault that is there", async () => {
+    await using line = await CommandLine.make({ isBare: true });
+    const { stderr } = await line.expect("USAGE", ["init", ...line.unlock, "--key-file", line.passphraseFile]);
+    expect(stderr).toContain("key-file");
+  });
+
   test("without a terminal and without a passphrase file says what to give", async () => {
     await using line = await CommandLine.make({ isBare: true });
     const { stderr } = await line.expect("USAGE", ["init", "--vault", line.vault], { timeoutMs: 180_000 });
