@@ -41,7 +41,7 @@ test("a snapshot comes out whole, through the daemon and without one, or in part
   const [out, again, some] = ["out", "again", "some"].map((name) => join(directory, name)) as [string, string, string];
   const restored = await line.expect("OK", restore("--to", out));
   expect(restored.stdout).toMatch(
-    /^restored to .*: 5 files \(2\.9 MiB\), 3 directories, 1 hard links, 2 symlinks and other\n$/u,
+    /^restored to .*: 5 files \(2\.9 MiB\), 3 directories, 1 hard link, 2 symlinks and other\n$/u,
   );
   expect(await describeTree(out)).toBe(then);
   expect(await shell(`du -sm ${out} | cut -f1`)).toMatch(/^[34]\n$/u);
