@@ -185,13 +185,14 @@ export class OpenPacks {
   #finishInBackground(writer: PackWriter): void {
     if (this.#finishing.has(writer) || this.#unfinished.has(writer)) return;
     // A failed flush stays with the writer and meets the next makeDurable; any other failure leaves a legal pack.
-    const finishing = this.#finish(writer).then(
-      () => (writer.isEmpty ? this.#discard(writer) : undefined),
-      () => {
-        this.#finishing.delete(writer);
-        this.#unfinished.add(writer);
-      },
-    );
+    const giveUp = (): void => {
+      this.#finishing.delete(writer);
+      this.#unfinished.add(writer);
+    };
+    const finishing = this.#finish(writer).then(() => {
+      if (writer.isEmpty) return this.#discard(writer);
+      if (!writer.record.isFinished) giveUp(); // a write to it failed
+    }, giveUp);
     this.#finishing.set(writer, finishing);
   }
 
