@@ -81,3 +81,6 @@ export const READ_AHEAD_BYTES = 2 * 1024 * 1024;
 /** How far ahead of a reader what only the store has is brought to this disk at most, and how much at a time: about what one pack has of a file in one place. */
 export const MAX_APPROACH_BYTES = 32 * 1024 * 1024;
 export const APPROACH_STEP_BYTES = 4 * 1024 * 1024;
+
+/** How many times what was read in order is brought ahead of its reader: after one megabyte all of a photo is on its way. */
+export const APPROACH_TRUST = 4;

@@ -2,7 +2,7 @@
 import type { InodeRecord } from "../format/records.ts";
 import type { InodeNumber } from "../ids.ts";
 import type { Contents } from "./contents.ts";
-import { APPROACH_STEP_BYTES, MAX_APPROACH_BYTES, READ_AHEAD_BYTES, READ_AHEAD_FILES } from "./limits.ts";
+import { APPROACH_STEP_BYTES, APPROACH_TRUST, MAX_APPROACH_BYTES, READ_AHEAD_BYTES, READ_AHEAD_FILES } from "./limits.ts";
 
 interface Reader {
   /** Where its last read ended. */
@@ -38,10 +38,10 @@ export class ReadAhead {
     if (this.#contents.hasStore) this.#approach(inode, reader);
   }
 
-  /** Who has come so far is trusted to go on as far again: little is fetched in vain, and soon there is much ahead. */
+  /** Who has come so far is trusted to go on {@link APPROACH_TRUST} times as far: who stops early has cost little, and soon there is much ahead. */
   #approach(inode: InodeRecord, reader: Reader): void {
     const { end, readBytes } = reader;
-    const goal = end + BigInt(Math.min(readBytes, MAX_APPROACH_BYTES));
+    const goal = end + BigInt(Math.min(APPROACH_TRUST * readBytes, MAX_APPROACH_BYTES));
     if (reader.approached < end) reader.approached = end;
     for (;;) {
       const next = reader.approached + BigInt(APPROACH_STEP_BYTES);
