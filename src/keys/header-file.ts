@@ -9,7 +9,7 @@ import type { Disk } from "../platform/disk.ts";
 import { MAX_HEADER_BYTES, formatHeader, parseHeader } from "./header.ts";
 import type { VaultHeader } from "./header.ts";
 
-const HEADER_NAME = "vault.json";
+export const HEADER_NAME = "vault.json";
 const COPY_NAME = "vault.json.bak";
 
 /** @returns Whether `directory` holds a header, readable or not. */
@@ -88,9 +88,13 @@ function parseIfWhole(content: Uint8Array | undefined): VaultHeader | undefined 
 export async function writeNewHeader(disk: Disk, directory: string, header: VaultHeader): Promise<void> {
   if (await hasHeader(disk, directory))
     throw new TcfsError("TCFS_VAULT_EXISTS", `there is a vault in ${directory} already`);
-  const content = formatHeader(header);
-  await disk.replaceFile(join(directory, HEADER_NAME), content);
-  await disk.replaceFile(join(directory, COPY_NAME), content);
+  await disk.replaceFile(join(directory, HEADER_NAME), formatHeader(header));
+  await writeHeaderCopy(disk, directory, header);
+}
+
+/** The copy of a header that was just written. */
+export async function writeHeaderCopy(disk: Disk, directory: string, header: VaultHeader): Promise<void> {
+  await disk.replaceFile(join(directory, COPY_NAME), formatHeader(header));
 }
 
 /**

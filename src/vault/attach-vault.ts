@@ -1,11 +1,9 @@
 /** A vault directory made from a store, for whoever is to live in it or to rehearse that. */
-import { chmod, rm } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import type { SecretKey } from "../crypto/secret-key.ts";
 import { TcfsError } from "../errors.ts";
 import { DEVICE_ID_BYTES } from "../keys/devices/device-list.ts";
 import { EpochRooms } from "../keys/epoch-rooms.ts";
-import { writeNewHeader } from "../keys/header-file.ts";
 import { type VaultHeader, assertWritable, parseHeader } from "../keys/header.ts";
 import { VaultKeys } from "../keys/key-epochs.ts";
 import { NodeDisk } from "../platform/node-disk.ts";
@@ -14,6 +12,7 @@ import type { ObjectStore } from "../remote/object-store.ts";
 import { formatStoreUrl, parseStoreUrl } from "../remote/store-url.ts";
 import { type AttachReport, attachRecords } from "../replica/attach.ts";
 import { HEADER_NAME, MAX_HEADER_OBJECT_BYTES } from "../replica/object-names.ts";
+import { AttachPlace } from "./attach-place.ts";
 import { newIdentity } from "./device-setup.ts";
 
 /** @throws TcfsError `TCFS_NO_VAULT`; what is wrong with the header; what the store throws. */
@@ -32,14 +31,17 @@ export interface NewCopy {
   readonly url: string;
   /** Of a kept root, if not the present one. */
   readonly rootName?: string | undefined;
-  /** Refuses the state that it came to. */
-  readonly check?: ((report: AttachReport) => Promise<void>) | undefined;
+  /** Refuses the state that it came to, and writes what else the vault is to have, before it is one. */
+  readonly prepare?: ((report: AttachReport) => Promise<void>) | undefined;
 }
 
-/** @throws what {@link attachRecords} throws. Nothing is left then. */
+/**
+ * Killed at any instant, the directory is a whole vault, or one that the next attach clears and fills ({@link AttachPlace}).
+ * @throws what {@link attachRecords} and {@link AttachPlace.begin} throw. Nothing is left then.
+ */
 export async function attachVault(
   store: ObjectStore,
-  { directory, header, key, url, rootName, check }: NewCopy,
+  { directory, header, key, url, rootName, prepare }: NewCopy,
 ): Promise<AttachReport> {
   const disk = new NodeDisk();
   const { vaultId, chunking, revision: headerRevision } = header;
@@ -48,23 +50,16 @@ export async function attachVault(
   keys.wipe();
   const { engine, packKeys, sealer } = epochs;
   try {
-    await disk.makeDirectories(directory);
-    await chmod(directory, 0o700).catch(() => undefined); // one that was there; some filesystems have no modes
+    await using vaultPlace = await AttachPlace.begin(disk, directory);
     const place = formatStoreUrl(parseStoreUrl(url));
     const rooms = { engine, packKeys, vaultId, random: systemRandom };
     const identity = newIdentity(systemRandom.bytes(DEVICE_ID_BYTES));
     const source = { store, url: place, headerRevision, rootName, identity };
     const report = await attachRecords({ ...rooms, ...source, disk, directory, sealer });
-    await check?.(report);
     await disk.makeDirectory(join(directory, "packs"));
-    await writeNewHeader(disk, directory, header);
-    await disk.syncDirectory(dirname(directory));
+    await prepare?.(report);
+    await vaultPlace.finish(header);
     return report;
-  } catch (error) {
-    for (const name of ["meta", "journal", "packs", "store.json", "store.packs", "store.lost", "device", "devices"]) {
-      await rm(join(directory, name), { recursive: true, force: true });
-    }
-    throw error;
   } finally {
     epochs.close();
   }

@@ -1,13 +1,15 @@
 /** A vault with a store: uploaded by the daemon, brought back on another machine from the store alone. */
-import { execFile } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
+import { once } from "node:events";
 import { mkdir, readFile, readdir, rm, writeFile, appendFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { describe, expect, test } from "vitest";
-import { CommandLine } from "../cli/fixtures.ts";
+import { COMMAND, CommandLine } from "../cli/fixtures.ts";
 import { NO_SEAWEED, startWithBucket } from "../remote/seaweed.ts";
+import { eventually } from "../support/run.ts";
 import { tcfs } from "../support/tcfs-mount.ts";
 
 /** Of one request, by the SDK. */
@@ -160,6 +162,30 @@ describe("a directory as the store", () => {
     expect(await readdir(join(line.directory, "copy")).catch(() => [])).toEqual([]);
     await line.expect("OK", ["umount", line.mountPoint]);
   });
+});
+
+test("an attach that is killed is begun anew by the next one", async () => {
+  await using line = await CommandLine.make();
+  const url = `file://${join(line.directory, "store")}`;
+  await line.expect("OK", ["store", "set", url, ...line.unlock]);
+  await line.mount();
+  await fill(line.mountPoint, "first");
+  await line.expect("OK", ["wait", line.mountPoint, "--timeout", "600"]);
+  await using other = await CommandLine.make({ isBare: true });
+  const unlock = ["--vault", other.vault, "--passphrase-file", line.passphraseFile];
+  const words = ["attach", url, ...unlock];
+  const killed = spawn(process.execPath, [COMMAND, ...words], { stdio: "ignore" });
+  const ended = once(killed, "close");
+  const names = (): Promise<string[]> => readdir(other.vault).catch(() => []);
+  await eventually("the attach begins", 180_000, async () => (await names()).length > 0);
+  killed.kill("SIGKILL");
+  await ended;
+  const isWhole = (await names()).includes("vault.json");
+  await other.expect(isWhole ? "VAULT_EXISTS" : "OK", words);
+  await other.expect("OK", ["mount", other.mountPoint, ...unlock, "--pid-file", other.pidFile, "--read-only"]);
+  expect(await difference(line.mountPoint, other.mountPoint)).toBe("");
+  await other.umount();
+  await line.umount();
 });
 
 describe.skipIf(NO_SEAWEED !== undefined)("SeaweedFS as the store", () => {

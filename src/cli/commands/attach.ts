@@ -8,6 +8,7 @@ import type { ObjectStore } from "../../remote/object-store.ts";
 import type { AttachReport } from "../../replica/attach.ts";
 import { describeLost, lostPackNames } from "../../replica/lost-packs.ts";
 import { isKeptRoot } from "../../replica/object-names.ts";
+import { requireAttachable } from "../../vault/attach-place.ts";
 import { type NewCopy, attachVault, readRemoteHeader } from "../../vault/attach-vault.ts";
 import { withSealer } from "../../vault/device-setup.ts";
 import { openFreshness } from "../../vault/freshness-setup.ts";
@@ -20,7 +21,6 @@ import { keepCredentials, openNamedStore } from "../access/store-setup.ts";
 import { tpmOptions } from "../access/tpm-slots.ts";
 import { secretSource, vaultDirectory } from "../access/vault-access.ts";
 import type { VaultArguments } from "../access/vault-access.ts";
-import { refuseOccupied } from "./init.ts";
 import { warn } from "../printable.ts";
 
 export interface AttachArguments extends VaultArguments {
@@ -32,7 +32,7 @@ export interface AttachArguments extends VaultArguments {
   readonly cacheSize?: string | undefined;
 }
 
-/** @throws TcfsError `TCFS_NO_VAULT`, `TCFS_WRONG_KEY`, `TCFS_VAULT_EXISTS`; what {@link attachRecords} throws. Nothing is left then. */
+/** @throws TcfsError `TCFS_NO_VAULT`, `TCFS_WRONG_KEY`, `TCFS_VAULT_EXISTS`; what {@link attachRecords} throws. Nothing is left then; what a killed one left is cleared by the next. */
 export async function runAttach(parameters: AttachArguments, settings: Settings): Promise<void> {
   const { url, root: rootName } = parameters;
   if (rootName !== undefined && !isKeptRoot(rootName)) {
@@ -40,17 +40,18 @@ export async function runAttach(parameters: AttachArguments, settings: Settings)
   }
   const cacheBytes = parameters.cacheSize === undefined ? undefined : parseCacheSize(parameters.cacheSize);
   const directory = await vaultDirectory(parameters, settings);
-  await refuseOccupied(new NodeDisk(), directory);
+  await requireAttachable(new NodeDisk(), directory);
   const store = await openNamedStore(url, settings, secretSource(parameters), { create: false });
   try {
     const header = await readRemoteHeader(store);
     const { key } = await withSecret(secretSource(parameters), settings, (secret) => unlockHeader(header, secret));
     try {
-      const check = (report: AttachReport): Promise<void> =>
-        checkFreshness(report, { directory, header, key }, parameters, settings);
-      const report = await attachVault(store, { directory, header, key, url, rootName, check });
-      await keepCredentials(directory, secretSource(parameters));
-      await noteCacheSize(directory, cacheBytes);
+      const prepare = async (report: AttachReport): Promise<void> => {
+        await checkFreshness(report, { directory, header, key }, parameters, settings);
+        await keepCredentials(directory, secretSource(parameters));
+        await noteCacheSize(directory, cacheBytes);
+      };
+      const report = await attachVault(store, { directory, header, key, url, rootName, prepare });
       tell(store, directory, report);
     } finally {
       key.wipe();

@@ -109,7 +109,7 @@ export async function refuseOccupied(disk: Disk, directory: string): Promise<voi
   if ((await disk.list(directory)).length > 0) {
     throw new TcfsError(
       "TCFS_USAGE",
-      `${directory} is not empty and holds no vault (an init that was cut short may have left it): choose another directory`,
+      `${directory} is not empty and holds no vault (an init or attach that was cut short may have left it; attach goes on there): choose another directory`,
     );
   }
 }
