@@ -67,6 +67,16 @@ export class PackDirectory {
     }
   }
 
+  /** @returns Undefined where there is no such file. */
+  async lengthOf(pack: PackId): Promise<number | undefined> {
+    const file = await this.#open(pack);
+    try {
+      return await file?.length();
+    } finally {
+      await file?.close();
+    }
+  }
+
   /** @returns What can be read of the file, as {@link salvage} gives it; undefined where that is nothing. */
   async salvage(pack: PackId, lengthBytes: number): Promise<Uint8Array | undefined> {
     const file = await this.#open(pack).catch((error: unknown) => {

@@ -9,7 +9,7 @@ import { TcfsError } from "../errors.ts";
 const TIMED_OUT = 1;
 
 /**
- * @param path - A file, made if missing, or a directory.
+ * @param path - A file, made if missing.
  * @param purpose - For the sentence: what another process is doing.
  * @returns Lets go of it.
  * @throws TcfsError `TCFS_BUSY` if another process holds it for longer than `timeoutSeconds`; `TCFS_IO`.
@@ -43,4 +43,9 @@ export async function lockPath(path: string, purpose: string, timeoutSeconds: nu
       await ended;
     },
   };
+}
+
+/** As {@link lockPath}, for a directory: where it is gone, no file is made in its place. */
+export function lockDirectory(path: string, purpose: string, timeoutSeconds: number): Promise<AsyncDisposable> {
+  return lockPath(`${path}/`, purpose, timeoutSeconds);
 }

@@ -34,9 +34,12 @@ const LOCK_PAUSE_MS = 25;
 export class DirectoryStore implements ObjectStore {
   readonly place: string;
   readonly #root: string;
+  /** Of the directory: where its drive is not mounted any more, another one stands there, which is empty. */
+  readonly #inode: bigint;
 
-  private constructor(root: string) {
+  private constructor(root: string, inode: bigint) {
     this.#root = root;
+    this.#inode = inode;
     this.place = root;
   }
 
@@ -53,8 +56,9 @@ export class DirectoryStore implements ObjectStore {
           if (codeOf(error) !== "EEXIST") throw error;
         });
       }
-      if (!(await stat(root)).isDirectory()) throw new TcfsError("TCFS_REMOTE_MISSING", `${root} is no directory`);
-      return new DirectoryStore(root);
+      const found = await stat(root, { bigint: true });
+      if (!found.isDirectory()) throw new TcfsError("TCFS_REMOTE_MISSING", `${root} is no directory`);
+      return new DirectoryStore(root, found.ino);
     });
   }
 
@@ -132,6 +136,7 @@ export class DirectoryStore implements ObjectStore {
 
   async #listBelow(directory: string): Promise<string[]> {
     const names: string[] = [];
+    await this.#requireRoot();
     try {
       for await (const entry of await opendir(join(this.#root, directory))) {
         if (entry.name.startsWith(".")) continue;
@@ -143,6 +148,14 @@ export class DirectoryStore implements ObjectStore {
       if (codeOf(error) !== "ENOENT") throw error;
     }
     return names;
+  }
+
+  /** @throws TcfsError `TCFS_REMOTE_UNAVAILABLE` while another directory stands there; ENOENT while there is none. */
+  async #requireRoot(): Promise<void> {
+    const { ino } = await stat(this.#root, { bigint: true });
+    if (ino === this.#inode) return;
+    const message = `${this.#root} is another directory than it was: is its drive mounted?`;
+    throw new TcfsError("TCFS_REMOTE_UNAVAILABLE", message);
   }
 
   #path(name: string): string {
@@ -157,7 +170,7 @@ export class DirectoryStore implements ObjectStore {
       file = await open(this.#path(name), constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
     } catch (error) {
       if (codeOf(error) !== "ENOENT") throw error;
-      await stat(this.#root); // not there at all is another thing
+      await this.#requireRoot(); // not there at all is another thing
       return undefined;
     }
     try {
@@ -176,6 +189,7 @@ export class DirectoryStore implements ObjectStore {
     const path = this.#path(name);
     const work = join(this.#root, WORK_NAME);
     const temporary = join(work, randomBytes(12).toString("hex"));
+    await this.#requireRoot();
     await makeDirectories(this.#root, work);
     await makeDirectories(this.#root, dirname(path));
     try {
@@ -196,6 +210,7 @@ export class DirectoryStore implements ObjectStore {
 
   /** One at a time among all processes and machines. @param use - Asks, before it acts, whether the lock is still its. */
   async #locked<T>(use: (isStillHeld: () => Promise<boolean>) => Promise<T>): Promise<T> {
+    await this.#requireRoot();
     await makeDirectories(this.#root, join(this.#root, WORK_NAME));
     const path = join(this.#root, WORK_NAME, LOCK_NAME);
     const token = randomBytes(16).toString("hex");

@@ -7,20 +7,25 @@ import { join } from "node:path";
 import { counted } from "../counted.ts";
 import { toHex } from "../bytes.ts";
 import { TcfsError, isTcfsError } from "../errors.ts";
-import { type LostKind, type LostPack, decodeLost, encodeLost } from "../format/replica-codec.ts";
+import { type LostKind, type LostPack, MAX_LOST_PACKS, decodeLost, encodeLost } from "../format/replica-codec.ts";
 import type { PackId } from "../ids.ts";
-import type { Clock } from "../platform/clock.ts";
+import { type Clock, systemClock } from "../platform/clock.ts";
 import type { Disk } from "../platform/disk.ts";
+import { STATE_NAME } from "./replica-state.ts";
 
 const FILE_NAME = "store.lost";
-/** Between two looks at one, unless somebody waits. */
+/** Between two looks, unless somebody waits. */
 export const LOOK_AGAIN_MS = 10 * 60_000;
+/** What the store has damaged is fetched whole for a look: each time it was for nothing it is left alone twice as long. */
+const LONGEST_REST_MS = 24 * 3600_000;
 /** Names in a sentence; the rest is counted. */
 const MAX_NAMED = 8;
 
 interface Entry extends LostPack {
   /** By the clock; undefined: not in this session. */
   readonly lookedAtMs: number | undefined;
+  /** From then on it is left alone for so long; 0 before the first look. */
+  readonly restMs: number;
 }
 
 export interface LostPacksOptions {
@@ -55,7 +60,7 @@ export class LostPacks {
     const lost = new LostPacks(options);
     const content = await options.disk.readFile(join(options.directory, FILE_NAME));
     try {
-      for (const one of content === undefined ? [] : decodeLost(content)) lost.#set(one, undefined);
+      for (const one of content === undefined ? [] : decodeLost(content)) lost.#set(one);
     } catch (error) {
       if (!isTcfsError(error)) throw error;
     }
@@ -65,6 +70,17 @@ export class LostPacks {
   /** A new vault directory, whose store's root says so. */
   static async create(disk: Disk, directory: string, lost: readonly LostPack[]): Promise<void> {
     if (lost.length > 0) await disk.replaceFile(join(directory, FILE_NAME), encodeLost(lost));
+  }
+
+  /**
+   * Add what another root says to what is known in a vault directory that nobody has open: it is looked at like all else.
+   * @throws TcfsError what the disk throws
+   */
+  static async addTo(disk: Disk, directory: string, told: readonly LostPack[]): Promise<void> {
+    const options = { disk, directory, clock: systemClock };
+    const lost = await LostPacks.open({ ...options, onListed: nothing, onLost: nothing, onFound: nothing });
+    const fresh = told.filter(({ pack }) => !lost.has(pack));
+    if (fresh.length > 0) await LostPacks.create(disk, directory, [...lost.all(), ...fresh].slice(0, MAX_LOST_PACKS));
   }
 
   get count(): number {
@@ -88,7 +104,7 @@ export class LostPacks {
   async learn(told: readonly LostPack[]): Promise<void> {
     this.tell(told);
     const fresh = told.filter(({ pack }) => !this.has(pack));
-    for (const one of fresh) this.#set(one, undefined);
+    for (const one of fresh) this.#set(one);
     if (fresh.length > 0) this.#isDirty = true;
     await this.save();
   }
@@ -100,14 +116,35 @@ export class LostPacks {
 
   /** Whether to look for it again. @param isWaitedFor - Somebody wants to know now. */
   isDue(pack: PackId, isWaitedFor: boolean): boolean {
-    const { lookedAtMs } = this.#entries.get(toHex(pack)) ?? {};
-    return isWaitedFor || lookedAtMs === undefined || this.#options.clock.monotonicMs() - lookedAtMs >= LOOK_AGAIN_MS;
+    const { lookedAtMs, restMs = 0 } = this.#entries.get(toHex(pack)) ?? {};
+    return isWaitedFor || lookedAtMs === undefined || this.#options.clock.monotonicMs() - lookedAtMs >= restMs;
   }
 
   /** All that could be done about it was done just now. */
   looked(pack: PackId): void {
     const entry = this.#entries.get(toHex(pack));
-    if (entry !== undefined) this.#set(entry, this.#options.clock.monotonicMs());
+    if (entry === undefined) return;
+    const jitter = 0.75 + Math.random() / 2;
+    const longerMs = Math.min(LONGEST_REST_MS, Math.max(LOOK_AGAIN_MS, entry.restMs * 2)) * jitter;
+    const restMs = entry.kind === "damaged" ? longerMs : LOOK_AGAIN_MS;
+    this.#set(entry, { lookedAtMs: this.#options.clock.monotonicMs(), restMs });
+  }
+
+  /** Somebody may have mended the store: the next step looks for all of them. */
+  lookAgain(): void {
+    for (const entry of this.#entries.values()) this.#set(entry);
+  }
+
+  /**
+   * Before anything is said of what is not here: the vault directory itself must be. A drive that is gone for a while would
+   * have everything missing.
+   * @throws TcfsError `TCFS_IO`
+   */
+  async requireDirectory(): Promise<void> {
+    const { disk, directory } = this.#options;
+    await disk.syncDirectory(directory);
+    if ((await disk.list(directory)).includes(STATE_NAME)) return;
+    throw new TcfsError("TCFS_IO", `the vault directory ${directory} is gone: what it lacks cannot be told`);
   }
 
   /**
@@ -117,7 +154,7 @@ export class LostPacks {
    */
   async note(lost: LostPack): Promise<boolean> {
     const before = this.#entries.get(toHex(lost.pack));
-    this.#set(lost, before?.lookedAtMs);
+    this.#set(lost, before);
     if (before?.kind !== lost.kind) {
       this.#isDirty = true;
       this.#options.onLost(lost);
@@ -148,9 +185,10 @@ export class LostPacks {
     throw new TcfsError("TCFS_CORRUPT", `lost: ${describeLost(lostPackNames(this.all()))}. All else is in the store`);
   }
 
-  #set({ pack, kind }: LostPack, lookedAtMs: number | undefined): void {
+  #set({ pack, kind }: LostPack, look?: Pick<Entry, "lookedAtMs" | "restMs">): void {
     const isNew = !this.has(pack);
-    this.#entries.set(toHex(pack), { pack: pack.slice() as PackId, kind, lookedAtMs });
+    const { lookedAtMs, restMs = 0 } = look ?? {};
+    this.#entries.set(toHex(pack), { pack: pack.slice() as PackId, kind, lookedAtMs, restMs });
     if (isNew) this.#options.onListed(pack, true);
   }
 
@@ -178,6 +216,10 @@ export class LostPacks {
       return false;
     }
   }
+}
+
+function nothing(): void {
+  // Nobody is there to be told.
 }
 
 /** A lost pack, as people are told of it. */

@@ -13,7 +13,7 @@ import type { Clock, Timer } from "../platform/clock.ts";
 import type { ObjectStore } from "../remote/object-store.ts";
 import { Backlog } from "./backlog.ts";
 import type { LostPacks } from "./lost-packs.ts";
-import { MAX_PACK_OBJECT_BYTES, packObject } from "./object-names.ts";
+import { HEADER_NAME, MAX_PACK_OBJECT_BYTES, packObject } from "./object-names.ts";
 import { decodeRemains, encodeRemains, isMark, markRange } from "./pack-remains.ts";
 import { type PackRooms, usableLength } from "./remote-epoch.ts";
 import type { StoredPacks } from "./stored-packs.ts";
@@ -73,6 +73,8 @@ export class PackUploader {
   readonly #timesAgain = new Map<string, number>();
   /** Of those that were looked at in this session: of the store's copy, where it has one. By name. */
   readonly #damages = new Map<string, PackDamage>();
+  /** Of those lost packs: how long the file here was. */
+  readonly #lookedAtBytes = new Map<string, number>();
   /** One for each upload under way; those not in use. */
   #buffers: PackBuffer[] = [];
   #emptying: Timer | undefined;
@@ -140,6 +142,22 @@ export class PackUploader {
     }
   }
 
+  /** Whether to look for a lost pack: it is time, or there is another file of it here. @param isWaitedFor - See {@link LostPacks.isDue} */
+  async isDue(pack: PackId, isWaitedFor: boolean): Promise<boolean> {
+    if (this.lost.isDue(pack, isWaitedFor)) return true;
+    return (await this.#lengthHere(pack)) !== this.#lookedAtBytes.get(formatPackId(pack));
+  }
+
+  /** @returns 0 where there is nothing to be read. */
+  async #lengthHere(pack: PackId): Promise<number> {
+    try {
+      return (await this.#local.lengthOf(pack)) ?? 0;
+    } catch (error) {
+      if (!isTcfsError(error)) throw error;
+      return 0;
+    }
+  }
+
   /**
    * Bring all of them that are to be had; the others are among {@link lost} then.
    * @param packs - None of them is written to any more.
@@ -196,10 +214,12 @@ export class PackUploader {
     if (sentBytes === undefined) {
       this.#stored.remove(pack);
       this.lost.looked(pack);
+      this.#lookedAtBytes.set(formatPackId(pack), await this.#lengthHere(pack));
     } else {
       await this.#stored.add(pack);
       this.lost.forget(pack);
       this.#damages.delete(formatPackId(pack));
+      this.#lookedAtBytes.delete(formatPackId(pack));
     }
     this.backlog.sent(pack, sentBytes ?? 0, this.#clock.monotonicMs());
   }
@@ -225,6 +245,7 @@ export class PackUploader {
     this.#noteDamage(pack, damage);
     const isThere = ((await usableLength(store, pack, this.#rooms, signal)) ?? 0) >= lengthBytes;
     if (isThere && (await this.#isWholeThere(store, pack, buffer, signal))) return 0;
+    if (!found.isWhole) await this.#requireNotAway(record);
     return this.#sendDamaged(store, record, { content, buffer, isThere }, signal);
   }
 
@@ -240,6 +261,13 @@ export class PackUploader {
     }
     const content = await this.#local.salvage(pack, lengthBytes);
     return content && { content, isWhole: false };
+  }
+
+  /** Before it is said to be lost: a drive that was gone for a while may be back. @throws TcfsError `TCFS_IO`: look again */
+  async #requireNotAway(record: PackRecord): Promise<void> {
+    await this.lost.requireDirectory();
+    if ((await this.#readHere(record, new PackBuffer()))?.isWhole !== true) return;
+    throw new TcfsError("TCFS_IO", `${packObject(record.pack)} is here again: the upload begins anew`);
   }
 
   /** What memory or a cable spoiled is whole when it is read again. */
@@ -299,10 +327,11 @@ export class PackUploader {
   /** Nothing of it is here. @returns 0 where the store has it; undefined where it is lost, which is noted. */
   async #findThere(
     store: ObjectStore,
-    { pack, lengthBytes }: PackRecord,
+    record: PackRecord,
     buffer: PackBuffer,
     signal: AbortSignal,
   ): Promise<number | undefined> {
+    const { pack, lengthBytes } = record;
     const thereBytes = (await usableLength(store, pack, this.#rooms, signal)) ?? 0;
     const isThere = thereBytes >= lengthBytes;
     const isSuspect =
@@ -310,6 +339,8 @@ export class PackUploader {
       (this.lost.has(pack) || (thereBytes > lengthBytes && (await isMarked(store, pack, thereBytes, signal))));
     if (isThere && (!isSuspect || (await this.#isWholeThere(store, pack, buffer, signal)))) return 0;
     if (!isThere && !this.#options.isNamed(pack)) throw new PackGone(`${packObject(pack)} is needed no more`);
+    if (!isThere) await requireStore(store, signal);
+    await this.#requireNotAway(record);
     await this.lost.note({ pack, kind: isThere ? "damaged" : "missing" });
     return undefined;
   }
@@ -358,6 +389,12 @@ export class PackUploader {
       await store.put(name, content, signal);
     }
   }
+}
+
+/** A store that is gone for a while, as a directory whose drive is, would lack everything. @throws TcfsError `TCFS_REMOTE_MISSING` */
+async function requireStore(store: ObjectStore, signal: AbortSignal): Promise<void> {
+  if ((await store.head(HEADER_NAME, signal)) !== undefined) return;
+  throw new TcfsError("TCFS_REMOTE_MISSING", `${store.place} has no header of a vault: what it lacks cannot be told`);
 }
 
 /** Whether the store has what remains of the pack. @param objectBytes - That it has. */

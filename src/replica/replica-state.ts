@@ -8,7 +8,7 @@ import type { Disk } from "../platform/disk.ts";
 import { KEPT_HASH_BYTES, MAX_KEPT_ROOTS } from "../format/replica-codec.ts";
 import type { RandomSource } from "../platform/random.ts";
 
-const STATE_NAME = "store.json";
+export const STATE_NAME = "store.json";
 const MAX_STATE_BYTES = 16 * 1024;
 const LINK_BYTES = 16;
 /** More roots are not written over one whose fate is unknown without an answer; then the oldest is forgotten. */

@@ -129,7 +129,7 @@ export class Replicator {
     this.#counting = this.#countPacks();
   }
 
-  /** Take other settings at once: a pause breaks off what is under way, which goes on from there later. */
+  /** Take other settings at once: a pause breaks off what is under way, which goes on from there later; otherwise what is lost is looked for. */
   configure(settings: UploadSettings): void {
     this.#settings = settings;
     this.#options.pace.limitBytesPerSecond = settings.limitBytesPerSecond;
@@ -138,7 +138,11 @@ export class Replicator {
       this.#timer = undefined;
       this.#step?.abort();
       this.#waiters.rejectAll(paused());
-    } else if (this.#isBehind && this.#stopped === undefined) {
+      return;
+    }
+    const { lost } = this.#options.uploader;
+    lost.lookAgain();
+    if ((this.#isBehind || lost.count > 0) && this.#stopped === undefined) {
       this.#retryMs = 0;
       this.#schedule();
     }
@@ -320,14 +324,10 @@ export class Replicator {
       this.#armCollection();
       if (this.#lastError === undefined && this.#waiters.count > 0) this.#start();
       else if (this.#lastError !== undefined || this.#isBehind) this.#schedule();
-      else if (this.#options.uploader.lost.count > 0) this.#lookAgainLater();
+      else if (this.#options.uploader.lost.count > 0 && !this.#closing.signal.aborted) {
+        this.#timer = this.#options.clock.after(LOOK_AGAIN_MS, this.#start.bind(this)); // it may be found, though nothing else changes
+      }
     });
-  }
-
-  /** What is lost may be found, though nothing else changes. */
-  #lookAgainLater(): void {
-    if (this.#closing.signal.aborted) return;
-    this.#timer = this.#options.clock.after(LOOK_AGAIN_MS, this.#start.bind(this));
   }
 
   /** One step, if there is anything to tell. Never rejects. */
@@ -373,10 +373,11 @@ export class Replicator {
   async #writeStep(signal: AbortSignal): Promise<ObjectStore | undefined> {
     const store = await this.#options.openStore();
     if (!this.#isRootKnown) await this.#settleRoot(store, signal);
-    await this.#steps.bringLost(store, this.#waiters.count > 0, signal);
     const { last } = this.#state;
     const header = await this.#options.readHeader(last?.headerRevision ?? 0);
     const isHeaderNew = last === null || last.headerRevision < header.revision;
+    if (isHeaderNew) await store.put(HEADER_NAME, header.content, signal);
+    await this.#steps.bringLost(store, this.#waiters.count > 0, signal);
     const devices = await this.#options.devices.reread();
     const isRenewal = this.#isRenewalWanted;
     const isSettled = !isHeaderNew && !isRenewal && !this.#isCollectionDue && devices.revision === this.#devicesInStore;
@@ -384,7 +385,6 @@ export class Replicator {
       this.#options.onRooted?.();
       return undefined;
     }
-    if (isHeaderNew) await store.put(HEADER_NAME, header.content, signal);
     this.#devicesInStore = await settleDevices(store, this.#options, devices, signal);
     if (isRenewal) this.#steps.forget();
     const { kind, captured, changes } = this.#capture(last, isRenewal || this.#isHeadDamaged);

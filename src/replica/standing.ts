@@ -5,11 +5,12 @@
 import { toHex } from "../bytes.ts";
 import { type ObjectSealer, epochOfObject } from "../crypto/object-seal.ts";
 import { TcfsError, isTcfsError } from "../errors.ts";
-import { type KeptRoot, MAX_KEPT_ROOTS, type Root } from "../format/replica-codec.ts";
+import { type KeptRoot, type LostPack, MAX_KEPT_ROOTS, type Root } from "../format/replica-codec.ts";
 import { DeviceBook, type NewIdentity, forgetIdentity } from "../keys/devices/device-book.ts";
 import { type DeviceList, mergeDevices } from "../keys/devices/device-list.ts";
 import type { Disk } from "../platform/disk.ts";
 import type { ObjectStore } from "../remote/object-store.ts";
+import { LostPacks } from "./lost-packs.ts";
 import { DEVICES_NAME, MAX_ROOT_BYTES, ROOT_NAME, keptHash, keptRootObject, sha256 } from "./object-names.ts";
 import { readRemoteDevices } from "./remote-devices.ts";
 import { type RemoteRoot, readManifest, readRoot } from "./remote-root.ts";
@@ -181,7 +182,7 @@ export interface AcceptPlace {
 export async function acceptStanding(
   store: ObjectStore,
   state: ReplicaState,
-  { relation, root, rootHash, isListUnusable }: Standing,
+  { relation, root, rootHash, isListUnusable, devices }: Standing,
   { disk, directory, sealer, identity }: AcceptPlace,
 ): Promise<string | undefined> {
   const isTrusted = relation !== "unreadable" && relation !== "refused";
@@ -199,9 +200,27 @@ export async function acceptStanding(
   const link = newLink(identity.random);
   const deviceId = toHex(book.identity.id);
   const next = { url: state.url, deviceId, last, pending: [], keptBelow: number + 1, kept: notes, link };
+  if (isTrusted && root !== undefined)
+    await LostPacks.addTo(disk, directory, await readLost(store, sealer, devices, root));
   await StoredPacks.forget(disk, directory);
   await writeState(disk, directory, next, sealer);
   return kept;
+}
+
+/** @returns What a root says its state lacks; nothing where that cannot be read any more. */
+async function readLost(
+  store: ObjectStore,
+  sealer: ObjectSealer,
+  devices: DeviceList,
+  { number, checkpoint, headHash: hash }: Root,
+): Promise<readonly LostPack[]> {
+  const kind = number === checkpoint ? "checkpoint" : "commit";
+  try {
+    return (await readManifest(store, sealer, devices, { kind, number, hash })).lost;
+  } catch (error) {
+    if (isRefusal(error) || isTcfsError(error, "TCFS_CORRUPT")) return [];
+    throw error;
+  }
 }
 
 /**

@@ -126,7 +126,7 @@ export class StepWriter {
       try {
         const record = findPack(pack);
         if (record === undefined) uploader.lost.forget(pack);
-        else if (uploader.lost.isDue(pack, isWaitedFor)) wanted.set(toHex(pack), record);
+        else if (await uploader.isDue(pack, isWaitedFor)) wanted.set(toHex(pack), record);
       } catch (error) {
         if (!isTcfsError(error)) throw error; // it stays in the list
       }

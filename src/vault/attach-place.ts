@@ -9,7 +9,7 @@ import { TcfsError, isTcfsError } from "../errors.ts";
 import { HEADER_NAME, hasHeader, hasHeaderCopy, noVault, writeHeaderCopy } from "../keys/header-file.ts";
 import { type VaultHeader, formatHeader } from "../keys/header.ts";
 import type { Disk } from "../platform/disk.ts";
-import { lockPath } from "../platform/file-lock.ts";
+import { lockDirectory, lockPath } from "../platform/file-lock.ts";
 
 const MARK_NAME = "attaching";
 /** For whoever is about to write the header. */
@@ -63,7 +63,7 @@ export class AttachPlace implements AsyncDisposable {
   static async begin(disk: Disk, directory: string): Promise<AttachPlace> {
     await disk.makeDirectories(directory);
     await chmod(directory, 0o700).catch(() => undefined); // one that was there; some filesystems have no modes
-    await using _directory = await lockDirectory(directory);
+    await using _directory = await lockHeader(directory);
     await requireAttachable(disk, directory);
     const mark = join(directory, MARK_NAME);
     try {
@@ -86,7 +86,7 @@ export class AttachPlace implements AsyncDisposable {
   async finish(header: VaultHeader): Promise<void> {
     const disk = this.#disk;
     const directory = this.#directory;
-    await using _directory = await lockDirectory(directory);
+    await using _directory = await lockHeader(directory);
     const mark = join(directory, MARK_NAME);
     const file = await disk.openToWrite(mark); // in place, so that the lock is on it still
     try {
@@ -114,15 +114,15 @@ export class AttachPlace implements AsyncDisposable {
   }
 
   async #abandon(): Promise<void> {
-    await using _directory = await lockDirectory(this.#directory);
+    await using _directory = await lockHeader(this.#directory);
     await clear(this.#disk, this.#directory);
     await this.#disk.syncDirectory(this.#directory);
     await this.#disk.remove(join(this.#directory, MARK_NAME));
   }
 }
 
-function lockDirectory(directory: string): Promise<AsyncDisposable> {
-  return lockPath(directory, "is changing the vault's header", LOCK_SECONDS);
+function lockHeader(directory: string): Promise<AsyncDisposable> {
+  return lockDirectory(directory, "is changing the vault's header", LOCK_SECONDS);
 }
 
 interface OwnThings {

@@ -3,7 +3,7 @@ import { toHex } from "../bytes.ts";
 import type { TcfsError } from "../errors.ts";
 import { readHeader, refreshHeaderCopy, replaceHeader } from "../keys/header-file.ts";
 import type { VaultHeader } from "../keys/header.ts";
-import { lockPath } from "../platform/file-lock.ts";
+import { lockDirectory } from "../platform/file-lock.ts";
 import { NodeDisk } from "../platform/node-disk.ts";
 
 /** Writing a header takes milliseconds; whoever holds the lock for longer hangs on its disk. */
@@ -39,5 +39,5 @@ export async function mayHaveLastSlot(directory: string, header: VaultHeader): P
 }
 
 function lockHeader(directory: string): Promise<AsyncDisposable> {
-  return lockPath(directory, "is changing the vault's header", LOCK_SECONDS);
+  return lockDirectory(directory, "is changing the vault's header", LOCK_SECONDS);
 }

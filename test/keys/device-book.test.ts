@@ -1,4 +1,6 @@
 /** Who a copy of the vault is, when several ask at once. */
+import { rm } from "node:fs/promises";
+import { join } from "node:path";
 import { expect, test } from "vitest";
 import { ObjectSealer } from "../../src/crypto/object-seal.ts";
 import { isSignedBy } from "../../src/crypto/signing-key.ts";
@@ -24,4 +26,15 @@ test("processes that open a directory without an identity at once get one and th
       expect(isSignedBy(listed, message, identity.key.sign(message))).toBe(true);
     }
   }
+});
+
+test("a list that is gone from the disk for a while leaves out nobody who was known", async () => {
+  await using directory = await temporaryDirectory("devices");
+  const sealer = new ObjectSealer(firstEpoch(noise("store", 32)), VAULT_ID, systemRandom);
+  const options = { disk: new NodeDisk(), directory: directory.path, sealer };
+  const fresh = { random: systemRandom, clock: systemClock, name: "desk", id: noise("device", 16) };
+  const book = await DeviceBook.open(options, fresh);
+  const { list } = book;
+  await rm(join(directory.path, "devices"));
+  expect(await book.reread()).toBe(list);
 });

@@ -1,8 +1,9 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
+import { mkdir, readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { lockPath } from "../../src/platform/file-lock.ts";
+import { lockDirectory, lockPath } from "../../src/platform/file-lock.ts";
 import { temporaryDirectory } from "../support/temporary-directory.ts";
 
 const PATIENCE_SECONDS = 600;
@@ -40,6 +41,16 @@ describe("a lock on a path", () => {
     await once(holder, "close");
     // flock(1) ends with its signal, `cat` with the end of its input.
     await using _mine = await lockPath(path, "holds it", PATIENCE_SECONDS);
+  });
+
+  test("of a directory that is gone makes no file in its place", async () => {
+    await using directory = await temporaryDirectory("lock");
+    const path = join(directory.path, "gone");
+    await expect(lockDirectory(path, "holds it", 1)).rejects.toThrow(/cannot be locked/u);
+    expect(await readdir(directory.path)).toEqual([]);
+    await mkdir(path);
+    await using _held = await lockDirectory(path, "holds it", PATIENCE_SECONDS);
+    await expect(lockDirectory(path, "holds it", 0)).rejects.toThrow(/another process holds it/u);
   });
 
   test("is refused where the path cannot be", async () => {

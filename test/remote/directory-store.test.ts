@@ -1,4 +1,4 @@
-import { mkdtemp, mkdir, readdir, rm, symlink, utimes, writeFile } from "node:fs/promises";
+import { mkdtemp, mkdir, readdir, rename, rm, symlink, utimes, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -8,6 +8,7 @@ import { Pace, pacedStore } from "../../src/remote/paced-store.ts";
 import { RequestTrace, watchedStore } from "../../src/remote/watched-store.ts";
 import type { ObjectStore } from "../../src/remote/object-store.ts";
 import { FaultyStore, insisting } from "./faulty-store.ts";
+import { collect } from "../support/collect.ts";
 import { testObjectStore } from "./store-contract.ts";
 
 let root = "";
@@ -64,6 +65,24 @@ describe("directory", () => {
     setTimeout(() => void rm(lock), 300);
     await store.putIfMatch("locked", Buffer.from("3"), second);
     expect(performance.now() - startedAt).toBeGreaterThan(200);
+  });
+
+  test("whose drive is not mounted is away, and not empty, though there is a directory in its place", async () => {
+    const store = await openDirectory();
+    await store.put("packs/ab/cd", Buffer.from("1"));
+    const place = join(root, "objects");
+    await rename(place, `${place}-mounted`);
+    await mkdir(place);
+    const away: unknown = expect.objectContaining({ code: "TCFS_REMOTE_UNAVAILABLE" });
+    await expect(store.head("packs/ab/cd")).rejects.toEqual(away);
+    await expect(store.get("root", { maxBytes: 10 })).rejects.toEqual(away);
+    await expect(store.put("root", Buffer.from("2"))).rejects.toEqual(away);
+    await expect(store.putIfAbsent("root", Buffer.from("2"))).rejects.toEqual(away);
+    await expect(collect(store.list("packs/"))).rejects.toEqual(away);
+    expect(await readdir(place)).toEqual([]);
+    await rm(place, { recursive: true });
+    await rename(`${place}-mounted`, place);
+    expect(await store.head("packs/ab/cd")).toBe(1);
   });
 
   test("leaves no unfinished files", async () => {

@@ -19,6 +19,7 @@ import { FaultyStore, seeded } from "../remote/faulty-store.ts";
 import { collect } from "../support/collect.ts";
 import { eventually } from "../support/run.ts";
 import { type TemporaryDirectory, temporaryDirectory } from "../support/temporary-directory.ts";
+import { makeUnsent, waitFor } from "./lost-fixtures.ts";
 import { rewrite } from "./collection-fixtures.ts";
 import {
   type Known,
@@ -43,26 +44,6 @@ beforeAll(async () => {
 });
 afterAll(() => temporary[Symbol.asyncDispose]());
 
-/** A vault with some packs, of which the store has none yet. */
-async function makeUnsent(name: string) {
-  const { directory, clean, known } = await makeVault(temporary.path, name);
-  const away = new FaultyStore(clean, { seed: 1, chances: {} });
-  away.beforeAnswer = () => {
-    throw new Error("made to fail: away");
-  };
-  const session = await Session.open(directory, away, known);
-  for (const seed of [1, 2, 3, 4, 5, 6, 7, 8]) await change(session, seeded(seed), known);
-  await session.chunks.ownPacks.retire();
-  await session.commit();
-  const packs = await collect(session.metadata.packs());
-  expect(packs.length).toBeGreaterThan(1);
-  await session.close();
-  const pathOf = ({ pack }: PackRecord): string => packPath(join(directory, "packs"), pack);
-  return { directory, clean, known, packs, pathOf };
-}
-
-const waitFor = (session: Session): Promise<void> => session.replicator.wait(session.metadata.volume.commit, signal);
-
 /** The chunks that a pack holds, as far as files refer to them. */
 async function chunksOf(session: Session, { pack }: PackRecord): Promise<ChunkId[]> {
   const chunks = await collect(session.metadata.chunks());
@@ -72,7 +53,7 @@ async function chunksOf(session: Session, { pack }: PackRecord): Promise<ChunkId
 }
 
 test("a pack that is missing holds up nothing else; the root says so, over restarts, until it is there again", async () => {
-  const { directory, clean, known, packs, pathOf } = await makeUnsent("missing");
+  const { directory, clean, known, packs, pathOf } = await makeUnsent(temporary.path, "missing");
   const [first] = packs;
   const name = formatPackId(first!.pack);
   const content = await readFile(pathOf(first!));
@@ -118,7 +99,7 @@ test("a pack that is missing holds up nothing else; the root says so, over resta
 });
 
 test("what was lost is found again though nobody waits and nothing changes in the vault", async () => {
-  const { directory, clean, known, packs, pathOf } = await makeUnsent("idle");
+  const { directory, clean, known, packs, pathOf } = await makeUnsent(temporary.path, "idle");
   const content = await readFile(pathOf(packs[0]!));
   await rm(pathOf(packs[0]!));
   const session = await Session.open(directory, clean, known);
@@ -135,7 +116,7 @@ test("what was lost is found again though nobody waits and nothing changes in th
 test.for(["cut off", "unreadable in part", "flipped"])(
   "of a pack that is %s, all goes up that can be read",
   async (how) => {
-    const { directory, clean, known, packs, pathOf } = await makeUnsent(`damaged-${how}`);
+    const { directory, clean, known, packs, pathOf } = await makeUnsent(temporary.path, `damaged-${how}`);
     const first = packs.find(({ lengthBytes }) => lengthBytes > 70_000)!;
     const name = formatPackId(first.pack);
     const faulty = new FaultyDisk(disk);
@@ -190,7 +171,7 @@ function spoiling(faulty: FaultyDisk, path: string, how: string): FaultyDisk {
 }
 
 test("once all files of a lost pack were written again, it is dropped, and nothing is lost", async () => {
-  const { directory, clean, known, packs, pathOf } = await makeUnsent("again");
+  const { directory, clean, known, packs, pathOf } = await makeUnsent(temporary.path, "again");
   await rm(pathOf(packs[0]!));
   const session = await Session.open(directory, clean, known);
   await expect(waitFor(session)).rejects.toEqual(CORRUPT);
@@ -206,7 +187,7 @@ test("once all files of a lost pack were written again, it is dropped, and nothi
 test.for(["is there again", "is needed no more"])(
   "a lost pack that %s while a step is under way is not told of",
   async (how) => {
-    const { directory, clean, known, packs, pathOf } = await makeUnsent(`under-way-${how}`);
+    const { directory, clean, known, packs, pathOf } = await makeUnsent(temporary.path, `under-way-${how}`);
     const [first] = packs;
     const content = await readFile(pathOf(first!));
     await rm(pathOf(first!));
@@ -234,7 +215,7 @@ test.for(["is there again", "is needed no more"])(
 );
 
 test("what comes again of a pack that an earlier session found damaged is stored anew, before anything is looked at", async () => {
-  const { directory, clean, known, packs, pathOf } = await makeUnsent("restart");
+  const { directory, clean, known, packs, pathOf } = await makeUnsent(temporary.path, "restart");
   const first = packs.find(({ lengthBytes }) => lengthBytes > 70_000)!;
   const content = await readFile(pathOf(first));
   await writeFile(pathOf(first), content.fill(0, 1000, content.length - 1000));
@@ -250,7 +231,7 @@ test("what comes again of a pack that an earlier session found damaged is stored
 });
 
 test("another device that attached says what is lost in its own steps too, and leaves it out where it is found", async () => {
-  const { directory, clean, known, packs, pathOf } = await makeUnsent("devices");
+  const { directory, clean, known, packs, pathOf } = await makeUnsent(temporary.path, "devices");
   const content = await readFile(pathOf(packs[0]!));
   await rm(pathOf(packs[0]!));
   const session = await Session.open(directory, clean, known);
@@ -320,7 +301,7 @@ async function harm(session: Session, directory: string, random: () => number, h
 }
 
 test("a copy of the directory from before the loss, accepted over it, brings the pack whole", async () => {
-  const { directory, clean, known, packs, pathOf } = await makeUnsent("accepted");
+  const { directory, clean, known, packs, pathOf } = await makeUnsent(temporary.path, "accepted");
   const before = `${directory}-before`;
   await cp(directory, before, { recursive: true });
   const first = packs.find(({ lengthBytes }) => lengthBytes > 70_000)!;
@@ -404,7 +385,7 @@ function numberIn(name: string): number {
 }
 
 test("a directory that is set back to before a loss takes the root for a newer one, and says nothing over it", async () => {
-  const { directory, clean, known, packs, pathOf } = await makeUnsent("back");
+  const { directory, clean, known, packs, pathOf } = await makeUnsent(temporary.path, "back");
   const copy = `${directory}-before`;
   await cp(directory, copy, { recursive: true });
   await rm(pathOf(packs[0]!));

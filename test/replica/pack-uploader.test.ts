@@ -16,7 +16,7 @@ import { NodeDisk } from "../../src/platform/node-disk.ts";
 import { systemRandom } from "../../src/platform/random.ts";
 import { DirectoryStore } from "../../src/remote/directory-store.ts";
 import { LostPacks } from "../../src/replica/lost-packs.ts";
-import { packObject } from "../../src/replica/object-names.ts";
+import { HEADER_NAME, packObject } from "../../src/replica/object-names.ts";
 import { decodeRemains, encodeRemains } from "../../src/replica/pack-remains.ts";
 import { PackGone, PackUploader } from "../../src/replica/pack-uploader.ts";
 import { StoredPacks } from "../../src/replica/stored-packs.ts";
@@ -58,6 +58,8 @@ const openLost = (directory: string, from: Disk = disk) =>
 async function makePlace() {
   const place = await temporaryDirectory("upload");
   const store = await DirectoryStore.open(join(place.path, "store"), { create: true });
+  await store.put(HEADER_NAME, Buffer.from("header"));
+  await writeFile(join(place.path, "store.json"), "");
   const stored = await StoredPacks.open(disk, place.path);
   const own = { isOwn: () => false, isOpen: () => false, retire: () => Promise.resolve() };
   const packs = join(place.path, "packs");
@@ -129,6 +131,8 @@ test("takes a pack for lost that only the store has, under a key which was given
 test("writes down once that many packs are lost, and once that they came again", async () => {
   await using place = await temporaryDirectory("many");
   const store = await DirectoryStore.open(join(place.path, "store"), { create: true });
+  await store.put(HEADER_NAME, Buffer.from("header"));
+  await writeFile(join(place.path, "store.json"), "");
   await using stored = await StoredPacks.open(disk, place.path);
   const own = { isOwn: () => false, isOpen: () => false, retire: () => Promise.resolve() };
   let writes = 0;

@@ -9,7 +9,7 @@ import { ByteReader } from "../../bytes.ts";
 import { TcfsError, isTcfsError } from "../../errors.ts";
 import type { Clock } from "../../platform/clock.ts";
 import type { Disk } from "../../platform/disk.ts";
-import { lockPath } from "../../platform/file-lock.ts";
+import { lockDirectory } from "../../platform/file-lock.ts";
 import { preciseIsoTime } from "../../platform/iso-time.ts";
 import type { RandomSource } from "../../platform/random.ts";
 import { hasHeader, readHeader } from "../header-file.ts";
@@ -106,9 +106,9 @@ export class DeviceBook {
     return this.#list;
   }
 
-  /** A command may have changed it. */
+  /** A command may have changed it. Where the file is gone, as with its drive, what was known holds. */
   async reread(): Promise<DeviceList> {
-    this.#list = await readDevices(this.#options);
+    this.#list = mergeDevices(this.#list, await readDevices(this.#options));
     return this.#list;
   }
 
@@ -151,7 +151,7 @@ export class DeviceBook {
   /** Take over what the store's list says. @returns Devices that were not known here, this one left out. */
   async learn(theirs: DeviceList): Promise<readonly Device[]> {
     const before = this.#list;
-    if (mergeDevices(before, theirs) === before) return [];
+    if (mergeDevices(theirs, before) === before) return []; // of two equal ones it is the second
     const after = await this.change((ours) => mergeDevices(ours, theirs));
     return after.devices.filter(({ id }) => findDevice(before, id) === undefined);
   }
@@ -163,7 +163,7 @@ export class DeviceBook {
  */
 async function inTurn<T>(options: DeviceBookOptions, action: () => Promise<T>): Promise<T> {
   const { disk, directory, sealer } = options;
-  await using _lock = await lockPath(directory, "is changing the vault's list of devices", LOCK_SECONDS);
+  await using _lock = await lockDirectory(directory, "is changing the vault's list of devices", LOCK_SECONDS);
   const isVault = await hasHeader(disk, directory); // not yet, while one is made
   if (isVault && (await readHeader(disk, directory)).keyEpoch !== sealer.keyEpoch) throw rotatedMeanwhile();
   return await action();

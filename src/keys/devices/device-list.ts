@@ -185,7 +185,7 @@ export function withDevice(list: DeviceList, device: Device): DeviceList {
 
 /**
  * What two lists say together: all devices, all revocations. Where neither says all of it, it is a new list.
- * @returns `ours` or `theirs` itself where that is it.
+ * @returns `ours` or `theirs` itself where that is it; `theirs` where they are equal.
  * @throws TcfsError `TCFS_REMOTE_DIVERGED` if they contradict each other.
  */
 export function mergeDevices(ours: DeviceList, theirs: DeviceList): DeviceList {
