@@ -197,6 +197,7 @@ export class BoundedPackShelf implements PackShelf {
    */
   async clear(): Promise<number> {
     const before = this.#entries.usedBytes;
+    this.#witness.listenAgain();
     const silentCount = await this.#makeRoom(Infinity, true);
     await this.#save();
     if (silentCount === 0) return before - this.#entries.usedBytes;
@@ -209,12 +210,8 @@ export class BoundedPackShelf implements PackShelf {
     await this.#makeRoom(Math.max(0, this.#limitBytes - this.#entries.usedBytes) + bytes);
   }
 
-  async lengthOf(pack: PackId): Promise<number | undefined> {
-    const entry = this.#entries.get(pack);
-    return (
-      entry?.partial?.blocks.lengthBytes ??
-      (await within(this.#options.clock, this.#options.waitMs, this.#options.remote.lengthOf(pack)))
-    );
+  lengthOf(pack: PackId): Promise<number | undefined> {
+    return this.#witness.lengthOf(pack);
   }
 
   async open(pack: PackId, first?: ByteRange): Promise<DiskFile | undefined> {
@@ -283,8 +280,11 @@ export class BoundedPackShelf implements PackShelf {
   }
 
   async distrust(pack: PackId, offset: number, lengthBytes: number): Promise<boolean> {
+    const before = this.#entries.get(pack);
+    // What is given up here before it can come from there would be missed, with all that lies beside it in its blocks.
+    if (!canBeDistrusted(before) || !(await this.#isThere(before))) return false;
     const entry = this.#entries.get(pack);
-    if (entry?.isStored !== true || entry.isLeaving === true) return false;
+    if (!canBeDistrusted(entry)) return false;
     const partial = entry.partial ?? (await this.#partials.demote(entry));
     if (partial === undefined) return false;
     partial.distrust(offset, lengthBytes);
@@ -365,6 +365,19 @@ export class BoundedPackShelf implements PackShelf {
     });
   }
 
+  /** Whether the store has it now: waits for one that is away as a read of what only it has does. */
+  async #isThere(entry: ShelfEntry): Promise<boolean> {
+    const { clock, remote, waitMs } = this.#options;
+    try {
+      if ((await within(clock, waitMs, remote.lengthOf(entry.pack))) === lengthOf(entry)) return true;
+    } catch (error) {
+      if (!isTcfsError(error)) throw error;
+      return false;
+    }
+    this.#disown(entry);
+    return false;
+  }
+
   #mayGo(entry: ShelfEntry): boolean {
     return entry.isStored && !this.#pinned.has(formatPackId(entry.pack)) && this.#entries.has(entry);
   }
@@ -429,6 +442,10 @@ export class BoundedPackShelf implements PackShelf {
     });
     await this.#files.save(notes);
   }
+}
+
+function canBeDistrusted(entry: ShelfEntry | undefined): entry is ShelfEntry {
+  return entry?.isStored === true && entry.isLeaving !== true;
 }
 
 /** Of the pack in the store. */

@@ -3,7 +3,7 @@
  * an older copy, since it was seen to have it. A store that does not answer is not waited for: then what was seen counts.
  */
 import type { RemotePacks } from "../chunkstore/pack-shelf.ts";
-import { type TcfsErrorCode, isTcfsError } from "../errors.ts";
+import { TcfsError, type TcfsErrorCode, isTcfsError } from "../errors.ts";
 import type { PackId } from "../ids.ts";
 import type { Clock } from "../platform/clock.ts";
 import { within } from "./within.ts";
@@ -30,34 +30,61 @@ export interface Witnessed {
 /** `unclear`: the store answers, but not to this, as with other credentials than it knows. */
 export type Testimony = "there" | "lost" | "silent" | "unclear";
 
+export interface WitnessOptions {
+  readonly remote: Pick<RemotePacks, "lengthOf">;
+  readonly clock: Clock;
+  /** Somebody who has to know waits so long at most. */
+  readonly waitMs: number;
+}
+
 export class StoreWitness {
-  readonly #remote: Pick<RemotePacks, "lengthOf">;
-  readonly #clock: Clock;
+  readonly #options: WitnessOptions;
   #silentUntilMs = Number.NEGATIVE_INFINITY;
 
-  constructor({ remote, clock }: { readonly remote: Pick<RemotePacks, "lengthOf">; readonly clock: Clock }) {
-    this.#remote = remote;
-    this.#clock = clock;
+  constructor(options: WitnessOptions) {
+    this.#options = options;
+  }
+
+  /** Somebody has to know: what the store did not answer before is asked again. */
+  listenAgain(): void {
+    this.#silentUntilMs = Number.NEGATIVE_INFINITY;
   }
 
   /**
    * @param lengthBytes - That the store's must have.
-   * @param isSure - Whether to ask for what was seen a moment ago, too.
+   * @param isSure - Whether to ask for what was seen a moment ago, too, and to wait for the answer.
    */
   async ask(copy: Witnessed, lengthBytes: number, isSure: boolean): Promise<Testimony> {
-    const nowMs = this.#clock.monotonicMs();
-    if (!isSure && nowMs - copy.seenAtMs < SEEN_MS) return "there";
-    if (nowMs < this.#silentUntilMs) return "silent";
+    const { clock, waitMs } = this.#options;
+    if (!isSure && clock.monotonicMs() - copy.seenAtMs < SEEN_MS) return "there";
     try {
-      const found = await within(this.#clock, ANSWER_MS, this.#remote.lengthOf(copy.pack));
-      if (found !== lengthBytes) return "lost";
-      copy.seenAtMs = this.#clock.monotonicMs();
+      if ((await this.#lengthOf(copy.pack, isSure ? waitMs : ANSWER_MS)) !== lengthBytes) return "lost";
+      copy.seenAtMs = clock.monotonicMs();
       return "there";
     } catch (error) {
       if (!isTcfsError(error)) throw error;
-      if (!SILENT.has(error.code)) return "unclear";
-      this.#silentUntilMs = this.#clock.monotonicMs() + SILENCE_MS;
-      return "silent";
+      return SILENT.has(error.code) ? "silent" : "unclear";
+    }
+  }
+
+  /**
+   * For whoever can do without: a store that is away takes little of his time, and none for a while after that.
+   * @returns How long the store says the pack is; undefined where it has none. @throws TcfsError what the store throws
+   */
+  lengthOf(pack: PackId): Promise<number | undefined> {
+    return this.#lengthOf(pack, ANSWER_MS);
+  }
+
+  async #lengthOf(pack: PackId, answerMs: number): Promise<number | undefined> {
+    const { clock, remote } = this.#options;
+    if (clock.monotonicMs() < this.#silentUntilMs) {
+      throw new TcfsError("TCFS_REMOTE_UNAVAILABLE", "the store did not answer a moment ago");
+    }
+    try {
+      return await within(clock, answerMs, remote.lengthOf(pack));
+    } catch (error) {
+      if (isTcfsError(error) && SILENT.has(error.code)) this.#silentUntilMs = clock.monotonicMs() + SILENCE_MS;
+      throw error;
     }
   }
 }

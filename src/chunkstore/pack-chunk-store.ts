@@ -3,7 +3,6 @@
  * Crash order: packs are flushed before the batch that names their chunks is filled.
  */
 import { join } from "node:path";
-
 import { type ChunkInput, MAX_CHUNK_BYTES, type NamedChunk, type SealingEngine } from "../crypto/engine.ts";
 import type { PackKeyWrapper } from "../crypto/pack-key.ts";
 import { TcfsError, isTcfsError, unlessCorrupt } from "../errors.ts";
@@ -317,7 +316,8 @@ export class PackChunkStore implements ChunkStore, AsyncDisposable {
     if (now !== undefined && !isSamePlace(now, from)) return read(isSecond);
     const isDamage = isTcfsError(error, "TCFS_CORRUPT");
     if (!isDamage && !isTcfsError(error, "TCFS_IO")) throw error;
-    const isElsewhere = isSecond || this.#shelf === undefined ? false : distrustChunk(this.#shelf, from, error);
+    const opens = (): Promise<boolean> => this.#readers.opens(from.pack);
+    const isElsewhere = isSecond || this.#shelf === undefined ? false : distrustChunk(this.#shelf, from, error, opens);
     return andThen(isElsewhere, (isThere) => {
       if (isThere) return read(true);
       if (isDamage) this.#damaged.add(key);

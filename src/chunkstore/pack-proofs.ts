@@ -1,6 +1,7 @@
 /**
  * Whether a pack is really there, before deduplication relies on it (DESIGN §9.7): its file opens, its key unwraps,
- * and it is long enough; or the store has it, and it is long enough there. Looked at once per pack and session; else one lost pack would make every later copy lost too.
+ * and it is long enough; or the store has it, and it is long enough there. Looked at once per pack and session; else one lost pack would make every
+ * later copy lost too. A store that is away proves nothing, and is not waited for: the content is stored anew.
  */
 import type { ChunkRecord } from "../format/records.ts";
 import type { PackId } from "../ids.ts";
@@ -32,13 +33,22 @@ export class PackProofs {
       const name = formatPackId(record.pack);
       if (!this.#lengths.has(name)) packs.set(name, record.pack);
     }
-    for (const [name, pack] of packs) this.#lengths.set(name, await this.#lengthOf(pack));
+    for (const [name, pack] of packs) {
+      const lengthBytes = await this.#lengthOf(pack);
+      if (lengthBytes !== undefined) this.#lengths.set(name, lengthBytes);
+    }
   }
 
-  async #lengthOf(pack: PackId): Promise<number> {
+  /** @returns Undefined where only the store could tell, and does not: it is asked again. */
+  async #lengthOf(pack: PackId): Promise<number | undefined> {
+    let remote: number | undefined;
     try {
-      const remote = await this.#readers.remoteLength(pack);
-      if (remote !== undefined) return remote;
+      remote = await this.#readers.remoteLength(pack);
+    } catch {
+      return undefined;
+    }
+    if (remote !== undefined) return remote;
+    try {
       const reader = await this.#readers.acquire(pack);
       try {
         return await reader.length();

@@ -220,6 +220,16 @@ export class PackReaders {
     }
   }
 
+  /** Whether its header is the pack's own. In doubt it is. */
+  async opens(pack: PackId): Promise<boolean> {
+    try {
+      this.release(await this.acquire(pack));
+      return true;
+    } catch (error) {
+      return !isTcfsError(error, "TCFS_CORRUPT");
+    }
+  }
+
   /** @returns Whether it was made in an older key epoch than the present one. @throws as {@link acquire}. */
   async isOfOlderEpoch(pack: PackId): Promise<boolean> {
     const reader = await this.acquire(pack);

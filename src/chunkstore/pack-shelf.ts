@@ -35,7 +35,7 @@ export interface PackShelf {
    * @returns Undefined where the store has none either. @throws TcfsError
    */
   open(pack: PackId, first?: ByteRange): Promise<DiskFile | undefined>;
-  /** Whether its file is not in `packs`, but may be had. @returns How long it is in the store. @throws TcfsError */
+  /** @returns How long it is in the store, which is not waited for long. @throws TcfsError where it does not say */
   lengthOf(pack: PackId): Promise<number | undefined>;
   /** Take room for bytes about to be appended, until {@link giveBack}. @throws TcfsError `TCFS_STORE_FULL` */
   reserve(bytes: number): Promise<void>;
@@ -49,24 +49,26 @@ export interface PackShelf {
   /** No state names it any more: delete what there is of it beside `packs`, and forget it. */
   drop(pack: PackId): Promise<void>;
   /**
-   * These bytes of the local copy do not verify: give them up, if the store has the pack.
+   * These bytes of the local copy do not verify: give them up, if the store says now that it has the pack.
    * @returns Whether reading again gets them from there.
    */
   distrust(pack: PackId, offset: number, lengthBytes: number): Promise<boolean>;
 }
 
 /**
- * After a failed read: give up its frames, and if they do not verify the pack's header, too, which may be damaged as well, or
- * under a key epoch that has ended since it was fetched. What this disk cannot read is given up alone.
+ * After a failed read: give up its frames, and if they do not verify the pack's header, too, where that does not open: it may
+ * be damaged as well, or under a key epoch that has ended since it was fetched.
+ * @param opens - Whether the header here does.
  * @returns Whether reading again gets it from the store; false for a failure of the store itself.
  */
 export async function distrustChunk(
   shelf: PackShelf,
   { pack, packOffset, storedFrameBytes }: PackedChunkRecord,
   error: TcfsError,
+  opens: () => Promise<boolean>,
 ): Promise<boolean> {
   const isDamage = error.code === "TCFS_CORRUPT";
   if (!isDamage && !isTcfsError(error.cause, "TCFS_IO")) return false;
   const isElsewhere = await shelf.distrust(pack, packOffset, sumBytes(storedFrameBytes));
-  return isElsewhere && (!isDamage || shelf.distrust(pack, 0, PACK_HEADER_BYTES));
+  return isElsewhere && (!isDamage || (await opens()) || shelf.distrust(pack, 0, PACK_HEADER_BYTES));
 }

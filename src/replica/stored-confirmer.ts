@@ -5,7 +5,7 @@
  * again). What a step brought that never got its root is not asked for before the next root.
  */
 import type { ObjectSealer } from "../crypto/object-seal.ts";
-import { isTcfsError } from "../errors.ts";
+import { TcfsError, isTcfsError } from "../errors.ts";
 import type { PackId } from "../ids.ts";
 import type { DeviceList } from "../keys/devices/device-list.ts";
 import type { Clock, Timer } from "../platform/clock.ts";
@@ -13,9 +13,12 @@ import type { ObjectStore } from "../remote/object-store.ts";
 import { type PackRooms, usableLength } from "./remote-epoch.ts";
 import { readRoot } from "./remote-root.ts";
 import type { StoredPacks } from "./stored-packs.ts";
+import { Waiters } from "./waiters.ts";
 
 const REQUESTS_AT_ONCE = 4;
 const RETRY_MS = 30_000;
+/** While somebody waits for it. */
+const WAITED_RETRY_MS = 2000;
 
 export interface StoredConfirmerOptions extends PackRooms {
   readonly openStore: () => Promise<ObjectStore>;
@@ -42,6 +45,9 @@ export class StoredConfirmer {
   #running: Promise<void> = Promise.resolve();
   #retry: Timer | undefined;
   #asked = 0;
+  /** Of these, the newest that nothing is open of: it was answered, or there was nothing to ask. */
+  #settled = 0;
+  readonly #waiters = new Waiters();
 
   constructor(options: StoredConfirmerOptions) {
     this.#options = options;
@@ -53,17 +59,32 @@ export class StoredConfirmer {
     const expected = this.#options.rootHash();
     const asked = ++this.#asked;
     this.#retry?.cancel();
-    if (packs.length === 0 || expected === undefined) return this.#running;
+    if (packs.length === 0 || expected === undefined) {
+      this.#settle(asked);
+      return this.#running;
+    }
     this.#running = this.#running.then(async () => {
       if (asked !== this.#asked || this.#closing.signal.aborted) return; // a newer one knows more
       try {
         await this.#confirm(packs, expected);
+        this.#settle(asked);
       } catch (error) {
         if (!isTcfsError(error)) throw error;
         this.#tryLater(packs, expected);
       }
     });
     return this.#running;
+  }
+
+  /** Resolves once the store has answered for all that was brought so far. @throws TcfsError `TCFS_CANCELLED`, `TCFS_CLOSED` */
+  async confirmed(signal: AbortSignal): Promise<void> {
+    if (this.#settled < this.#asked) await this.#waiters.wait(this.#asked, signal);
+  }
+
+  #settle(asked: number): void {
+    if (asked !== this.#asked) return; // a newer one knows more
+    this.#settled = asked;
+    this.#waiters.settle(asked);
   }
 
   #toAskFor(): PackId[] {
@@ -79,17 +100,23 @@ export class StoredConfirmer {
   async close(): Promise<void> {
     this.#closing.abort();
     this.#retry?.cancel();
+    this.#waiters.rejectAll(new TcfsError("TCFS_CLOSED", "the vault is closed before the store answered for it"));
     await this.#running;
   }
 
   #tryLater(packs: readonly PackId[], expected: string): void {
     if (this.#closing.signal.aborted) return;
     const asked = this.#asked;
-    this.#retry = this.#options.clock.after(RETRY_MS, () => {
+    this.#retry = this.#options.clock.after(this.#waiters.count > 0 ? WAITED_RETRY_MS : RETRY_MS, () => {
       if (asked !== this.#asked) return;
-      this.#running = this.#confirm(packs, expected).catch(() => {
-        this.#tryLater(packs, expected);
-      });
+      this.#running = this.#confirm(packs, expected).then(
+        () => {
+          this.#settle(asked);
+        },
+        () => {
+          this.#tryLater(packs, expected);
+        },
+      );
     });
   }
 

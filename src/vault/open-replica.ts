@@ -81,7 +81,7 @@ export class Replica {
   #stored: StoredPacks | undefined;
   #replicator: Replicator | undefined;
   #confirmer: StoredConfirmer | undefined;
-  #lost: LostPacks | undefined;
+  #uploader: PackUploader | undefined;
   #metadata: LevelMetadataStore | undefined;
 
   private constructor(options: OpenReplicaOptions, parts: ReplicaParts) {
@@ -137,6 +137,7 @@ export class Replica {
     this.#stored = stored;
     const local = new PackDirectory(disk, join(directory, "packs"), ownPacks);
     const uploader = await this.#openUploader(options, { ...rooms, local, stored });
+    this.#uploader = uploader;
     const openStore = (): Promise<ObjectStore> => this.#opener.open();
     const recordOf = (pack: PackId): PackRecord | undefined => unlessCorrupt(() => metadata.getPack(pack));
     const noteLost = (pack: PackId): void => {
@@ -198,7 +199,6 @@ export class Replica {
     const { disk, directory } = this.#options;
     const { metadata, onDamage } = options;
     const lost = await LostPacks.open({ ...options, disk, directory, clock: systemClock });
-    this.#lost = lost;
     return new PackUploader({
       ...parts,
       lost,
@@ -228,15 +228,18 @@ export class Replica {
 
   /** Whether neither this disk nor the store is known to have all of the pack. */
   isLost(pack: PackId): boolean {
-    return this.#lost?.has(pack) ?? false;
+    return this.#uploader?.lost.has(pack) ?? false;
   }
 
-  /** See {@link Replicator.wait}. */
+  /** See {@link Replicator.wait}; the store has shown all of it then. */
   async wait(commit: number, signal: AbortSignal): Promise<void> {
     if (this.#replicator === undefined) {
       throw new TcfsError("TCFS_READ_ONLY", "the vault is mounted read-only: nothing is uploaded");
     }
-    await this.#replicator.wait(commit, signal);
+    do {
+      await this.#replicator.wait(commit, signal);
+      await this.#confirmer?.confirmed(signal);
+    } while ((this.#uploader?.againCount ?? 0) > 0); // the store lacks what it took: it is brought again
   }
 
   /** @throws TcfsError `TCFS_USAGE` for settings that cannot be; what the disk throws. */

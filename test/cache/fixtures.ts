@@ -84,7 +84,7 @@ export async function openCachedVault(options: CachedVaultOptions): Promise<Cach
     },
     async diskBytes() {
       let bytes = 0;
-      for (const file of await vault.packFiles()) bytes += (await stat(file)).size;
+      for (const file of await vault.packFiles()) bytes += (await stat(file).catch(() => undefined))?.size ?? 0; // or gone
       for (const name of await readdir(join(vault.path, "blocks"))) {
         const stats = await stat(join(vault.path, "blocks", name)).catch(() => undefined); // moved to packs meanwhile
         bytes += (stats?.blocks ?? 0) * 512;
