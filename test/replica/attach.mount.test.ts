@@ -139,7 +139,10 @@ describe("a directory as the store", () => {
     await writeFile(join(line.mountPoint, "a"), "newer");
     await line.expect("OK", ["wait", line.mountPoint, "--timeout", "600"]);
     await line.expect("OK", ["umount", line.mountPoint]);
+    const again = ["store", "set", `file://${store}`, ...line.unlock];
+    expect((await line.expect("OK", again)).stdout).toMatch(/store already.*root is the one/su);
     await writeFile(join(store, "root"), older);
+    expect((await line.expect("OK", again)).stdout).toMatch(/not the one.*tcfs store accept/su);
     await line.expect("OK", line.mountWords);
     const refused = await line.expect("REMOTE_DIVERGED", ["wait", line.mountPoint, "--timeout", "600"]);
     expect(refused.stderr).toMatch(/older state/u);

@@ -89,20 +89,23 @@ export interface StoreToSet {
   readonly url: string;
 }
 
+/** `present`: it was the vault's already, as this directory knows it; `changed`: likewise, but with another root, or none. */
+export type StoreSetting = "new" | "present" | "changed";
+
 /**
  * Make `store` the vault's. The next mount uploads what is there; done again for the same store, it changes nothing.
- * @throws TcfsError `TCFS_VAULT_EXISTS` if it holds another vault, `TCFS_REMOTE_DIVERGED` if it holds this one as
+ * @returns What was found. @throws TcfsError `TCFS_VAULT_EXISTS` if it holds another vault, `TCFS_REMOTE_DIVERGED` if it holds this one as
  *   another directory uploaded it.
  */
-export async function setStore(store: ObjectStore, { directory, header, key, url }: StoreToSet): Promise<void> {
+export async function setStore(store: ObjectStore, { directory, header, key, url }: StoreToSet): Promise<StoreSetting> {
   const disk = new NodeDisk();
-  await withSealer(header, key, async (sealer) => {
+  return withSealer(header, key, async (sealer) => {
     const text = formatStoreUrl(parseStoreUrl(url));
     const state = await readState(disk, directory);
     const known = state && verifyState(state, sealer);
     await requireSameVault(store, header);
     const root = await readRoot(store, sealer);
-    if (known?.url === text && isKnown(known, root)) return;
+    if (known?.url === text && isKnown(known, root)) return isPresent(known, root) ? "present" : "changed";
     if (root !== undefined) {
       const message = `${store.place} holds this vault already, from another directory: tcfs attach opens it in a new one`;
       throw new TcfsError("TCFS_REMOTE_DIVERGED", message);
@@ -115,6 +118,7 @@ export async function setStore(store: ObjectStore, { directory, header, key, url
     const deviceId = toHex(identity.id);
     const next = { url: text, deviceId, last: null, pending: [], keptBelow: 0, kept: [], link: newLink(systemRandom) };
     await writeState(disk, directory, next, sealer);
+    return "new";
   });
 }
 
@@ -122,6 +126,10 @@ export async function setStore(store: ObjectStore, { directory, header, key, url
 function isKnown({ last, pending }: ReplicaState, root: RemoteRoot | undefined): boolean {
   if (root === undefined) return last === null;
   return last !== null || pending.some(({ rootHash }) => rootHash === root.hash);
+}
+
+function isPresent({ last, pending }: ReplicaState, root: RemoteRoot | undefined): boolean {
+  return [last, ...pending].some((note) => note?.rootHash === root?.hash);
 }
 
 /** @throws TcfsError `TCFS_VAULT_EXISTS` for another vault's, `TCFS_REMOTE_DIVERGED` if the vault's key was rotated from another directory. */

@@ -10,7 +10,7 @@ import { noteCacheSize, parseCacheSize } from "../cache-size.ts";
 import type { OpenVault } from "../../vault/open-vault.ts";
 import type { Settings } from "../settings.ts";
 import { formatBytes } from "../../vault/status.ts";
-import { keepCredentials, openNamedStore, setStore } from "../access/store-setup.ts";
+import { type StoreSetting, keepCredentials, openNamedStore, setStore } from "../access/store-setup.ts";
 import { secretSource, unlockVault, vaultDirectory } from "../access/vault-access.ts";
 import type { VaultArguments } from "../access/vault-access.ts";
 import { openQuietly } from "../access/with-open-vault.ts";
@@ -41,20 +41,30 @@ export async function runStoreSet(parameters: StoreSetArguments, settings: Setti
       create: true,
       directory,
     });
+    let setting: StoreSetting;
     try {
       await probeStore(store, systemRandom);
       await requireWhole(vault, directory, parameters.url);
-      await setStore(store, { directory, header, key, url: parameters.url });
+      setting = await setStore(store, { directory, header, key, url: parameters.url });
       await keepCredentials(directory, secretSource(parameters));
       await noteCacheSize(directory, cacheBytes);
     } finally {
       await store.close();
     }
-    process.stdout.write(
-      `The vault's store is ${store.place}. It fills while the vault is mounted; tcfs wait waits for it.\n`,
-    );
+    process.stdout.write(describeSetting(setting, store.place));
   } finally {
     key.wipe();
+  }
+}
+
+function describeSetting(setting: StoreSetting, place: string): string {
+  switch (setting) {
+    case "new":
+      return `The vault's store is ${place}. It fills while the vault is mounted; tcfs wait waits for it.\n`;
+    case "present":
+      return `${place} is the vault's store already. It keeps contents and conditions, and its root is the one that this directory knows; nothing was changed. Its packs were not asked for: tcfs rehearse-recovery does that, and reads some.\n`;
+    case "changed":
+      return `${place} is the vault's store already, and nothing was changed; but its root is not the one that this directory knows, so uploads will end: tcfs store accept tells what is where.\n`;
   }
 }
 
