@@ -17,7 +17,12 @@ await runMain(async () => {
     throw new Failure("it runs already: npm run seaweedfs -- stop ends it");
   ensureSeaweed();
   mkdirSync(DIRECTORY, { recursive: true, mode: 0o700 });
-  const { endpoint, credentials } = await startSeaweed({ directory: DIRECTORY, isDetached: true, volumes: 0, volumeMib: 1024 });
+  const { endpoint, credentials } = await startSeaweed({
+    directory: DIRECTORY,
+    isDetached: true,
+    volumes: 0,
+    volumeMib: 1024,
+  });
   console.log(`# SeaweedFS runs at ${endpoint}, and makes a bucket when it is first written to.
 export AWS_ACCESS_KEY_ID=${credentials.accessKeyId} AWS_SECRET_ACCESS_KEY=${credentials.secretAccessKey}
 export TCFS_STORE='s3://vault/first?endpoint=${endpoint}'`);

@@ -2,7 +2,13 @@
 import type { InodeRecord } from "../format/records.ts";
 import type { InodeNumber } from "../ids.ts";
 import type { Contents } from "./contents.ts";
-import { APPROACH_STEP_BYTES, APPROACH_TRUST, MAX_APPROACH_BYTES, READ_AHEAD_BYTES, READ_AHEAD_FILES } from "./limits.ts";
+import {
+  APPROACH_STEP_BYTES,
+  APPROACH_TRUST,
+  MAX_APPROACH_BYTES,
+  READ_AHEAD_BYTES,
+  READ_AHEAD_FILES,
+} from "./limits.ts";
 
 interface Reader {
   /** Where its last read ended. */
