@@ -38,6 +38,7 @@ export const TEST_NEEDS = [
   { name: "sqlite3", commands: ["sqlite3"] },
   { name: "strace", commands: ["strace"] },
   { name: "swtpm", commands: ["swtpm"] },
+  { name: "swtpm-tools", commands: ["swtpm_setup", "swtpm_localca"] },
   { name: "tar", commands: ["tar"] },
   { name: "tpm2-tools", commands: ["tpm2_unseal"] },
 ];

@@ -9,8 +9,8 @@ import { attempt, eventually, run } from "./run.ts";
 import { temporaryDirectory } from "./temporary-directory.ts";
 import type { TemporaryDirectory } from "./temporary-directory.ts";
 
-/** Why there can be no TPM here; undefined if there can. `npm test` installs both. */
-export const swtpmIsMissing: string | undefined = ["swtpm", "tpm2_unseal"]
+/** Why there can be no TPM here; undefined if there can. `npm test` installs all of them. */
+export const swtpmIsMissing: string | undefined = ["swtpm", "swtpm_localca", "tpm2_unseal"]
   .filter((command) => spawnSync(command, ["--version"], { stdio: "ignore" }).error !== undefined)
   .map((command) => `${command} is not installed`)
   .at(0);

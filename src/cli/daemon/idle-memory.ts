@@ -8,15 +8,20 @@ const LOOK_INTERVAL_MS = 10_000;
 /** So much processor time within an interval is work: a hundredth of it is idling, with a timer here and there. */
 const WORK_MS = 1000;
 const IDLE_MS = 100;
-/** Which idle intervals since work end with it: the first, and the one by which whoever keeps memory for more work let it go. */
-const GIVE_BACK_AFTER: readonly number[] = [1, 5];
+/**
+ * At the end of which idle intervals since work: the first, and the one by which whoever keeps memory for more work has let it
+ * go. What was garbage is malloc's an interval later.
+ */
+const COLLECT_AFTER: readonly number[] = [1, 5];
+const TRIM_AFTER: readonly number[] = [2, 6];
 
 export interface IdleMemoryOptions {
   readonly clock: Pick<Clock, "after">;
   /** Processor time of the whole process so far. */
   readonly processorMs: () => number;
-  /** May stop the thread for a moment. */
-  readonly giveBack: () => void;
+  /** Both may stop the thread for a moment. */
+  readonly collectGarbage: () => void;
+  readonly trimFreeMemory: () => void;
 }
 
 export class IdleMemory implements Disposable {
@@ -38,12 +43,13 @@ export class IdleMemory implements Disposable {
   }
 
   #look(): void {
-    const { processorMs, giveBack } = this.#options;
+    const { processorMs, collectGarbage, trimFreeMemory } = this.#options;
     const spentMs = processorMs() - this.#lastMs;
     if (spentMs >= WORK_MS) this.#idleIntervals = 0;
     else if (spentMs <= IDLE_MS) {
       this.#idleIntervals += 1;
-      if (GIVE_BACK_AFTER.includes(this.#idleIntervals)) giveBack();
+      if (COLLECT_AFTER.includes(this.#idleIntervals)) collectGarbage();
+      if (TRIM_AFTER.includes(this.#idleIntervals)) trimFreeMemory();
     }
     this.#lookLater();
   }

@@ -11,7 +11,7 @@ import { readHeader } from "../../keys/header-file.ts";
 import { verifyHeader } from "../../keys/keyring.ts";
 import type { Logger } from "../../logger.ts";
 import { systemClock } from "../../platform/clock.ts";
-import { giveBackFreeMemory } from "../../platform/free-memory.ts";
+import { collectGarbage, trimFreeMemory } from "../../platform/free-memory.ts";
 import { NodeDisk } from "../../platform/node-disk.ts";
 import { answerCacheRequest } from "../control/cache-requests.ts";
 import type { ControlRequest, RemountRequest } from "../control/control-protocol.ts";
@@ -86,7 +86,7 @@ export async function serveMount(options: ServeOptions): Promise<void> {
   });
   log.info("mounted", { pid: process.pid, readOnly: mount.readOnly, engine: vault.figures().engine });
   if (!mount.readOnly) vault.volume.snapshots.automatic.keeper.start();
-  using _idleMemory = new IdleMemory({ clock: systemClock, processorMs, giveBack: giveBackFreeMemory });
+  using _idleMemory = new IdleMemory({ clock: systemClock, processorMs, collectGarbage, trimFreeMemory });
   await options.onReady();
   await served.finish();
 }
