@@ -191,6 +191,7 @@ export async function acceptStanding(
   const kept = rootHash === undefined ? undefined : keptRootObject(keptNumber, rootHash);
   const notes = keptNotes(state.kept, isTrusted ? root?.kept : undefined, rootHash, keptNumber);
   if (kept !== undefined) await putAway(store, kept, rootHash, isTrusted);
+  const lost = isTrusted && root !== undefined ? await readLost(store, sealer, devices, root) : [];
   if (isListUnusable) await store.delete(DEVICES_NAME); // the next upload brings the directory's
   if (relation === "copied" || relation === "behind") await forgetIdentity({ disk, directory });
   const book = await DeviceBook.open({ disk, directory, sealer }, identity);
@@ -200,8 +201,7 @@ export async function acceptStanding(
   const link = newLink(identity.random);
   const deviceId = toHex(book.identity.id);
   const next = { url: state.url, deviceId, last, pending: [], keptBelow: number + 1, kept: notes, link };
-  if (isTrusted && root !== undefined)
-    await LostPacks.addTo(disk, directory, await readLost(store, sealer, devices, root));
+  await LostPacks.addTo(disk, directory, lost);
   await StoredPacks.forget(disk, directory);
   await writeState(disk, directory, next, sealer);
   return kept;

@@ -3,6 +3,7 @@ import { cp, mkdir, readFile, readdir, rename, rm, writeFile } from "node:fs/pro
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { formatPackId } from "../../src/chunkstore/pack-format.ts";
+import { TcfsError } from "../../src/errors.ts";
 import { readDevices } from "../../src/keys/devices/device-book.ts";
 import { LostPacks } from "../../src/replica/lost-packs.ts";
 import { packObject } from "../../src/replica/object-names.ts";
@@ -85,7 +86,18 @@ test("a root that is accepted over tells what it lacks to whoever goes on from t
   const devices = await readDevices({ disk, directory, sealer });
   const standing = await readStanding(clean, sealer, state, { commit: 10 ** 6, devices });
   expect(standing.relation).not.toBe("known");
-  await acceptStanding(clean, state, standing, { disk, directory, sealer, identity: newDevice("the first, again") });
+  const place = { disk, directory, sealer, identity: newDevice("the first, again") };
+  const own = await readFile(join(directory, "device"));
+  const get = clean.get.bind(clean);
+  const away = vi.spyOn(clean, "get").mockImplementation((name, options) => {
+    if (!/^(?:commits|checkpoints)\//u.test(name)) return get(name, options);
+    return Promise.reject(new TcfsError("TCFS_REMOTE_UNAVAILABLE", "made"));
+  });
+  const failing = acceptStanding(clean, state, { ...standing, relation: "copied" }, place);
+  await expect(failing).rejects.toMatchObject({ code: "TCFS_REMOTE_UNAVAILABLE" });
+  away.mockRestore();
+  expect(await readFile(join(directory, "device"))).toEqual(own); // nothing has changed
+  await acceptStanding(clean, state, standing, place);
   const session = await Session.open(directory, clean, known);
   await expect(waitFor(session)).rejects.toEqual(CORRUPT);
   await session.close();
