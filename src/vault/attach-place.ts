@@ -104,10 +104,10 @@ export class AttachPlace implements AsyncDisposable {
     await disk.syncDirectory(dirname(directory));
   }
 
-  /** Without {@link finish} nothing stays but the directory. */
+  /** Without {@link finish} nothing stays but the directory; what cannot be taken away is left to the next attach. */
   async [Symbol.asyncDispose](): Promise<void> {
     try {
-      if (!this.#isMade) await this.#abandon();
+      if (!this.#isMade) await this.#abandon().catch(() => undefined); // what led here is the failure to tell
     } finally {
       await this.#lock[Symbol.asyncDispose]();
     }

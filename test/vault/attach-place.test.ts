@@ -4,6 +4,7 @@ import { mkdir, readFile, readdir, rename, symlink, writeFile } from "node:fs/pr
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { setStore } from "../../src/cli/access/store-setup.ts";
+import { TcfsError } from "../../src/errors.ts";
 import type { Name } from "../../src/ids.ts";
 import { formatHeader } from "../../src/keys/header.ts";
 import { DirectoryStore } from "../../src/remote/directory-store.ts";
@@ -145,4 +146,12 @@ test("an attach that fails leaves nothing in the directory", async () => {
     /made to fail/u,
   );
   expect(await readdir(directory)).toEqual([]);
+
+  // Nor does it hide why it failed, where somebody has put something there meanwhile.
+  const failing = attach(directory, store, async () => {
+    await writeFile(join(directory, "holiday.jpg"), "mine");
+    throw new TcfsError("TCFS_REMOTE_UNAVAILABLE", "made to fail");
+  });
+  await expect(failing).rejects.toMatchObject({ code: "TCFS_REMOTE_UNAVAILABLE" });
+  expect(await readdir(directory)).toEqual(expect.arrayContaining([MARK, "holiday.jpg"]));
 });
