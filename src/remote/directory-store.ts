@@ -121,6 +121,7 @@ export class DirectoryStore implements ObjectStore {
 
   delete(name: string, signal?: AbortSignal): Promise<void> {
     return this.#telling(name, signal, async () => {
+      await this.#requireRoot();
       await rm(this.#path(name), { force: true });
     });
   }

@@ -78,6 +78,7 @@ describe("directory", () => {
     await expect(store.get("root", { maxBytes: 10 })).rejects.toEqual(away);
     await expect(store.put("root", Buffer.from("2"))).rejects.toEqual(away);
     await expect(store.putIfAbsent("root", Buffer.from("2"))).rejects.toEqual(away);
+    await expect(store.delete("packs/ab/cd")).rejects.toEqual(away);
     await expect(collect(store.list("packs/"))).rejects.toEqual(away);
     expect(await readdir(place)).toEqual([]);
     await rm(place, { recursive: true });
