@@ -40,6 +40,8 @@ export interface WitnessOptions {
 export class StoreWitness {
   readonly #options: WitnessOptions;
   #silentUntilMs = Number.NEGATIVE_INFINITY;
+  /** Whoever can do without asks no more until then, whatever the failure was. */
+  #spareUntilMs = Number.NEGATIVE_INFINITY;
 
   constructor(options: WitnessOptions) {
     this.#options = options;
@@ -68,18 +70,23 @@ export class StoreWitness {
   }
 
   /**
-   * For whoever can do without: a store that is away takes little of his time, and none for a while after that.
+   * For whoever can do without: a store that is away, or refuses, takes little of his time, and none for a while after that.
    * @returns How long the store says the pack is; undefined where it has none. @throws TcfsError what the store throws
    */
-  lengthOf(pack: PackId): Promise<number | undefined> {
-    return this.#lengthOf(pack, ANSWER_MS);
+  async lengthOf(pack: PackId): Promise<number | undefined> {
+    const { clock } = this.#options;
+    if (clock.monotonicMs() < this.#spareUntilMs) throw didNotAnswer();
+    try {
+      return await this.#lengthOf(pack, ANSWER_MS);
+    } catch (error) {
+      if (!isTcfsError(error, "TCFS_CORRUPT")) this.#spareUntilMs = clock.monotonicMs() + SILENCE_MS; // else it is of this pack
+      throw error;
+    }
   }
 
   async #lengthOf(pack: PackId, answerMs: number): Promise<number | undefined> {
     const { clock, remote } = this.#options;
-    if (clock.monotonicMs() < this.#silentUntilMs) {
-      throw new TcfsError("TCFS_REMOTE_UNAVAILABLE", "the store did not answer a moment ago");
-    }
+    if (clock.monotonicMs() < this.#silentUntilMs) throw didNotAnswer();
     try {
       return await within(clock, answerMs, remote.lengthOf(pack));
     } catch (error) {
@@ -87,4 +94,8 @@ export class StoreWitness {
       throw error;
     }
   }
+}
+
+function didNotAnswer(): TcfsError {
+  return new TcfsError("TCFS_REMOTE_UNAVAILABLE", "the store did not answer a moment ago");
 }

@@ -3,6 +3,7 @@
  * and it is long enough; or the store has it, and it is long enough there. Looked at once per pack and session; else one lost pack would make every
  * later copy lost too. A store that is away proves nothing, and is not waited for: the content is stored anew.
  */
+import { isTcfsError } from "../errors.ts";
 import type { ChunkRecord } from "../format/records.ts";
 import type { PackId } from "../ids.ts";
 import { type PackedChunkRecord, formatPackId, sumBytes } from "./pack-format.ts";
@@ -44,8 +45,8 @@ export class PackProofs {
     let remote: number | undefined;
     try {
       remote = await this.#readers.remoteLength(pack);
-    } catch {
-      return undefined;
+    } catch (error) {
+      return isTcfsError(error, "TCFS_CORRUPT") ? 0 : undefined; // what it has is no pack
     }
     if (remote !== undefined) return remote;
     try {

@@ -73,6 +73,19 @@ test("a write of what only a store has that is away is stored anew, and waits fo
   expect(again.filter(({ isNew }) => !isNew).length).toBeGreaterThan(1);
 });
 
+test("a store that refuses is not asked again by each write", async () => {
+  const { cached } = await makeStored({ waitMs: FOR_EVER_MS });
+  await using _cached = cached;
+  await cached.shelf().clear();
+  await cached.shelf().close();
+  await cached.vault.reopen();
+  const head = vi.spyOn(cached.store, "head").mockRejectedValue(new TcfsError("TCFS_REMOTE_DENIED", "made"));
+  for (let at = 0; at < 3 * MIB; at += MIB / 2) {
+    expect((await cached.vault.put(CONTENT.subarray(at, at + MIB / 2))).length).toBeGreaterThan(0);
+  }
+  expect(head.mock.calls.length).toBe(1);
+});
+
 test("what is damaged here takes nothing with it while the store is away, and heals once it is back", async () => {
   const { cached, chunks } = await makeStored({ waitMs: 2000 });
   await using _cached = cached;
