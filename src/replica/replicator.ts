@@ -182,9 +182,11 @@ export class Replicator {
     if (this.#stopped === undefined) this.#schedule();
   }
 
-  /** The store lacks a pack that it took: it is brought again soon, if it is here. */
-  noteLost(record: PackRecord): void {
-    if (this.#options.uploader.noteLost(record) && this.#stopped === undefined) this.#schedule();
+  /** The store lacks a pack that it took: it is brought again soon, if it is here. @returns Whether it is brought again. */
+  noteLost(record: PackRecord): boolean {
+    const isAgain = this.#options.uploader.noteLost(record);
+    if (isAgain && this.#stopped === undefined) this.#schedule();
+    return isAgain;
   }
 
   /**

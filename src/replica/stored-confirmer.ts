@@ -5,6 +5,7 @@
  * again). What a step brought that never got its root is not asked for before the next root.
  */
 import type { ObjectSealer } from "../crypto/object-seal.ts";
+import { counted } from "../counted.ts";
 import { TcfsError, isTcfsError } from "../errors.ts";
 import type { PackId } from "../ids.ts";
 import type { DeviceList } from "../keys/devices/device-list.ts";
@@ -35,8 +36,8 @@ export interface StoredConfirmerOptions extends PackRooms {
   /** Of the root that we wrote last, or know to be ours. */
   readonly rootHash: () => string | undefined;
   readonly clock: Clock;
-  /** The store does not have a pack that it took, or another content of it. */
-  readonly onMissing: (pack: PackId) => void;
+  /** The store does not have a pack that it took, or another content of it. @returns False if it is not brought again. */
+  readonly onMissing: (pack: PackId) => boolean;
 }
 
 export class StoredConfirmer {
@@ -47,6 +48,8 @@ export class StoredConfirmer {
   #asked = 0;
   /** Of these, the newest that nothing is open of: it was answered, or there was nothing to ask. */
   #settled = 0;
+  /** Packs that the store does not have then, however often it took them. */
+  #lackedCount = 0;
   readonly #waiters = new Waiters();
 
   constructor(options: StoredConfirmerOptions) {
@@ -60,14 +63,13 @@ export class StoredConfirmer {
     const asked = ++this.#asked;
     this.#retry?.cancel();
     if (packs.length === 0 || expected === undefined) {
-      this.#settle(asked);
+      this.#settle(asked, 0);
       return this.#running;
     }
     this.#running = this.#running.then(async () => {
       if (asked !== this.#asked || this.#closing.signal.aborted) return; // a newer one knows more
       try {
-        await this.#confirm(packs, expected);
-        this.#settle(asked);
+        this.#settle(asked, await this.#confirm(packs, expected));
       } catch (error) {
         if (!isTcfsError(error)) throw error;
         this.#tryLater(packs, expected);
@@ -76,14 +78,22 @@ export class StoredConfirmer {
     return this.#running;
   }
 
-  /** Resolves once the store has answered for all that was brought so far. @throws TcfsError `TCFS_CANCELLED`, `TCFS_CLOSED` */
+  /**
+   * Resolves once the store has answered for all that was brought so far.
+   * @throws TcfsError `TCFS_CANCELLED`, `TCFS_CLOSED`; `TCFS_CORRUPT` if it lacks what it took, and is brought that no more.
+   */
   async confirmed(signal: AbortSignal): Promise<void> {
+    if (this.#closing.signal.aborted) throw closed();
     if (this.#settled < this.#asked) await this.#waiters.wait(this.#asked, signal);
+    if (this.#lackedCount === 0) return;
+    const what = counted(this.#lackedCount, "pack");
+    throw new TcfsError("TCFS_CORRUPT", `the store does not have ${what} that it took, however often it is brought`);
   }
 
-  #settle(asked: number): void {
+  #settle(asked: number, lackedCount: number): void {
     if (asked !== this.#asked) return; // a newer one knows more
     this.#settled = asked;
+    this.#lackedCount = lackedCount;
     this.#waiters.settle(asked);
   }
 
@@ -100,7 +110,7 @@ export class StoredConfirmer {
   async close(): Promise<void> {
     this.#closing.abort();
     this.#retry?.cancel();
-    this.#waiters.rejectAll(new TcfsError("TCFS_CLOSED", "the vault is closed before the store answered for it"));
+    this.#waiters.rejectAll(closed());
     await this.#running;
   }
 
@@ -110,8 +120,8 @@ export class StoredConfirmer {
     this.#retry = this.#options.clock.after(this.#waiters.count > 0 ? WAITED_RETRY_MS : RETRY_MS, () => {
       if (asked !== this.#asked) return;
       this.#running = this.#confirm(packs, expected).then(
-        () => {
-          this.#settle(asked);
+        (lackedCount) => {
+          this.#settle(asked, lackedCount);
         },
         () => {
           this.#tryLater(packs, expected);
@@ -120,19 +130,27 @@ export class StoredConfirmer {
     });
   }
 
-  async #confirm(packs: readonly PackId[], expected: string): Promise<void> {
+  /** @returns How many of them the store does not have, and is not brought again. */
+  async #confirm(packs: readonly PackId[], expected: string): Promise<number> {
     const { openStore, sealer, devices, noteStored, onMissing } = this.#options;
     const { signal } = this.#closing;
     const store = await openStore();
     const root = await readRoot(store, sealer, { signal, known: devices() });
-    if (root?.hash !== expected) return; // a newer one, which is asked about in its turn; or another's
+    if (root?.hash !== expected) return 0; // a newer one, which is asked about in its turn; or another's
     const queue = packs.values();
+    let lackedCount = 0;
     const work = async (): Promise<void> => {
       for (const pack of queue) {
         const lengthBytes = await usableLength(store, pack, this.#options, signal);
-        if (lengthBytes === undefined || !noteStored(pack, lengthBytes)) onMissing(pack);
+        if (lengthBytes !== undefined && noteStored(pack, lengthBytes)) continue;
+        if (!onMissing(pack)) lackedCount += 1;
       }
     };
     await Promise.all(Array.from({ length: REQUESTS_AT_ONCE }, work));
+    return lackedCount;
   }
+}
+
+function closed(): TcfsError {
+  return new TcfsError("TCFS_CLOSED", "the vault is closed before the store answered for it");
 }

@@ -140,11 +140,11 @@ export class Replica {
     this.#uploader = uploader;
     const openStore = (): Promise<ObjectStore> => this.#opener.open();
     const recordOf = (pack: PackId): PackRecord | undefined => unlessCorrupt(() => metadata.getPack(pack));
-    const noteLost = (pack: PackId): void => {
+    const noteLost = (pack: PackId): boolean => {
       const record = recordOf(pack);
-      if (record === undefined) return;
+      if (record === undefined) return true; // nobody needs it
       onMissing();
-      this.#replicator?.noteLost(record);
+      return this.#replicator?.noteLost(record) ?? true;
     };
     const confirmer = new StoredConfirmer({
       ...rooms,

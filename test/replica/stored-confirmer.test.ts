@@ -2,10 +2,16 @@
 import { join } from "node:path";
 import { afterEach, expect, test, vi } from "vitest";
 import { setStore } from "../../src/cli/access/store-setup.ts";
-import type { Name } from "../../src/ids.ts";
+import { ObjectSealer } from "../../src/crypto/object-seal.ts";
+import { PackKeyWrapper } from "../../src/crypto/pack-key.ts";
+import type { Name, PackId } from "../../src/ids.ts";
 import { TcfsError } from "../../src/errors.ts";
+import { NO_DEVICES } from "../../src/keys/devices/device-list.ts";
+import { systemClock } from "../../src/platform/clock.ts";
+import { systemRandom } from "../../src/platform/random.ts";
 import { DirectoryStore } from "../../src/remote/directory-store.ts";
-import { noise } from "../crypto/fixtures.ts";
+import { StoredConfirmer } from "../../src/replica/stored-confirmer.ts";
+import { VAULT_ID, firstEpoch, noise } from "../crypto/fixtures.ts";
 import { make } from "../fs/fixtures/files.ts";
 import { temporaryDirectory } from "../support/temporary-directory.ts";
 import { VaultDirectory } from "../vault/opened-vault.ts";
@@ -36,4 +42,47 @@ test("a wait ends once the store has shown all that it took, though it answers l
   await opened.waitForStore(signal);
   expect(failures).toBeGreaterThan(1);
   expect(await opened.copies?.stateOf(ino)).toBe("stored");
+});
+
+test("a wait does not end well where the store does not have what it takes over and over", async () => {
+  await using temporary = await temporaryDirectory("confirmed-never");
+  await using vault = await VaultDirectory.make();
+  const url = `file://${join(temporary.path, "store")}`;
+  const store = await DirectoryStore.open(join(temporary.path, "store"), { create: true });
+  await setStore(store, { directory: vault.directory, ...vault.first, url });
+  await using opened = await vault.open(vault.first, { isReplicated: true });
+  const original = Reflect.get(DirectoryStore.prototype, "head");
+  const head = vi.spyOn(DirectoryStore.prototype, "head").mockImplementation(async function (
+    this: DirectoryStore,
+    name,
+    ...all
+  ) {
+    return name.startsWith("packs/") ? undefined : original.call(this, name, ...all);
+  });
+  const ino = await make(opened, "photo" as Name, Buffer.from(noise("photo", 3_000_000)));
+  await expect(opened.waitForStore(signal)).rejects.toMatchObject({ code: "TCFS_CORRUPT" });
+  expect(await opened.copies?.stateOf(ino)).not.toBe("stored");
+  head.mockRestore();
+  await opened.waitForStore(signal);
+  expect(await opened.copies?.stateOf(ino)).toBe("stored");
+});
+
+test("nobody waits for one that is closed", async () => {
+  const confirmer = new StoredConfirmer({
+    packKeys: new PackKeyWrapper(firstEpoch(noise("packs", 32)), VAULT_ID, systemRandom),
+    vaultId: VAULT_ID,
+    sealer: new ObjectSealer(firstEpoch(noise("store", 32)), VAULT_ID, systemRandom),
+    openStore: () => Promise.reject(new TcfsError("TCFS_REMOTE_UNAVAILABLE", "made")),
+    devices: () => NO_DEVICES,
+    stored: { has: () => true },
+    unstored: () => [noise("pack", 16) as PackId],
+    noteStored: () => true,
+    isPackNamed: () => true,
+    rootHash: () => "00",
+    clock: systemClock,
+    onMissing: () => true,
+  });
+  await confirmer.confirm();
+  await confirmer.close();
+  await expect(confirmer.confirmed(AbortSignal.timeout(1000))).rejects.toMatchObject({ code: "TCFS_CLOSED" });
 });
