@@ -205,6 +205,16 @@ export class Replicator {
     return this.#isRenewalWanted;
   }
 
+  /** The store shows another root than the last one: the next step looks whose it is. */
+  doubtRoot(): void {
+    this.#isRootKnown = false;
+  }
+
+  /** Whether the store's root was looked at, or written, and nothing has spoken against it since. */
+  get isRootKnown(): boolean {
+    return this.#isRootKnown;
+  }
+
   /** Of the root that the store is known to have had last. */
   get rootHash(): string | undefined {
     return this.#state.last?.rootHash;

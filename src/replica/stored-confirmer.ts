@@ -38,6 +38,8 @@ export interface StoredConfirmerOptions extends PackRooms {
   readonly clock: Clock;
   /** The store does not have a pack that it took, or another content of it. @returns False if it is not brought again. */
   readonly onMissing: (pack: PackId) => boolean;
+  /** The store's root is not that one any more. */
+  readonly onOtherRoot: () => void;
 }
 
 export class StoredConfirmer {
@@ -132,11 +134,14 @@ export class StoredConfirmer {
 
   /** @returns How many of them the store does not have, and is not brought again. */
   async #confirm(packs: readonly PackId[], expected: string): Promise<number> {
-    const { openStore, sealer, devices, noteStored, onMissing } = this.#options;
+    const { openStore, sealer, devices, noteStored, onMissing, onOtherRoot } = this.#options;
     const { signal } = this.#closing;
     const store = await openStore();
     const root = await readRoot(store, sealer, { signal, known: devices() });
-    if (root?.hash !== expected) return 0; // a newer one, which is asked about in its turn; or another's
+    if (root?.hash !== expected) {
+      onOtherRoot(); // a newer one, which is asked about in its turn; or another's
+      return 0;
+    }
     const queue = packs.values();
     let lackedCount = 0;
     const work = async (): Promise<void> => {

@@ -158,6 +158,7 @@ export class Replica {
       rootHash: () => this.#replicator?.rootHash,
       clock: systemClock,
       onMissing: noteLost,
+      onOtherRoot: () => this.#replicator?.doubtRoot(),
     });
     this.#confirmer = confirmer;
     const pace = new Pace(systemClock);
@@ -239,7 +240,8 @@ export class Replica {
     do {
       await this.#replicator.wait(commit, signal);
       await this.#confirmer?.confirmed(signal);
-    } while ((this.#uploader?.againCount ?? 0) > 0); // the store lacks what it took: it is brought again
+      // The store lacks what it took, which is brought again; or its root is another, whose may be told.
+    } while ((this.#uploader?.againCount ?? 0) > 0 || !this.#replicator.isRootKnown);
   }
 
   /** @throws TcfsError `TCFS_USAGE` for settings that cannot be; what the disk throws. */

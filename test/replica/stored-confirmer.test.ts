@@ -1,4 +1,5 @@
 /** Whoever waited for the store knows that what he sees is there: no file says `unsent` right after. */
+import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, expect, test, vi } from "vitest";
 import { setStore } from "../../src/cli/access/store-setup.ts";
@@ -44,6 +45,30 @@ test("a wait ends once the store has shown all that it took, though it answers l
   expect(await opened.copies?.stateOf(ino)).toBe("stored");
 });
 
+test("a wait does not end well where the root was set back before the store has shown what it took", async () => {
+  await using temporary = await temporaryDirectory("confirmed-back");
+  await using vault = await VaultDirectory.make();
+  const place = join(temporary.path, "store");
+  const store = await DirectoryStore.open(place, { create: true });
+  await setStore(store, { directory: vault.directory, ...vault.first, url: `file://${place}` });
+  await using opened = await vault.open(vault.first, { isReplicated: true });
+  await make(opened, "old" as Name, Buffer.from(noise("old", 3_000_000)));
+  await opened.waitForStore(signal);
+  const before = await readFile(join(place, "root"));
+  const original = Reflect.get(DirectoryStore.prototype, "head");
+  let isBack = false;
+  vi.spyOn(DirectoryStore.prototype, "head").mockImplementation(async function (this: DirectoryStore, name, ...all) {
+    const lengthBytes = await original.call(this, name, ...all);
+    if (isBack || lengthBytes === undefined || !name.startsWith("packs/")) return lengthBytes;
+    isBack = true;
+    await writeFile(join(place, "root"), before);
+    throw new TcfsError("TCFS_REMOTE_UNAVAILABLE", "made");
+  });
+  await make(opened, "new" as Name, Buffer.from(noise("new", 3_000_000)));
+  await expect(opened.waitForStore(signal)).rejects.toMatchObject({ code: "TCFS_REMOTE_DIVERGED" });
+  expect(isBack).toBe(true);
+});
+
 test("a wait does not end well where the store does not have what it takes over and over", async () => {
   await using temporary = await temporaryDirectory("confirmed-never");
   await using vault = await VaultDirectory.make();
@@ -81,6 +106,7 @@ test("nobody waits for one that is closed", async () => {
     rootHash: () => "00",
     clock: systemClock,
     onMissing: () => true,
+    onOtherRoot: () => undefined,
   });
   await confirmer.confirm();
   await confirmer.close();
