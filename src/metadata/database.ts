@@ -8,7 +8,7 @@
 import { lstat, readdir, stat, statfs } from "node:fs/promises";
 import { join } from "node:path";
 import { Level } from "level";
-import { TcfsError, type TcfsErrorCode } from "../errors.ts";
+import { TcfsError, type TcfsErrorCode, isOutOfDescriptors } from "../errors.ts";
 import { EVERYTHING, type KeyRange } from "../format/record-keys.ts";
 import { KnownDamage } from "./known-damage.ts";
 import { checkLogs } from "./log-check.ts";
@@ -195,9 +195,9 @@ export class Database {
   /** Write all tables and the log anew, without what was overwritten or deleted. @throws TcfsError `TCFS_STORE_FULL`, `TCFS_IO`, `TCFS_CLOSED` */
   async compact(): Promise<void> {
     await this.#reopening;
-    await this.#requireRoom(/\.(?:log|ldb)$/u, "compact");
-    if (this.#level === undefined) throw this.#unavailable();
     try {
+      await this.#requireRoom(/\.(?:log|ldb)$/u, "compact");
+      if (this.#level === undefined) throw this.#unavailable();
       await this.#level.compactRange(EVERYTHING.first, EVERYTHING.end);
     } catch (error) {
       throw toTcfsError(error, "compacting the metadata database failed");
@@ -238,15 +238,15 @@ export class Database {
   }
 
   async #closeAndOpen(): Promise<void> {
-    if (this.#level !== undefined) {
-      await this.#requireRoom(/\.log$/u, "recover");
-      const failed = this.#level;
-      this.#level = undefined;
-      await failed.close();
-    }
-    if (this.#isClosed) throw this.#unavailable();
     const { directory, openLevel } = this.#options;
     try {
+      if (this.#level !== undefined) {
+        await this.#requireRoom(/\.log$/u, "recover");
+        const failed = this.#level;
+        this.#level = undefined;
+        await failed.close();
+      }
+      if (this.#isClosed) throw this.#unavailable();
       await checkLogs(directory); // what the failed write left is no news
       this.#level = await openLevel(directory, false);
     } catch (error) {
@@ -325,6 +325,7 @@ function codeOf(causes: readonly Error[], text: string): TcfsErrorCode {
   if (codes.includes("LEVEL_CORRUPTION")) return "TCFS_CORRUPT";
   /* LevelDB gives the rest as text alone: strerror of ENOSPC and others, and what it says of missing files. */
   if (/No space left on device|Disk quota exceeded/u.test(text)) return "TCFS_STORE_FULL";
+  if (causes.some(isOutOfDescriptors)) return "TCFS_TOO_MANY_FILES";
   if (/Too many open files/u.test(text)) return "TCFS_TOO_MANY_FILES"; // EMFILE, and ENFILE ("… in system")
   if (/create_if_missing is false|(?:MANIFEST-\d+|\d+\.ldb): No such file/u.test(text)) return "TCFS_CORRUPT";
   return "TCFS_IO";

@@ -1,13 +1,15 @@
-import { writeFile } from "node:fs/promises";
+import * as fs from "node:fs/promises";
 import { join } from "node:path";
 import { Level } from "level";
-import { describe, expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import type { TcfsError } from "../../src/errors.ts";
 import { inodeKey } from "../../src/format/record-keys.ts";
 import type { LevelMetadataStore, LevelMetadataStoreOptions } from "../../src/metadata/level-metadata-store.ts";
 import { FaultyLevel } from "./faulty-level.ts";
 import * as fixture from "./store-fixture.ts";
 import { inode, makeInode, makeTemporaryDirectory, name } from "./store-fixture.ts";
+
+vi.mock("node:fs/promises", { spy: true });
 
 const ROOT = inode(1);
 
@@ -64,7 +66,7 @@ describe("opening", () => {
 
   test("a damaged LevelDB is corruption", async () => {
     const directory = await makeStoredDirectory(1);
-    await writeFile(join(directory, "meta", "CURRENT"), "MANIFEST-999999\n");
+    await fs.writeFile(join(directory, "meta", "CURRENT"), "MANIFEST-999999\n");
     await expect(openTestStore(directory)).rejects.toThrow(withCode("TCFS_CORRUPT"));
   });
 });
@@ -217,6 +219,21 @@ describe("a failed write", () => {
     expect(store.getInode(inode(9))?.ino).toBe(9);
     await batch.commit();
     expect(store.getInode(inode(2))?.ino).toBe(2);
+  });
+
+  test.for(["readdir", "open"] as const)("waits for file descriptors where %s has none", async (call) => {
+    const level = new FaultyLevel();
+    level.message = "IO error: 000007.log: Too many open files";
+    const store = await openTestStore(await makeStoredDirectory(1), { openLevel: level.open });
+    store.putInode(makeInode(9));
+    const batch = store.freeze();
+    level.failingWrites = 1;
+    await expect(batch.commit()).rejects.toThrow(withCode("TCFS_TOO_MANY_FILES"));
+    const none = Object.assign(new Error("EMFILE: too many open files"), { code: "EMFILE" });
+    vi.mocked(fs[call]).mockRejectedValueOnce(none);
+    await expect(batch.commit()).rejects.toThrow(withCode("TCFS_TOO_MANY_FILES"));
+    await batch.commit();
+    expect(store.getInode(inode(9))?.ino).toBe(9);
   });
 });
 
