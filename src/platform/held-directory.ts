@@ -9,6 +9,8 @@ import type { Clock } from "./clock.ts";
 
 /** Looking costs 2 µs. Nobody moves a directory and makes another one in less time than this. */
 const LOOK_INTERVAL_MS = 5;
+/** Directories that this process holds. A lock of fcntl(2) refuses none of them, and LevelDB knows its own by paths, which differ here. */
+const HELD = new Set<string>();
 
 export class HeldDirectory {
   readonly #path: string;
@@ -25,14 +27,29 @@ export class HeldDirectory {
     this.#identity = fs.fstatSync(fd, { bigint: true });
   }
 
-  /** @param path - Absolute, of a directory. @throws TcfsError `TCFS_IO` */
+  /** @param path - Absolute, of a directory. @throws TcfsError `TCFS_VAULT_IN_USE` if this process holds it, `TCFS_IO` */
   static open(path: string, clock: Pick<Clock, "monotonicMs">): HeldDirectory {
+    const directory = HeldDirectory.#open(path, clock);
+    if (HELD.has(directory.#name)) {
+      fs.closeSync(directory.#fd);
+      throw new TcfsError("TCFS_VAULT_IN_USE", `this process has ${path} open already`);
+    }
+    HELD.add(directory.#name);
+    return directory;
+  }
+
+  static #open(path: string, clock: Pick<Clock, "monotonicMs">): HeldDirectory {
     try {
       const fd = fs.openSync(path, fs.constants.O_RDONLY | fs.constants.O_DIRECTORY);
       return new HeldDirectory(path, fd, clock);
     } catch (cause) {
       throw new TcfsError("TCFS_IO", `cannot open ${path}: ${cause instanceof Error ? cause.message : ""}`, { cause });
     }
+  }
+
+  /** The same for whatever path leads to it. */
+  get #name(): string {
+    return `${this.#identity.dev}:${this.#identity.ino}`;
   }
 
   /** @returns What a system call reaches `path` by; paths that do not lie in the directory as they are. */
@@ -73,6 +90,7 @@ export class HeldDirectory {
   close(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
+    HELD.delete(this.#name);
     fs.closeSync(this.#fd);
   }
 }

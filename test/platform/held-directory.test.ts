@@ -1,4 +1,4 @@
-import { mkdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
+import { mkdir, readFile, rename, rm, stat, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 
 import { describe, expect, test } from "vitest";
@@ -66,5 +66,15 @@ describe("a directory that is held open", () => {
     expect(await new NodeDisk(held).readFile(`${path}-else`)).toEqual(Buffer.from("elsewhere"));
     held.close();
     expect(() => held.locate(path)).toThrow(/is closed/u);
+  });
+
+  test("is held once, whatever path leads to it, until it is closed", async () => {
+    const { temporary, path, held } = await hold();
+    await using _temporary = temporary;
+    await symlink(path, `${path}-again`);
+    const holdAgain = (): HeldDirectory => HeldDirectory.open(`${path}-again`, { monotonicMs: () => 0 });
+    expect(holdAgain).toThrow(expect.objectContaining({ code: "TCFS_VAULT_IN_USE" }));
+    held.close();
+    holdAgain().close();
   });
 });

@@ -78,3 +78,9 @@ describe("a vault directory that is moved away while the vault is open", () => {
     }
   });
 });
+
+test("a vault that this very process has open is in use", async () => {
+  await using vault = await VaultDirectory.make();
+  await using _opened = await vault.open(vault.first);
+  await expect(vault.open(vault.first)).rejects.toMatchObject({ code: "TCFS_VAULT_IN_USE" });
+});
