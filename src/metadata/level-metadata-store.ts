@@ -238,7 +238,12 @@ export class LevelMetadataStore implements MetadataStore, BatchOwner, AsyncDispo
     this.#inodes.set(ino, inode);
     if (ino <= this.#highestInode) return;
     this.#highestInode = ino;
-    if (inode.parent !== 0) this.#directories.addNew(ino);
+    if (inode.parent !== 0 && !this.#hasNames(ino)) this.#directories.addNew(ino);
+  }
+
+  /** A restore puts names into a directory before it puts the directory; the cache may have forgotten them by then. */
+  #hasNames(directory: InodeNumber): boolean {
+    return this.#live.dentries.has(directory) || this.#frozen?.layer.dentries.has(directory) === true;
   }
 
   deleteInode(ino: InodeNumber): void {
