@@ -1,7 +1,8 @@
 /**
  * Whether a pack is really there, before deduplication relies on it (DESIGN §9.7): its file opens, its key unwraps,
- * and it is long enough; or the store has it, and it is long enough there. Looked at once per pack and session; else one lost pack would make every
- * later copy lost too. A store that is away proves nothing, and is not waited for: the content is stored anew.
+ * and it is long enough; or the store has it, and it is long enough there. Looked at once per pack and session; else one
+ * lost pack would make every later copy lost too. A store that is away proves nothing, and is not waited for: the content
+ * is stored anew.
  */
 import { isTcfsError } from "../errors.ts";
 import type { ChunkRecord } from "../format/records.ts";

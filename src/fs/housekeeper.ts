@@ -1,6 +1,6 @@
 /**
- * Moves inline chunks to packs when the volume is quiet, lets go of memory for writes then, and starts a collection when enough bytes went out of use
- * to be worth it. One at a time; failures are reported.
+ * Moves inline chunks to packs when the volume is quiet, lets go of memory for writes then, and starts a collection when
+ * enough bytes went out of use to be worth it. One at a time; failures are reported.
  */
 import type { ChunkStore, CollectionReport } from "../chunkstore/chunk-store.ts";
 import type { Clock, Timer } from "../platform/clock.ts";

@@ -9,7 +9,10 @@ import type { Clock } from "./clock.ts";
 
 /** Looking costs 2 µs. Nobody moves a directory and makes another one in less time than this. */
 const LOOK_INTERVAL_MS = 5;
-/** Directories that this process holds. A lock of fcntl(2) refuses none of them, and LevelDB knows its own by paths, which differ here. */
+/**
+ * Directories that this process holds: of one that it has open already a lock of fcntl(2) keeps nobody out, and LevelDB
+ * looks at paths, which differ here.
+ */
 const HELD = new Set<string>();
 
 export class HeldDirectory {
