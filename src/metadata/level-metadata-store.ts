@@ -35,7 +35,7 @@ import type { ChunkId, ChunkIdKey, InodeNumber, Name, PackId } from "../ids.ts";
 import type { Clock } from "../platform/clock.ts";
 import type { Disk } from "../platform/disk.ts";
 import { openLevel, type OpenLevel, type StoredEntry } from "./database.ts";
-import { CHUNK_RECORD_BYTES, weighExtents, weighInode, weighXattrs } from "./cache-weights.ts";
+import { CHUNK_RECORD_BYTES, weighExtents, weighInode, weighXattrs, pageKey } from "./cache-weights.ts";
 import { CachedDentry, DirectoryCache, NO_COOKIE } from "./directory-cache.ts";
 import { LevelFrozenBatch, type BatchOwner } from "./frozen-batch.ts";
 import { GenerationCache } from "./generation-cache.ts";
@@ -496,9 +496,4 @@ interface OpenParts {
   readonly volume: VolumeRecord;
   readonly table: SnapshotTable;
   readonly chains: Map<InodeNumber, readonly ChainLink[]>;
-}
-
-/** A number where both parts fit into 53 bits, which is quicker to make and to look up. */
-function pageKey(ino: InodeNumber, page: number): number | string {
-  return ino < 2 ** 31 && page < 2 ** 22 ? ino * 2 ** 22 + page : `${String(ino)}:${String(page)}`;
 }

@@ -5,16 +5,12 @@
  */
 import { latin1Of } from "../bytes.ts";
 import { TcfsError, isTcfsError } from "../errors.ts";
-import type { PlainRecord } from "../crypto/engine.ts";
 import type { RecordChange } from "../format/journal-codec.ts";
 import { RECORD_KIND } from "../format/record-keys.ts";
 import type { PackRecord } from "../format/records.ts";
-import type { DeviceBook } from "../keys/devices/device-book.ts";
-import type { Device, DeviceList } from "../keys/devices/device-list.ts";
+import type { DeviceList } from "../keys/devices/device-list.ts";
 import type { Timer } from "../platform/clock.ts";
-import type { Disk } from "../platform/disk.ts";
 import type { ObjectStore, ObjectVersion } from "../remote/object-store.ts";
-import type { Pace } from "../remote/paced-store.ts";
 import { type CapturedChanges, ChangeLog } from "./change-log.ts";
 import { diverged } from "./divergence.ts";
 import { HEADER_NAME } from "./object-names.ts";
@@ -24,11 +20,12 @@ import { settleDevices } from "./remote-devices.ts";
 import { readRoot } from "./remote-root.ts";
 import { type ReplicaState, type RootNote, withPending, writeState } from "./replica-state.ts";
 import type { ReplicaStatus } from "./replica-status.ts";
+import type { ReplicatorOptions } from "./replicator-options.ts";
 import { isRefusal } from "./signed-objects.ts";
 import { describeForeign } from "./standing.ts";
 import { StoreCollector } from "./store-collector.ts";
 import { learnHead } from "./store-head.ts";
-import { StepWriter, type StepWriterOptions, type WrittenStep, inBatches, isCheckpointDue } from "./step-writer.ts";
+import { StepWriter, type WrittenStep, inBatches, isCheckpointDue } from "./step-writer.ts";
 import type { UploadSettings } from "./upload-settings.ts";
 import { Waiters, paused } from "./waiters.ts";
 
@@ -39,34 +36,6 @@ const LAST_RETRY_MS = 120_000;
 /** From when something may be deleted until a step is made for it alone. */
 const COLLECT_AFTER_MS = 10 * 60_000;
 const DAY_MS = 24 * 3600_000;
-
-export interface ReplicatorOptions extends Omit<StepWriterOptions, "identity"> {
-  readonly openStore: () => Promise<ObjectStore>;
-  readonly disk: Disk;
-  /** The vault's. */
-  readonly directory: string;
-  /** As `disownNewer` left it. */
-  readonly state: ReplicaState;
-  readonly devices: DeviceBook;
-  /** Told of devices that came into the list without this one's doing. */
-  readonly onNewDevices: (devices: readonly Device[]) => void;
-  /** The vault's last commit. */
-  readonly commit: number;
-  /** As of the call: {@link ChangeLog.capture}. */
-  readonly allRecords: () => AsyncIterable<readonly PlainRecord[]>;
-  /** The vault's header as it lies on the disk. @param least - Revision of the one that the store has; it is not older. */
-  readonly readHeader: (least: number) => Promise<{ readonly content: Uint8Array; readonly revision: number }>;
-  /** The root that has just been written, or was looked at, has all that was brought so far and is named still. */
-  readonly onRooted?: () => void;
-  /** Told when uploads begin to fail or end for good, and with none when they succeed again. */
-  readonly onOutcome: (error: unknown) => void;
-  /** The store's newest manifest is damaged: the next step is a checkpoint. */
-  readonly onHeadDamaged: (error: TcfsError) => void;
-  /** The vault's packs, for the figures. */
-  readonly packs: () => AsyncIterable<PackRecord>;
-  readonly settings: UploadSettings;
-  readonly pace: Pace;
-}
 
 export class Replicator {
   readonly #options: ReplicatorOptions;
