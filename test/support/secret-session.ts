@@ -44,7 +44,7 @@ export class SecretSession implements AsyncDisposable {
     const { directory, bus } = this;
     return {
       ...{ PATH: process.env["PATH"] ?? "", HOME: directory, XDG_RUNTIME_DIR: join(directory, "run") },
-      ...{ DBUS_SESSION_BUS_ADDRESS: bus, QT_QPA_PLATFORM: "offscreen", LC_ALL: "C.UTF-8" },
+      ...{ DBUS_SESSION_BUS_ADDRESS: bus, QT_QPA_PLATFORM: "offscreen", LC_ALL: "C.UTF-8", TMPDIR: directory },
     };
   }
 
