@@ -94,8 +94,9 @@ export interface ChunkStore {
    * Mark from every extent page, then drop what nothing refers to: chunk records with the next batches, whole packs
    * once empty; packs mostly dead are emptied into new ones. Keeps everything on any read error.
    * @param barrier - Makes everything acknowledged so far durable (a commit); called as often as needed.
+   * @param neededBytes - To be given back, if it can be: until then packs are emptied that are partly dead.
    */
-  collect(barrier: () => Promise<void>, signal: AbortSignal): Promise<CollectionReport>;
+  collect(barrier: () => Promise<void>, signal: AbortSignal, neededBytes?: number): Promise<CollectionReport>;
   /**
    * As `collect`, and packs that were made in an older key epoch are replaced by new ones.
    * @param pause - Called between steps; throws where it is to end.

@@ -16,6 +16,7 @@ import type { Disk } from "../platform/disk.ts";
 import type { ChunkLedger } from "./chunk-ledger.ts";
 import type { ChunkMove, ChunkMover } from "./chunk-mover.ts";
 import type { CollectionReport } from "./chunk-store.ts";
+import { EmptyingPlan, isMostlyDead } from "./emptying-plan.ts";
 import type { FrameReader } from "./frame-reader.ts";
 import { IdSet } from "./id-set.ts";
 import { type OpenPacks, packPath } from "./open-packs.ts";
@@ -36,8 +37,6 @@ const MOVE_BYTES = 8 * 1024 * 1024;
 const MOVED_PER_BATCH_BYTES = 64 * 1024 * 1024;
 /** Room on the disk that moving leaves alone: without it no commit could make the moves durable, nor free anything. */
 const UNTOUCHED_BYTES = 24 * 1024 * 1024;
-/** Below this share of live bytes a pack is worth emptying. */
-const LIVE_SHARE = 0.5;
 
 export interface CollectorOptions {
   readonly disk: Disk;
@@ -69,12 +68,23 @@ interface PackRenewal {
   readonly outdated: Set<string>;
 }
 
-/** One collection under way. */
-interface Run {
-  readonly renewal: PackRenewal | undefined;
-  readonly marked: IdSet;
+/** What a collection is asked for. */
+interface Orders {
   readonly barrier: () => Promise<void>;
   readonly signal: AbortSignal;
+  /** To be given back, if it can be, by emptying packs that would stay otherwise. */
+  readonly neededBytes: number;
+  readonly renewal: PackRenewal | undefined;
+}
+
+/** A chunk to be moved from one pack to another. */
+interface PackedMove extends ChunkMove {
+  readonly from: PackedChunkRecord;
+}
+
+/** One collection under way. */
+interface Run extends Orders {
+  readonly marked: IdSet;
 }
 
 export class Collector {
@@ -94,55 +104,62 @@ export class Collector {
   }
 
   /** @throws TcfsError `TCFS_BUSY`, `TCFS_INTERRUPTED`, `TCFS_CORRUPT` or `TCFS_IO`; what was not yet dropped stays. */
-  collect(barrier: () => Promise<void>, signal: AbortSignal): Promise<CollectionReport> {
-    return this.#run(barrier, signal, undefined);
+  collect(barrier: () => Promise<void>, signal: AbortSignal, neededBytes: number): Promise<CollectionReport> {
+    return this.#run({ barrier, signal, neededBytes, renewal: undefined });
   }
 
   /** See {@link ChunkStore.renewPacks}. @throws as {@link collect}, and what `pause` throws. */
   async renew(barrier: () => Promise<void>, signal: AbortSignal, pause: () => Promise<void>): Promise<number> {
     const outdated = new Set<string>();
-    await this.#run(barrier, signal, { pause, outdated });
+    await this.#run({ barrier, signal, neededBytes: 0, renewal: { pause, outdated } });
     return outdated.size;
   }
 
-  async #run(
-    barrier: () => Promise<void>,
-    signal: AbortSignal,
-    renewal: PackRenewal | undefined,
-  ): Promise<CollectionReport> {
+  async #run(orders: Orders): Promise<CollectionReport> {
     if (this.#isRunning) throw new TcfsError("TCFS_BUSY", "a collection is running already");
     this.#isRunning = true;
     const { touched } = this.#options;
     touched.beginCollection();
     for (const { id } of this.#options.ledger.allUncommitted()) touched.touchForRead(id);
     try {
-      return await this.#collect(barrier, signal, renewal);
+      return await this.#collect(orders);
     } finally {
       touched.endCollection();
       this.#isRunning = false;
     }
   }
 
-  async #collect(
-    barrier: () => Promise<void>,
-    signal: AbortSignal,
-    renewal: PackRenewal | undefined,
-  ): Promise<CollectionReport> {
+  async #collect(orders: Orders): Promise<CollectionReport> {
     await this.#options.packs.retire();
-    await barrier();
-    const run: Run = { marked: await this.#mark(signal), barrier, signal, renewal };
+    await orders.barrier();
+    const run: Run = { ...orders, marked: await this.#mark(orders.signal) };
     const files = await this.#foreignFiles();
     const packs = await this.#closedPacks();
-    const orphans = files.filter((pack) => !packs.has(formatPackId(pack)));
     const survey = await this.#survey(run);
-    const toEmpty = await this.#packsToEmpty(run, packs, survey);
-    const rewrittenBytes = await this.#sweep(run, toEmpty);
-    await barrier();
-    const candidates = [...packs.values()].filter(
-      ({ pack }) => !survey.liveBytes.has(formatPackId(pack)) || toEmpty.has(formatPackId(pack)),
-    );
-    const freedBytes = await this.#dropPacks(run, candidates, orphans);
-    return { liveChunks: survey.liveChunks, deadChunks: survey.deadChunks, freedBytes, rewrittenBytes };
+    const plan = await this.#planEmptying(run, packs, survey);
+    let orphans = files.filter((pack) => !packs.has(formatPackId(pack)));
+    let candidates = [...packs.values()].filter(({ pack }) => !survey.liveBytes.has(formatPackId(pack)));
+    const { liveChunks, deadChunks } = survey;
+    const report = { liveChunks, deadChunks, freedBytes: 0, rewrittenBytes: 0 };
+    let toEmpty = plan.take(await this.#roomToMove());
+    let freedBytes: number;
+    do {
+      report.rewrittenBytes += await this.#sweep(run, toEmpty);
+      await run.barrier();
+      candidates.push(...[...packs.values()].filter(({ pack }) => toEmpty.has(formatPackId(pack))));
+      freedBytes = await this.#dropPacks(run, candidates, orphans);
+      report.freedBytes += freedBytes;
+      candidates = [];
+      orphans = [];
+      toEmpty = plan.take(await this.#roomToMove());
+    } while (freedBytes > 0 && toEmpty.size > 0);
+    return report;
+  }
+
+  /** @returns Bytes that moves may write. */
+  async #roomToMove(): Promise<number> {
+    const { disk, directory } = this.#options;
+    return (await disk.space(directory)).availableBytes - UNTOUCHED_BYTES;
   }
 
   async #mark(signal: AbortSignal): Promise<IdSet> {
@@ -202,27 +219,32 @@ export class Collector {
   }
 
   /**
-   * Packs whose live chunks are to be moved: mostly dead, never finished, damaged, or outdated. Of packs that only the store has
-   * none but outdated ones are: fetching them would cost more than they take here, which is nothing. They are dropped once
-   * all in them is dead.
+   * Packs whose live chunks are to be moved: mostly dead, never finished, damaged, or outdated; where room is needed,
+   * those that are partly dead as well. Of packs that only the store has none but outdated ones are: fetching them would
+   * cost more than they take here, which is nothing. They are dropped once all in them is dead.
    */
-  async #packsToEmpty(run: Run, packs: ReadonlyMap<string, PackRecord>, survey: Survey): Promise<Set<string>> {
-    const toEmpty = new Set<string>();
+  async #planEmptying(run: Run, packs: ReadonlyMap<string, PackRecord>, survey: Survey): Promise<EmptyingPlan> {
+    const deadBytes = [...packs].reduce(
+      (sum, [name, { lengthBytes }]) => sum + (survey.liveBytes.has(name) ? 0 : lengthBytes),
+      0,
+    );
+    const plan = new EmptyingPlan(run.neededBytes - deadBytes);
     for (const [name, { pack, lengthBytes, isFinished }] of packs) {
-      const liveBytes = survey.liveBytes.get(name) ?? 0;
-      if (liveBytes === 0) continue;
-      const isMostlyDead = liveBytes < lengthBytes * LIVE_SHARE;
+      const living = { name, liveBytes: survey.liveBytes.get(name) ?? 0, lengthBytes };
+      if (living.liveBytes === 0) continue;
       if (run.renewal !== undefined && (await this.#isOutdated(pack))) {
         run.renewal.outdated.add(name);
-        toEmpty.add(name);
+        plan.addOwed(living);
         continue;
       }
-      const isDamaged = this.#damaged.has(name);
-      if (!isMostlyDead && isFinished && !isDamaged) continue;
+      const isOwed = isMostlyDead(living) || this.#damaged.has(name);
+      const isWanted = plan.isWanted(living);
+      if (!isOwed && !isWanted && isFinished) continue;
       if (this.#options.shelf !== undefined && !(await this.#options.readers.isHere(pack))) continue;
-      if (isMostlyDead || isDamaged || !(await this.#hasIndex(pack))) toEmpty.add(name);
+      if (isOwed || (!isFinished && !(await this.#hasIndex(pack)))) plan.addOwed(living);
+      else if (isWanted) plan.addOptional(living);
     }
-    return toEmpty;
+    return plan;
   }
 
   /** One that does not open counts as such: its chunks are moved, as far as they verify. */
@@ -259,7 +281,7 @@ export class Collector {
 
   /** Delete dead records and move live chunks. @returns Content bytes moved. */
   async #sweep(run: Run, toEmpty: ReadonlySet<string>): Promise<number> {
-    const held: ChunkMove[] = [];
+    const held: PackedMove[] = [];
     const state = { heldBytes: 0, movedBytes: 0, unflushedBytes: 0, doomedCount: 0, isFull: false };
     const moveHeld = async (): Promise<void> => {
       state.isFull = !(await this.#move(held.splice(0)));
@@ -290,12 +312,11 @@ export class Collector {
   }
 
   /** @returns False where there is no room to move into: then only packs without live chunks give theirs back. */
-  async #move(moves: readonly ChunkMove[]): Promise<boolean> {
-    const { disk, directory, mover } = this.#options;
+  async #move(moves: readonly PackedMove[]): Promise<boolean> {
+    const storedBytes = moves.reduce((sum, { from }) => sum + sumBytes(from.storedFrameBytes), 0);
     try {
-      const { availableBytes } = await disk.space(directory);
-      if (availableBytes < UNTOUCHED_BYTES + MOVE_BYTES) return false;
-      await mover.move(moves);
+      if ((await this.#roomToMove()) < storedBytes) return false;
+      await this.#options.mover.move(moves);
       return true;
     } catch (error) {
       if (isTcfsError(error, "TCFS_STORE_FULL")) return false;

@@ -452,9 +452,9 @@ export class PackChunkStore implements ChunkStore, AsyncDisposable {
     await this.#mover.move(moves);
   }
 
-  collect(barrier: () => Promise<void>, signal: AbortSignal): Promise<CollectionReport> {
+  collect(barrier: () => Promise<void>, signal: AbortSignal, neededBytes = 0): Promise<CollectionReport> {
     this.#assertWritable();
-    return this.#track(this.#collector.collect(barrier, signal));
+    return this.#track(this.#collector.collect(barrier, signal, neededBytes));
   }
 
   renewPacks(barrier: () => Promise<void>, signal: AbortSignal, pause: Pause): Promise<number> {

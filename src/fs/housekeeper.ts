@@ -78,13 +78,17 @@ export class Housekeeper {
     return this.#running !== undefined || this.#options.files.releasedBytes >= TIGHT_BYTES;
   }
 
-  /** Collect now; joins a collection that is under way. */
-  collect(signal: AbortSignal): Promise<CollectionReport> {
+  /**
+   * Collect now; joins a collection that is under way.
+   * @param refusedBytes - Of a write that finds no room.
+   */
+  collect(signal: AbortSignal, refusedBytes = 0): Promise<CollectionReport> {
     const { chunks, files, clock, barrier, space } = this.#options;
     this.#running ??= (async (): Promise<CollectionReport> => {
       try {
         files.takeReleasedBytes();
-        return await chunks.collect(barrier, AbortSignal.any([signal, this.#stop.signal]));
+        const neededBytes = space.lackingBytes + refusedBytes;
+        return await chunks.collect(barrier, AbortSignal.any([signal, this.#stop.signal]), neededBytes);
       } finally {
         this.#running = undefined;
         this.#lastMs = clock.monotonicMs();

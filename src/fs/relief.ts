@@ -18,7 +18,7 @@ export interface ReliefOptions {
   /** Whether enough went out of use since the last collection began to be worth another at once, or one is under way. */
   readonly mayCollect: () => boolean;
   /** Remove what nobody refers to. @returns Bytes given back to the disk. */
-  readonly collect: () => Promise<number>;
+  readonly collect: (refusedBytes: number) => Promise<number>;
   readonly onRelief: (count: number) => void;
   readonly onFailure: (error: unknown) => void;
 }
@@ -94,8 +94,8 @@ export class Relief {
     if (count > 0) onRelief(count);
     else if (this.#refusedBytes === 0) return false;
     // What was deleted a moment ago gives its room back no sooner. A collection that was under way may have missed it.
-    let freedBytes = await collect();
-    if (freedBytes === 0 && mayCollect()) freedBytes = await collect();
+    let freedBytes = await collect(this.#refusedBytes);
+    if (freedBytes === 0 && mayCollect()) freedBytes = await collect(this.#refusedBytes);
     return freedBytes > 0 || count > 0;
   }
 }

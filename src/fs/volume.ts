@@ -108,7 +108,10 @@ export class Volume {
       lackingBytes: () => parts.space.lackingBytes,
       giveUp: (lackingBytes) => this.#cleaner.relieve(lackingBytes),
       mayCollect: () => background.housekeeper.mayCollect,
-      collect: async () => (await background.housekeeper.collect(new AbortController().signal)).freedBytes,
+      collect: async (refusedBytes) => {
+        const { signal } = new AbortController();
+        return (await background.housekeeper.collect(signal, refusedBytes)).freedBytes;
+      },
       onRelief: (count) => options.onRelief?.(count),
       onFailure,
     });

@@ -2,13 +2,16 @@ import { mkdir, rename, rm, stat, symlink } from "node:fs/promises";
 import { dirname, join } from "node:path";
 
 import fc from "fast-check";
-import { describe, expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 
 import type { StoredChunk } from "../../src/chunkstore/chunk-store.ts";
 import { expectSameBytes, noise } from "../crypto/fixtures.ts";
 import { NodeDisk } from "../../src/platform/node-disk.ts";
 import { FaultyDisk } from "./faulty-disk.ts";
 import { TestVault } from "./test-vault.ts";
+
+/** The collector's own: room that commits need. */
+const UNTOUCHED_BYTES = 24 * 1024 * 1024;
 
 const ids = (chunks: readonly StoredChunk[]): StoredChunk["id"][] => chunks.map(({ id }) => id);
 
@@ -135,6 +138,80 @@ describe("collection", () => {
     expect(freedBytes).toBeGreaterThan(400_000);
     disk.availableBytes = undefined;
     expect((await vault.collect()).rewrittenBytes).toBe(10_000);
+  });
+
+  describe("on a disk that is nearly full", () => {
+    /** Ten packs of 100,000 bytes, of which so many chunks of 10,000 live. */
+    async function halfDead(disk: FaultyDisk, livingPerPack: number) {
+      const vault = await TestVault.open({ disk, packBytes: 100_000, openPacks: 1 });
+      const living = new Map<number, readonly StoredChunk[]>();
+      for (let i = 0; i < 100; i++) {
+        const chunks = await vault.put(noise(String(i), 10_000));
+        await vault.commit(new Map([[i, ids(chunks)]]));
+        if (i % 10 < livingPerPack) living.set(i, chunks);
+      }
+      const dead = Array.from({ length: 100 }, (_, i) => i).filter((i) => !living.has(i));
+      await vault.commit(new Map(dead.map((i) => [i, []])));
+      await vault.reopen();
+      expect((await vault.packFiles()).length).toBe(10);
+      return { vault, living };
+    }
+
+    /** Packs may grow by so much, and commits find what they need untouched. */
+    async function limit(disk: FaultyDisk, vault: TestVault, roomBytes: number) {
+      const limitBytes = (await packBytesOnDisk(vault)) + roomBytes;
+      const lowest = { roomBytes: Infinity };
+      vi.spyOn(disk, "space").mockImplementation(async () => {
+        const leftBytes = limitBytes - (await packBytesOnDisk(vault));
+        lowest.roomBytes = Math.min(lowest.roomBytes, leftBytes);
+        const availableBytes = UNTOUCHED_BYTES + leftBytes;
+        return { totalBytes: 2 ** 40, freeBytes: availableBytes, availableBytes };
+      });
+      return lowest;
+    }
+
+    async function expectAlive(vault: TestVault, living: ReadonlyMap<number, readonly StoredChunk[]>) {
+      for (const [i, chunks] of living) expectSameBytes(await vault.get(chunks), noise(String(i), 10_000));
+    }
+
+    test("empties as many packs at a time as there is room for, until all that are mostly dead are gone", async () => {
+      const disk = new FaultyDisk(new NodeDisk());
+      const { vault, living } = await halfDead(disk, 4);
+      await using _ = vault;
+      const lowest = await limit(disk, vault, 60_000);
+      const { freedBytes, rewrittenBytes } = await vault.collect();
+      expect(freedBytes).toBeGreaterThan(900_000);
+      expect(rewrittenBytes).toBe(400_000);
+      expect(lowest.roomBytes).toBeGreaterThan(0);
+      await expectAlive(vault, living);
+    });
+
+    test("empties packs that are half alive where room is needed, and no more of them than that takes", async () => {
+      const disk = new FaultyDisk(new NodeDisk());
+      const { vault, living } = await halfDead(disk, 6);
+      await using _ = vault;
+      const lowest = await limit(disk, vault, 70_000);
+      expect(await vault.collect()).toMatchObject({ freedBytes: 0, rewrittenBytes: 0 });
+      const { rewrittenBytes } = await vault.collect(60_000);
+      expect(rewrittenBytes).toBe(120_000);
+      await expectAlive(vault, living);
+      await vault.collect(2 ** 30);
+      expect(await packBytesOnDisk(vault)).toBeLessThan(640_000);
+      expect(lowest.roomBytes).toBeGreaterThan(0);
+      await expectAlive(vault, living);
+    });
+
+    test("writes nothing to give a few bytes back", async () => {
+      const disk = new FaultyDisk(new NodeDisk());
+      const vault = await TestVault.open({ disk, packBytes: 100_000, openPacks: 1 });
+      await using _ = vault;
+      const inputs = Array.from({ length: 90 }, (_, i) => ({ pieces: [noise(String(i), 1000)], isFinal: true }));
+      const stored = (await vault.store.store(inputs, "pack")).flat();
+      await vault.commit(new Map([[1, ids(stored)]]));
+      await vault.commit(new Map([[1, ids(stored.slice(5))]]));
+      await vault.reopen();
+      expect(await vault.collect(2 ** 30)).toMatchObject({ deadChunks: 5, freedBytes: 0, rewrittenBytes: 0 });
+    });
   });
 
   test("collects nothing when a chunk that a file refers to is missing", async () => {

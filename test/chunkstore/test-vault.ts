@@ -114,8 +114,8 @@ export class TestVault implements AsyncDisposable {
     return Uint8Array.from(Buffer.concat(parts));
   }
 
-  collect(): ReturnType<PackChunkStore["collect"]> {
-    return this.store.collect(() => this.commit(), new AbortController().signal);
+  collect(neededBytes?: number): ReturnType<PackChunkStore["collect"]> {
+    return this.store.collect(() => this.commit(), new AbortController().signal, neededBytes);
   }
 
   /** Paths of all pack files. */
