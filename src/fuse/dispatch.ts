@@ -19,7 +19,7 @@ import {
 } from "./encode.ts";
 import type { CacheTimeouts } from "./encode.ts";
 import type { Synchronous } from "./mount.ts";
-import { ENODATA, ENOSYS, ENOTTY, EROFS } from "./errno.ts";
+import { ENODATA, ENOSYS, ENOTTY, EOPNOTSUPP, EROFS } from "./errno.ts";
 import { OPEN_KEEP_CACHE } from "./protocol.ts";
 import type { Encode, Replies } from "./replies.ts";
 
@@ -30,6 +30,8 @@ export interface DispatchOptions {
   readonly synchronous: () => Synchronous;
   /** Whether files are read from us anew after each open, not from what the kernel kept. Asked at each open. */
   readonly readsAnew: () => boolean;
+  /** Whether the system has SELinux: a file without a label says there is none, instead of that there are none here. */
+  readonly hasLabels: boolean;
   /** Milliseconds on a clock that never goes backwards. */
   readonly monotonicMs: () => number;
   /** Have the kernel drop its pages of a range. */
@@ -47,6 +49,9 @@ const NAMING: ReadonlySet<RequestKind> = new Set<RequestKind>([
   "removeDirectory",
   "rename",
 ]);
+
+/** `ls -l` asks for it file by file, unless it hears that the filesystem has none: a round trip for each. */
+const LABEL = "security.selinux";
 
 /** A reply may hold less than the kernel has room for; more than this wins nothing. */
 const DIRECTORY_REPLY_BYTES = 64 * 1024;
@@ -343,12 +348,15 @@ export class Dispatcher {
   /** A miss is answered without an exception: the kernel asks for capabilities of every file that is written. */
   #getXattr(request: QuestionOf<"getXattr">, call: Call): void {
     const result = this.#operations.getXattr(call.header.ino, request.name);
+    const isPointless = request.name === LABEL && !this.#options.hasLabels;
     if (result === undefined) {
-      this.#replies.answerErrno(call.header, ENODATA);
+      this.#replies.answerErrno(call.header, isPointless ? EOPNOTSUPP : ENODATA);
       return;
     }
     this.#sized(call, result, request.lengthBytes, (value) => {
-      if (value === undefined) throw new TcfsError("TCFS_NO_DATA", "no such extended attribute");
+      if (value === undefined) {
+        throw new TcfsError(isPointless ? "TCFS_UNSUPPORTED" : "TCFS_NO_DATA", "no such extended attribute");
+      }
       return value;
     });
   }

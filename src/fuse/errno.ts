@@ -15,6 +15,7 @@ export const {
   ENOENT,
   ENOSYS,
   ENOTTY,
+  EOPNOTSUPP,
   EPROTO,
   EROFS,
 

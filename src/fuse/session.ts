@@ -24,6 +24,8 @@ export interface FuseSessionOptions {
   readonly synchronous: Synchronous;
   /** Have every open followed by reads from us, though the kernel kept what they read. A mount that begins without stays so. */
   readonly readsAnew: boolean;
+  /** Whether the system has SELinux. */
+  readonly hasLabels: boolean;
   /** How long the kernel trusts a dentry, or that there is none. Long: nobody else changes the tree. */
   readonly entryTimeoutSeconds: number;
   readonly attributeTimeoutSeconds: number;
@@ -90,6 +92,7 @@ export class FuseSession implements AsyncDisposable {
       readOnly: this.#options.readOnly,
       synchronous: () => this.synchronous,
       readsAnew: () => this.readsAnew,
+      hasLabels: this.#options.hasLabels,
       monotonicMs: () => systemClock.monotonicMs(),
       invalidateData: (ino, offset, lengthBytes) => this.invalidateData(ino, offset, lengthBytes),
       timeouts: {

@@ -10,7 +10,7 @@ import { MemoryFileSystem } from "./fixtures/memory-file-system.ts";
 import { RecordingChannel, fields, layRequest } from "./fixtures/requests.ts";
 import type { Reply, RequestFields } from "./fixtures/requests.ts";
 
-const { EINTR, EINVAL, EIO, ENOENT, ENOSYS, ENOTTY, ERANGE, EROFS } = constants.errno;
+const { EINTR, EINVAL, EIO, ENODATA, ENOENT, ENOSYS, ENOTTY, EOPNOTSUPP, ERANGE, EROFS } = constants.errno;
 const UNANSWERED: readonly number[] = [OPCODE.FORGET, OPCODE.BATCH_FORGET, OPCODE.INTERRUPT];
 
 let channel: RecordingChannel;
@@ -22,7 +22,7 @@ let synchronous: Synchronous;
 let readsAnew: boolean;
 let invalidated: unknown[];
 
-function connect(readOnly = false): void {
+function connect(readOnly = false, hasLabels = true): void {
   channel = new RecordingChannel();
   operations = new MemoryFileSystem();
   logs = [];
@@ -42,6 +42,7 @@ function connect(readOnly = false): void {
       readOnly,
       synchronous: () => synchronous,
       readsAnew: () => readsAnew,
+      hasLabels,
       monotonicMs: () => nowMs,
       invalidateData: (ino, offset, lengthBytes) => {
         invalidated.push([ino, offset, lengthBytes]);
@@ -242,6 +243,19 @@ describe("Connection", () => {
     expect(await get(4)).toMatchObject({ error: -ERANGE });
     const list = await ask({ opcode: OPCODE.LISTXATTR, body: fields(100, 0) });
     expect(list.payload.toString("latin1")).toBe("user.a\0");
+  });
+
+  it("answers that there are no labels here where the system has no SELinux, so that ls asks once, and keeps them all the same", async () => {
+    const get = async (name: string): Promise<Reply> => {
+      await ask({ opcode: OPCODE.INIT, body: fields(7, 45, 0, -1, 0) });
+      return ask({ opcode: OPCODE.GETXATTR, body: fields(255, 0, name) });
+    };
+    expect(await get("security.selinux")).toMatchObject({ error: -ENODATA });
+    connect(false, false);
+    expect(await get("security.selinux")).toMatchObject({ error: -EOPNOTSUPP });
+    expect(await get("security.capability")).toMatchObject({ error: -ENODATA });
+    await ask({ opcode: OPCODE.SETXATTR, body: fields(5, 0, 0, 0, "security.selinux", Buffer.from("label")) });
+    expect((await get("security.selinux")).payload.toString()).toBe("label");
   });
 
   it("answers EIO in place of a reply that the kernel refuses", () => {

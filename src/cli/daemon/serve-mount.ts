@@ -2,6 +2,7 @@
  * The daemon's life: open the vault, mount, answer, and on every way to the end (a command, a signal, an unmount from
  * outside) flush before it goes. It never touches its own mount.
  */
+import { existsSync } from "node:fs";
 import type { SecretKey } from "../../crypto/secret-key.ts";
 import { TcfsError, isTcfsError } from "../../errors.ts";
 import type { KernelCaches } from "../../fs/snapshots/kernel-caches.ts";
@@ -27,6 +28,9 @@ import { answerVersionRequest } from "../control/version-requests.ts";
 
 /** Looking on for so long before sleeping: measured, 1.3 to 2 times the creates and renames; costs nothing when idle. */
 const SPIN_MICROSECONDS = 50;
+
+/** There where the kernel has SELinux switched on. */
+const SELINUX = "/sys/fs/selinux";
 
 /** One writer, and every change comes through the kernel: it may believe its caches for as long as it likes. */
 const CACHE_TIMEOUT_SECONDS = 24 * 60 * 60;
@@ -123,6 +127,7 @@ class ServedMount {
         readOnly: mount.readOnly,
         synchronous: mount.synchronous,
         readsAnew: mount.accessTimes.mode === "strict",
+        hasLabels: existsSync(SELINUX),
         entryTimeoutSeconds: CACHE_TIMEOUT_SECONDS,
         attributeTimeoutSeconds: CACHE_TIMEOUT_SECONDS,
         spinMicroseconds: SPIN_MICROSECONDS,
