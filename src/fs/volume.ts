@@ -236,12 +236,12 @@ export class Volume {
     this.snapshots.clearInBackground();
   }
 
-  /** Without room it waits for that, in memory and in the log, and the volume is there meanwhile. */
+  /** Without room, or descriptors, it waits for that, in memory and in the log, and the volume is there meanwhile. */
   async #storeReplayed(): Promise<void> {
     try {
       await this.#parts.committer.commit();
     } catch (error) {
-      if (!isTcfsError(error, "TCFS_STORE_FULL")) throw error;
+      if (!isTcfsError(error, "TCFS_STORE_FULL") && !isTcfsError(error, "TCFS_TOO_MANY_FILES")) throw error;
     }
   }
 

@@ -4,11 +4,12 @@
  * that verifies, and the next session would know of nothing. LevelDB gets a copy without the damaged blocks, since
  * what it finds in one may end the process.
  */
-import { link, readFile, readdir, stat } from "node:fs/promises";
+import { link, open, readdir, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { TcfsError, isErrno } from "../errors.ts";
+import { TcfsError, isErrno, isOutOfDescriptors } from "../errors.ts";
 import type { KeyRange } from "../format/record-keys.ts";
 import { NodeDisk } from "../platform/node-disk.ts";
+import { readSalvaged } from "../platform/salvage.ts";
 import { liveTables } from "./live-tables.ts";
 import { blankTable } from "./table-blanking.ts";
 import { checkTable, type DamagedKeys } from "./table-check.ts";
@@ -24,6 +25,7 @@ export class KnownDamage {
   readonly #stopping = new AbortController();
   readonly #keys: DamagedKeys[] = [];
   readonly #files: string[] = [];
+  #names: readonly string[] = [];
   #checking: Promise<void> | undefined;
   #isChecked = false;
 
@@ -39,8 +41,10 @@ export class KnownDamage {
   static async find(directory: string, onDamage: (error: TcfsError) => void): Promise<KnownDamage> {
     const damage = new KnownDamage(directory, onDamage);
     const { names, sizeBytes } = await tablesIn(directory);
-    damage.#checking = damage.#check(names);
-    if (sizeBytes <= CHECKED_FIRST_BYTES) await damage.#checking;
+    damage.#names = names;
+    const checking = damage.#start();
+    if (sizeBytes <= CHECKED_FIRST_BYTES) await checking;
+    checking.catch(() => undefined); // whoever needs the outcome tries again, and is told
     return damage;
   }
 
@@ -61,21 +65,32 @@ export class KnownDamage {
 
   /**
    * All there was at the start is checked: before anything is deleted, here or elsewhere, because a walk did not find it.
-   * @throws TcfsError `TCFS_CANCELLED` if the check ended before it was done.
+   * @throws TcfsError `TCFS_CANCELLED` if the check ended before it was done, `TCFS_TOO_MANY_FILES`, `TCFS_IO`
    */
   async checked(): Promise<void> {
-    await this.#checking;
+    await this.#start();
     if (!this.#isChecked) throw new TcfsError("TCFS_CANCELLED", "the check of the metadata was given up");
   }
 
-  /** End the check. Idempotent. */
+  /** End the check. Idempotent. Never rejects. */
   async stop(): Promise<void> {
     this.#stopping.abort();
-    await this.#checking;
+    await this.#checking?.catch(() => undefined);
   }
 
-  async #check(names: readonly string[]): Promise<void> {
-    for (const name of names) {
+  /** @returns The one check that there is, unless it failed: then another one. */
+  #start(): Promise<void> {
+    this.#checking ??= this.#check().catch((error: unknown) => {
+      this.#checking = undefined;
+      const code = isOutOfDescriptors(error) ? "TCFS_TOO_MANY_FILES" : "TCFS_IO";
+      const why = error instanceof Error ? error.message : String(error);
+      throw new TcfsError(code, `the metadata cannot be checked: ${why}`, { cause: error });
+    });
+    return this.#checking;
+  }
+
+  async #check(): Promise<void> {
+    for (const name of this.#names) {
       if (this.#stopping.signal.aborted) return;
       const path = join(this.#directory, name);
       const keys = await checkTable(path, this.#stopping.signal);
@@ -109,7 +124,7 @@ export class KnownDamage {
  */
 async function setAside(path: string, keys: readonly DamagedKeys[]): Promise<void> {
   const disk = new NodeDisk();
-  const table = await readFile(path);
+  const table = await readWhole(path);
   try {
     await link(path, path + KEPT_SUFFIX);
   } catch (error) {
@@ -118,6 +133,12 @@ async function setAside(path: string, keys: readonly DamagedKeys[]): Promise<voi
   }
   await disk.syncDirectory(dirname(path));
   await disk.replaceFile(path, blankTable(table, keys));
+}
+
+/** With zeros where the device cannot read it. */
+async function readWhole(path: string): Promise<Uint8Array> {
+  await using file = await open(path, "r");
+  return await readSalvaged(file, 0, (await file.stat()).size);
 }
 
 function isUpTo(key: Uint8Array, upTo: Uint8Array | undefined): boolean {

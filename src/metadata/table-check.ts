@@ -3,6 +3,8 @@
  * makes a record sort elsewhere, so that it is missing, or an older one stands in for it. Only reads.
  */
 import { open, type FileHandle } from "node:fs/promises";
+import { isErrno } from "../errors.ts";
+import { readSalvaged } from "../platform/salvage.ts";
 import { maskedCrc32c } from "./stored-checksum.ts";
 
 export const FOOTER_BYTES = 48;
@@ -37,8 +39,9 @@ export interface DamagedKeys {
 const ALL_KEYS: DamagedKeys = { after: undefined, upTo: undefined };
 
 /**
- * @returns What is damaged; nothing if the file has gone or cannot be read: LevelDB fails by itself then.
+ * @returns What is damaged, what the device cannot read included; nothing if the file has gone.
  * @param signal - Ends the check early.
+ * @throws What opening or reading throws, but for ENOENT and EIO: then nothing is known.
  */
 export async function checkTable(path: string, signal: AbortSignal): Promise<DamagedKeys[]> {
   let file: FileHandle | undefined;
@@ -46,7 +49,7 @@ export async function checkTable(path: string, signal: AbortSignal): Promise<Dam
     file = await open(path, "r");
     return await checkBlocks(file, (await file.stat()).size, signal);
   } catch (error) {
-    if (error instanceof Error && "code" in error) return [];
+    if (isErrno(error, "ENOENT")) return [];
     throw error;
   } finally {
     await file?.close();
@@ -56,17 +59,17 @@ export async function checkTable(path: string, signal: AbortSignal): Promise<Dam
 async function checkBlocks(file: FileHandle, sizeBytes: number, signal: AbortSignal): Promise<DamagedKeys[]> {
   const footerAt = sizeBytes - FOOTER_BYTES;
   if (footerAt < 0) return [ALL_KEYS];
-  const tail = readTail(await readAt(file, footerAt, sizeBytes), footerAt);
+  const tail = readTail(await readSalvaged(file, footerAt, sizeBytes), footerAt);
   if (tail === undefined) return [ALL_KEYS];
   const { list, index } = tail;
-  const bytes = await readAt(file, list.offset, footerAt);
+  const bytes = await readSalvaged(file, list.offset, footerAt);
   if (!verifies(bytes, list, list.offset) || !verifies(bytes, index, list.offset)) return [ALL_KEYS];
   const filters = entriesOf(bytes, list, list.offset);
   const blocks = entriesOf(bytes, index, list.offset);
   if ([...filters, ...blocks].some((block) => !(endOf(block) <= list.offset))) return [ALL_KEYS];
   for (const filter of filters) {
     const start = filter.offset;
-    if (!verifies(await readAt(file, start, endOf(filter)), filter, start)) return [ALL_KEYS];
+    if (!verifies(await readSalvaged(file, start, endOf(filter)), filter, start)) return [ALL_KEYS];
   }
   return checkData(file, blocks, signal);
 }
@@ -81,7 +84,7 @@ async function checkData(file: FileHandle, blocks: IndexedBlock[], signal: Abort
       start = block.offset;
       let last = position;
       while (last + 1 < blocks.length && endOf(blocks[last] as BlockHandle) < start + READ_BYTES) last++;
-      bytes = await readAt(file, start, endOf(blocks[last] as BlockHandle));
+      bytes = await readSalvaged(file, start, endOf(blocks[last] as BlockHandle));
     }
     if (verifies(bytes, block, start)) continue;
     damaged.push({ after: recordKey(blocks[position - 1]), upTo: recordKey(block), block });
@@ -95,13 +98,6 @@ function recordKey(block: IndexedBlock | undefined): Uint8Array | undefined {
 
 function endOf(block: BlockHandle): number {
   return block.offset + block.lengthBytes + TRAILER_BYTES;
-}
-
-/** May be shorter than asked for. */
-async function readAt(file: FileHandle, start: number, end: number): Promise<Uint8Array> {
-  const bytes = Buffer.allocUnsafe(Math.max(0, end - start));
-  const { bytesRead } = await file.read(bytes, 0, bytes.length, start);
-  return bytes.subarray(0, bytesRead);
 }
 
 /** @returns Where the list of filters and the index are: the last two blocks, with nothing between. */

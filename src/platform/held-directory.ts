@@ -42,10 +42,12 @@ export class HeldDirectory {
   }
 
   static #open(path: string, clock: Pick<Clock, "monotonicMs">): HeldDirectory {
+    let fd: number | undefined;
     try {
-      const fd = fs.openSync(path, fs.constants.O_RDONLY | fs.constants.O_DIRECTORY);
+      fd = fs.openSync(path, fs.constants.O_RDONLY | fs.constants.O_DIRECTORY);
       return new HeldDirectory(path, fd, clock);
     } catch (cause) {
+      if (fd !== undefined) fs.closeSync(fd);
       throw new TcfsError("TCFS_IO", `cannot open ${path}: ${cause instanceof Error ? cause.message : ""}`, { cause });
     }
   }

@@ -66,3 +66,10 @@ test.for([
   await writeFile(path, blanked);
   expect(await checkTable(path, new AbortController().signal)).toEqual([]);
 });
+
+test("a table that has gone is not damaged, one that cannot be looked at is not well either", async () => {
+  await using directory = await temporaryDirectory("table");
+  const { signal } = new AbortController();
+  expect(await checkTable(join(directory.path, "000005.ldb"), signal)).toEqual([]);
+  await expect(checkTable(directory.path, signal)).rejects.toMatchObject({ code: "EISDIR" });
+});
