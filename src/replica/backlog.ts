@@ -6,8 +6,10 @@ import { RECORD_KIND, packIdOfKey } from "../format/record-keys.ts";
 import type { PackRecord } from "../format/records.ts";
 import type { PackId } from "../ids.ts";
 
-/** Weight of the newest pack in the speed that is told. */
+/** Weight of the newest packs in the speed that is told. */
 const NEWEST_WEIGHT = 0.3;
+/** Packs that end so close to each other count together: several lanes send at once, and two may end in one instant. */
+const TOGETHER_MS = 250;
 
 export class Backlog {
   readonly #isStored: (pack: PackId) => boolean;
@@ -19,6 +21,8 @@ export class Backlog {
   /** Smoothed over packs; null before the first one. */
   bytesPerSecond: number | null = null;
   #sinceMs = 0;
+  /** Sent since then. */
+  #newestBytes = 0;
   #sentAtFailure = 0;
 
   constructor(isStored: (pack: PackId) => boolean) {
@@ -60,17 +64,21 @@ export class Backlog {
   /** Packs are brought from now on. */
   begins(nowMs: number): void {
     this.#sinceMs = nowMs;
+    this.#newestBytes = 0;
   }
 
   /** A pack is in the store. @param lengthBytes - That were sent for it: none where it was there. */
   sent(pack: PackId, lengthBytes: number, nowMs: number): void {
     this.#remove(toHex(pack));
     if (lengthBytes === 0) return;
-    const speed = (lengthBytes * 1000) / Math.max(1, nowMs - this.#sinceMs);
+    this.sentBytes += lengthBytes;
+    this.#newestBytes += lengthBytes;
+    const passedMs = nowMs - this.#sinceMs;
+    if (passedMs < TOGETHER_MS && this.bytesPerSecond !== null) return;
+    const speed = (this.#newestBytes * 1000) / Math.max(1, passedMs);
     const before = this.bytesPerSecond ?? speed;
     this.bytesPerSecond = Math.round(before + (speed - before) * NEWEST_WEIGHT);
-    this.#sinceMs = nowMs;
-    this.sentBytes += lengthBytes;
+    this.begins(nowMs);
   }
 
   #remove(name: string): void {

@@ -15,3 +15,16 @@ test("goes on after a failure once a pack was sent, and not for one that was the
   backlog.sent(pack(3).pack, 10, 3);
   expect(backlog).toMatchObject({ goesOn: true, packCount: 0, bytes: 0 });
 });
+
+test("tells the speed of lanes together: packs that end in one instant do not make it any faster", () => {
+  const backlog = new Backlog(() => false);
+  const pack = (number: number): PackId => new Uint8Array(16).fill(number) as PackId;
+  backlog.begins(0);
+  backlog.sent(pack(1), 1000, 1000);
+  expect(backlog.bytesPerSecond).toBe(1000);
+  for (let second = 2; second < 20; second++) {
+    for (const after of [0, 1, 1]) backlog.sent(pack(second), 1000, second * 1000 + after);
+    expect(backlog.bytesPerSecond).toBeLessThanOrEqual(3000);
+  }
+  expect(backlog.bytesPerSecond).toBeGreaterThan(2900);
+});
