@@ -12,8 +12,9 @@ const SECONDS: Readonly<Record<string, number>> = {
 const BYTES: Readonly<Record<string, number>> = { k: 2 ** 10, m: 2 ** 20, g: 2 ** 30, t: 2 ** 40 };
 const MAX_SECONDS = 2 ** 32 - 1;
 
-/** @param text - `90s`, `15m`, `12h`, `30d`, `4w`, `1y`. @throws TcfsError `TCFS_USAGE` */
+/** @param text - `0`, `90s`, `15m`, `12h`, `30d`, `4w`, `1y`. @throws TcfsError `TCFS_USAGE` */
 export function parseDuration(text: string): number {
+  if (text === "0") return 0;
   const [, count = "", unit = ""] = /^(\d{1,12})([smhdwy])$/u.exec(text) ?? [];
   const seconds = Number(count) * (SECONDS[unit] ?? Number.NaN);
   if (count === "" || seconds > MAX_SECONDS)

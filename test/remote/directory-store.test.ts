@@ -1,4 +1,4 @@
-import { mkdtemp, mkdir, readdir, rename, rm, symlink, utimes, writeFile } from "node:fs/promises";
+import { cp, mkdtemp, mkdir, readdir, rename, rm, symlink, utimes, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -84,6 +84,21 @@ describe("directory", () => {
     await rm(place, { recursive: true });
     await rename(`${place}-mounted`, place);
     expect(await store.head("packs/ab/cd")).toBe(1);
+  });
+
+  test("whose directory has another inode number, with the same objects, is the same store", async () => {
+    const store = await openDirectory();
+    await store.put("packs/ab/cd", Buffer.from("1"));
+    const place = join(root, "objects");
+    await rename(place, `${place}-before`);
+    await cp(`${place}-before`, place, { recursive: true });
+    expect(await store.head("packs/ab/ef")).toBeUndefined();
+    await store.put("packs/ab/ef", Buffer.from("22"));
+    expect(await store.head("packs/ab/ef")).toBe(2);
+    await rename(place, `${place}-unplugged`);
+    await mkdir(join(place, "packs"), { recursive: true });
+    await writeFile(join(place, "packs", "another"), "drive");
+    await expect(store.head("packs/ab/cd")).rejects.toMatchObject({ code: "TCFS_REMOTE_UNAVAILABLE" });
   });
 
   test("leaves no unfinished files", async () => {

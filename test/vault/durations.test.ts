@@ -31,6 +31,10 @@ test.for([
   expect(formatDuration(seconds)).toBe(text);
 });
 
+test("nought needs no unit", () => {
+  expect(parseDuration("0")).toBe(0);
+});
+
 test.for(["", "12", "h", "-1h", "1.5h", "200y"])("%j is no time", (text) => {
   expect(() => parseDuration(text)).toThrow("is no time such as 12h");
 });
