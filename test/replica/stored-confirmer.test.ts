@@ -24,12 +24,8 @@ afterEach(() => {
 });
 
 test("a wait ends once the store has shown all that it took, though it answers late, or not at first", async () => {
-  await using temporary = await temporaryDirectory("confirmed");
-  await using vault = await VaultDirectory.make();
-  const url = `file://${join(temporary.path, "store")}`;
-  const store = await DirectoryStore.open(join(temporary.path, "store"), { create: true });
-  await setStore(store, { directory: vault.directory, ...vault.first, url });
-  await using opened = await vault.open(vault.first, { isReplicated: true });
+  await using stored = await makeStored();
+  const { opened } = stored;
   const original = Reflect.get(DirectoryStore.prototype, "head");
   let failures = 0;
   vi.spyOn(DirectoryStore.prototype, "head").mockImplementation(async function (this: DirectoryStore, name, ...all) {
@@ -46,12 +42,8 @@ test("a wait ends once the store has shown all that it took, though it answers l
 });
 
 test("a wait does not end well where the root was set back before the store has shown what it took", async () => {
-  await using temporary = await temporaryDirectory("confirmed-back");
-  await using vault = await VaultDirectory.make();
-  const place = join(temporary.path, "store");
-  const store = await DirectoryStore.open(place, { create: true });
-  await setStore(store, { directory: vault.directory, ...vault.first, url: `file://${place}` });
-  await using opened = await vault.open(vault.first, { isReplicated: true });
+  await using stored = await makeStored();
+  const { opened, place } = stored;
   await make(opened, "old" as Name, Buffer.from(noise("old", 3_000_000)));
   await opened.waitForStore(signal);
   const before = await readFile(join(place, "root"));
@@ -70,12 +62,8 @@ test("a wait does not end well where the root was set back before the store has 
 });
 
 test("a wait does not end well where the store does not have what it takes over and over", async () => {
-  await using temporary = await temporaryDirectory("confirmed-never");
-  await using vault = await VaultDirectory.make();
-  const url = `file://${join(temporary.path, "store")}`;
-  const store = await DirectoryStore.open(join(temporary.path, "store"), { create: true });
-  await setStore(store, { directory: vault.directory, ...vault.first, url });
-  await using opened = await vault.open(vault.first, { isReplicated: true });
+  await using stored = await makeStored();
+  const { opened } = stored;
   const original = Reflect.get(DirectoryStore.prototype, "head");
   const head = vi.spyOn(DirectoryStore.prototype, "head").mockImplementation(async function (
     this: DirectoryStore,
@@ -112,3 +100,20 @@ test("nobody waits for one that is closed", async () => {
   await confirmer.close();
   await expect(confirmer.confirmed(AbortSignal.timeout(1000))).rejects.toMatchObject({ code: "TCFS_CLOSED" });
 });
+
+/** A vault with a store in the directory `place`, open. */
+async function makeStored() {
+  const temporary = await temporaryDirectory("confirmed");
+  const vault = await VaultDirectory.make();
+  const place = join(temporary.path, "store");
+  const store = await DirectoryStore.open(place, { create: true });
+  await setStore(store, { directory: vault.directory, ...vault.first, url: `file://${place}` });
+  const opened = await vault.open(vault.first, { isReplicated: true });
+  return {
+    opened,
+    place,
+    [Symbol.asyncDispose]: async () => {
+      for (const each of [opened, vault, temporary]) await each[Symbol.asyncDispose]();
+    },
+  };
+}
