@@ -51,6 +51,8 @@ export interface CommitterOptions {
   readonly chunks: ChunkStore;
   readonly place?: Pick<HeldDirectory, "assertInPlace"> | undefined;
   readonly clock: Clock;
+  /** A commit finds no room on the disk. Never rejects. @returns Whether there is some now: then it is tried again. */
+  readonly onFull: () => MaybePromise<boolean>;
   /** Told of every extent page that a commit stores. */
   readonly notePage: NotePage;
   /** Called once for every failed commit, and after each good one. */
@@ -64,6 +66,7 @@ export class Committer {
   readonly #place: CommitterOptions["place"];
   readonly #clock: Clock;
   readonly #onOutcome: (error: unknown) => void;
+  readonly #onFull: () => MaybePromise<boolean>;
   readonly #notePage: NotePage;
   /** Asked for while another commit runs. */
   #next: Waiters | undefined;
@@ -84,6 +87,7 @@ export class Committer {
     this.#place = options.place;
     this.#clock = options.clock;
     this.#onOutcome = options.onOutcome;
+    this.#onFull = options.onFull;
     this.#notePage = options.notePage;
   }
 
@@ -207,12 +211,29 @@ export class Committer {
   #start(run: () => MaybePromise<void>): MaybePromise<TcfsError | undefined> {
     this.#isStarted = true;
     const outcome = settled(
-      run,
+      () => this.#withRoom(run),
       () => this.#finish(undefined),
       (error) => this.#finish(error),
     );
     if (isPromise(outcome)) this.#running = outcome;
     return outcome;
+  }
+
+  /** Once more where there was no room and now is some: the frozen generation first, whichever kind of commit it was. */
+  #withRoom(run: () => MaybePromise<void>): MaybePromise<void> {
+    const again = (error: unknown): MaybePromise<void> => {
+      if (!isTcfsError(error, "TCFS_STORE_FULL")) throw error;
+      return andThen(this.#onFull(), (hasRoom) => {
+        if (!hasRoom) throw error;
+        return this.#withRoom(() => this.#run());
+      });
+    };
+    try {
+      const done = run();
+      return isPromise(done) ? done.catch(again) : done;
+    } catch (error) {
+      return again(error);
+    }
   }
 
   /** Note the outcome, wake whoever waits, start the next commit. @returns The error as callers see it. */

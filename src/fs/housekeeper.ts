@@ -1,6 +1,6 @@
 /**
- * Moves inline chunks to packs when the volume is quiet, lets go of memory for writes then, and starts a collection when
- * enough bytes went out of use to be worth it. One at a time; failures are reported.
+ * When the volume is quiet: moves inline chunks to packs, puts room by, lets go of memory for writes. Starts a collection
+ * when enough bytes went out of use to be worth it. One at a time; failures are reported.
  */
 import type { ChunkStore, CollectionReport } from "../chunkstore/chunk-store.ts";
 import type { Clock, Timer } from "../platform/clock.ts";
@@ -51,11 +51,17 @@ export class Housekeeper {
     if (this.#isWorthwhile()) this.collect(this.#stop.signal).catch(onFailure);
   }
 
-  /** Little synced writes ride in the metadata: move them to packs. */
   async #tidy(): Promise<void> {
-    const { files, chunks, barrier, space } = this.#options;
+    const { files, chunks, space } = this.#options;
     files.dropSpareMemory();
-    if (this.#isStopped() || !space.isAmple || chunks.statistics().inlineBytes === 0) return;
+    if (this.#isStopped() || !space.isAmple) return;
+    if (chunks.statistics().inlineBytes > 0) await this.#moveInline();
+    if (!this.#isStopped()) await space.putBy(this.#stop.signal);
+  }
+
+  /** Little synced writes ride in the metadata: move them to packs. */
+  async #moveInline(): Promise<void> {
+    const { chunks, barrier } = this.#options;
     await chunks.migrateInline();
     if (chunks.isDirty && !this.#isStopped()) await barrier();
   }

@@ -55,6 +55,12 @@ export const MAX_BLIND_PAGES = 131_072;
 /** Room on the vault's disk that users never get: commits, deletions and LevelDB (two logs and a table) need it. */
 export const RESERVED_BYTES = 48 * 1024 * 1024;
 
+/**
+ * Put by in the vault directory for when others fill the disk, and given up by halves. LevelDB takes up to 33 MiB of a half
+ * to open and to go on (a log that becomes a table, and a new log), the collector leaves 24 MiB alone and moves with the rest.
+ */
+export const RESERVE_BYTES = 128 * 1024 * 1024;
+
 /** Longest symlink target: the kernel's PATH_MAX less its NUL. */
 export const MAX_SYMLINK_BYTES = 4095;
 

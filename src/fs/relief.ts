@@ -2,7 +2,7 @@
  * Makes room on a filling disk: the oldest versions and deleted files go, then what is of no use to anybody. Whoever is
  * refused room waits for that, within bounds: a restore may hold the turn that it needs, and wait for this very write.
  */
-import type { Clock } from "../platform/clock.ts";
+import type { Clock, Timer } from "../platform/clock.ts";
 
 /** Between two looks at a disk that is nearly full; and after one for which there was nothing to give up. */
 const PAUSE_MS = 10_000;
@@ -31,6 +31,7 @@ export class Relief {
   #refusedBytes = 0;
   #pausedUntilMs = -Infinity;
   #hasMore = true;
+  #next: Timer | undefined;
   #isClosed = false;
 
   constructor(options: ReliefOptions) {
@@ -64,10 +65,20 @@ export class Relief {
   /** Nothing is begun any more. What gives up and what collects is stopped by whoever owns it. */
   close(): void {
     this.#isClosed = true;
+    this.#next?.cancel();
   }
 
   get #isPaused(): boolean {
     return this.#options.clock.monotonicMs() < this.#pausedUntilMs;
+  }
+
+  /** Who deleted to make room for others may change nothing more: no commit may come that tells of the lack. */
+  #goOn(): void {
+    this.#next?.cancel();
+    if (this.#isClosed) return;
+    this.#next = this.#options.clock.after(PAUSE_MS, () => {
+      this.consider();
+    });
   }
 
   /** @returns The one under way, if there is one. */
@@ -83,6 +94,7 @@ export class Relief {
         this.#refusedBytes = 0;
         this.#hasMore = hasRoom;
         this.#pausedUntilMs = this.#options.clock.monotonicMs() + PAUSE_MS;
+        if (hasRoom) this.#goOn();
         return hasRoom;
       });
     return this.#running;

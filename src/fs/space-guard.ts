@@ -3,8 +3,10 @@
  * ENOSPC while RESERVED_BYTES are still free. The estimate is asked anew when it runs low, and after every commit.
  */
 import { TcfsError } from "../errors.ts";
+import type { MaybePromise } from "../maybe-promise.ts";
 import type { Clock } from "../platform/clock.ts";
 import type { Disk, DiskSpace } from "../platform/disk.ts";
+import type { DiskReserve } from "./disk-reserve.ts";
 import { RESERVED_BYTES } from "./limits.ts";
 
 /** Ask the disk again after this much was admitted, even when there seems to be plenty. */
@@ -33,6 +35,8 @@ export interface SpaceGuardOptions {
   readonly disk: Disk;
   readonly directory: string;
   readonly room?: PackRoom | undefined;
+  /** Borrowed. */
+  readonly reserve?: DiskReserve | undefined;
   /** Admitted bytes that no commit has put on the disk yet. */
   readonly heldBytes: () => number;
   /** Before something is refused: whoever can make room should. Never rejects. @returns Whether to try again. */
@@ -43,6 +47,7 @@ export class SpaceGuard {
   readonly #disk: Disk;
   readonly #directory: string;
   readonly #room: PackRoom | undefined;
+  readonly #reserve: DiskReserve | undefined;
   readonly #heldBytes: () => number;
   readonly #onFull: SpaceGuardOptions["onFull"];
   #space: DiskSpace;
@@ -56,6 +61,7 @@ export class SpaceGuard {
     this.#clock = options.clock;
     this.#directory = options.directory;
     this.#room = options.room;
+    this.#reserve = options.reserve;
     this.#heldBytes = options.heldBytes;
     this.#onFull = options.onFull;
     this.#space = space;
@@ -65,10 +71,15 @@ export class SpaceGuard {
     return new SpaceGuard(options, await options.disk.space(options.directory));
   }
 
-  /** What users of the volume see: the reserve and what waits in memory are taken off. */
+  /** What ordinary writes never get, of what is free: what was given up of the reserve is for deletions, and to be made again. */
+  get #reservedBytes(): number {
+    return RESERVED_BYTES + (this.#reserve?.missingBytes ?? 0);
+  }
+
+  /** What users of the volume see: what is reserved and what waits in memory are taken off. */
   get space(): DiskSpace {
     const heldBytes = this.#heldBytes();
-    const withheld = RESERVED_BYTES + heldBytes;
+    const withheld = this.#reservedBytes + heldBytes;
     const roomBytes = this.#room === undefined ? Infinity : this.#room.freeBytes - heldBytes;
     return {
       totalBytes: Math.min(this.#space.totalBytes, this.#room?.maxBytes ?? Infinity),
@@ -84,7 +95,7 @@ export class SpaceGuard {
 
   /** What would have to go until there is. */
   get lackingBytes(): number {
-    return Math.max(0, RECHECK_BYTES + RESERVED_BYTES + this.#heldBytes() - this.#space.availableBytes);
+    return Math.max(0, RECHECK_BYTES + this.#reservedBytes + this.#heldBytes() - this.#space.availableBytes);
   }
 
   /** A commit is done: ask the disk, unless it was asked just now and has plenty. */
@@ -93,6 +104,29 @@ export class SpaceGuard {
     if (now - this.#askedMs < RECHECK_MS && this.#fits(RECHECK_BYTES)) return;
     this.#askedMs = now;
     void this.refresh();
+  }
+
+  /** Nothing else goes on: put room by, or what is missing of it, where there is plenty. */
+  async putBy(signal: AbortSignal): Promise<void> {
+    if (this.#reserve === undefined || !this.isAmple) return;
+    await this.#reserve.restore(this.#space.availableBytes, signal);
+    await this.refresh();
+  }
+
+  /**
+   * A commit finds no room. What is put by is given up, but not where the packs' own bound is reached.
+   * @returns Whether there is more than before.
+   */
+  useReserve(): MaybePromise<boolean> {
+    return this.#reserve?.isEmpty === false && this.#giveUp(this.#reserve);
+  }
+
+  async #giveUp(reserve: DiskReserve): Promise<boolean> {
+    await this.refresh();
+    const isBoundReached = this.#room !== undefined && this.#space.availableBytes > RESERVED_BYTES;
+    if (isBoundReached || !(await reserve.giveUp())) return false;
+    await this.refresh();
+    return true;
   }
 
   /** Ask the disk. */
@@ -112,7 +146,7 @@ export class SpaceGuard {
 
   async #ask(): Promise<DiskSpace> {
     const space = await this.#disk.space(this.#directory);
-    const lacking = RESERVED_BYTES + RELIEF_BYTES - space.availableBytes;
+    const lacking = this.#reservedBytes + RELIEF_BYTES - space.availableBytes;
     if (this.#room === undefined || lacking <= 0) return space;
     await this.#room.relieve(lacking);
     return this.#disk.space(this.#directory);
@@ -150,6 +184,6 @@ export class SpaceGuard {
   }
 
   #fits(bytes: number): boolean {
-    return this.#space.availableBytes - RESERVED_BYTES - this.#heldBytes() - bytes > 0 && this.#hasPackRoom(bytes);
+    return this.#space.availableBytes - this.#reservedBytes - this.#heldBytes() - bytes > 0 && this.#hasPackRoom(bytes);
   }
 }

@@ -15,6 +15,7 @@ import { type CheckOptions, type CheckReport, checkVolume } from "./check.ts";
 import { Committer } from "./committer.ts";
 import { Contents } from "./contents.ts";
 import { Defragmenter } from "./defragmenter.ts";
+import type { DiskReserve } from "./disk-reserve.ts";
 import type { NotePage } from "./extent-writer.ts";
 import { FileTable } from "./file-table.ts";
 import { Housekeeper } from "./housekeeper.ts";
@@ -46,6 +47,8 @@ export interface VolumeOptions {
   readonly clock: Clock;
   /** A bound of packs below the disk's. */
   readonly room?: PackRoom | undefined;
+  /** Room put by. Borrowed. */
+  readonly reserve?: DiskReserve | undefined;
   /** The vault directory: its disk's room is the volume's. */
   readonly directory: string;
   readonly isReadOnly: boolean;
@@ -174,6 +177,7 @@ export class Volume {
       clock,
       directory,
       room: options.room,
+      reserve: options.reserve,
       heldBytes: () => files.heldBytes,
       onFull: (bytes) => volume.#relief.makeRoom(bytes),
     });
@@ -199,7 +203,9 @@ export class Volume {
     const notePage: NotePage = (ino, page, extents) => {
       defragmenter.note(ino, page, extents);
     };
-    const committer = new Committer({ files, metadata, chunks, place: options.place, clock, onOutcome, notePage });
+    const onFull = (): MaybePromise<boolean> => space.useReserve();
+    const { place } = options;
+    const committer = new Committer({ files, metadata, chunks, place, clock, onOutcome, onFull, notePage });
     const barrier = async (): Promise<void> => {
       await committer.commit();
     };
@@ -234,6 +240,7 @@ export class Volume {
     await this.#clearOrphans();
     await this.#storeReplayed();
     this.snapshots.clearInBackground();
+    this.#background.housekeeper.consider();
   }
 
   /** Without room, or descriptors, it waits for that, in memory and in the log, and the volume is there meanwhile. */

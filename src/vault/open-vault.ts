@@ -7,6 +7,7 @@ import type { SecretKey } from "../crypto/secret-key.ts";
 import { formatPackId } from "../chunkstore/pack-format.ts";
 import { TcfsError, isTcfsError } from "../errors.ts";
 import type { PackRecord } from "../format/records.ts";
+import { DiskReserve } from "../fs/disk-reserve.ts";
 import type { AccessTimes } from "../fs/access-times.ts";
 import type { VirtualShown } from "../fs/snapshots/routed-operations.ts";
 import { LocalCopies, type LocalCopiesOptions } from "../fs/local-copies.ts";
@@ -129,6 +130,7 @@ export class OpenVault implements AsyncDisposable {
         disk: rooms.disk,
         place: rooms.place,
         room: replica?.shelf,
+        reserve: rooms.reserve,
         clock: systemClock,
         directory,
         isReadOnly,
@@ -295,6 +297,7 @@ export class OpenVault implements AsyncDisposable {
 interface Rooms {
   readonly place: HeldDirectory;
   readonly disk: NodeDisk;
+  readonly reserve: DiskReserve;
   readonly engine: SealingEngine;
   readonly metadata: LevelMetadataStore;
   readonly chunks: PackChunkStore;
@@ -349,27 +352,30 @@ async function openEach(options: OpenVaultOptions, closers: Closer[]): Promise<R
     });
     const access = { credentials, renewal, storeWaitMs };
     const replica = await openReplica({ disk, directory, vaultId, firstDeviceId, epochs, ...access });
-    const metadata = await LevelMetadataStore.open({
-      directory: place.locate(join(directory, "meta")), // LevelDB opens its files by path
-      journalDirectory: join(directory, "journal"),
-      disk,
-      engine,
-      clock: systemClock,
-      createIfMissing: options.isNew,
-      isReadOnly: options.isReadOnly,
-      cacheBytes: METADATA_CACHE_BYTES,
-      onCommitted: replica && ((commit, changes) => replica.noteCommit(commit, changes)),
-      onDamage: (error) => {
-        logger.error("a metadata record is damaged", { code: error.code, message: error.message });
-      },
-      onLag: outcomeReporter(logger, {
-        failed: "the metadata database cannot follow the journal",
-        healed: "the metadata database follows the journal again",
+    const reserve = await openReserve(disk, options);
+    const metadata = await reserve.opening(() =>
+      LevelMetadataStore.open({
+        directory: place.locate(join(directory, "meta")), // LevelDB opens its files by path
+        journalDirectory: join(directory, "journal"),
+        disk,
+        engine,
+        clock: systemClock,
+        createIfMissing: options.isNew,
+        isReadOnly: options.isReadOnly,
+        cacheBytes: METADATA_CACHE_BYTES,
+        onCommitted: replica && ((commit, changes) => replica.noteCommit(commit, changes)),
+        onDamage: (error) => {
+          logger.error("a metadata record is damaged", { code: error.code, message: error.message });
+        },
+        onLag: outcomeReporter(logger, {
+          failed: "the metadata database cannot follow the journal",
+          healed: "the metadata database follows the journal again",
+        }),
+        onTornLog: (sentence) => {
+          logger.warn("the last change before a crash was not complete", { message: sentence });
+        },
       }),
-      onTornLog: (sentence) => {
-        logger.warn("the last change before a crash was not complete", { message: sentence });
-      },
-    });
+    );
     closers.push(() => metadata.close());
     if (!options.isReadOnly) await disk.makeDirectory(join(directory, "packs"));
     const chunks = await PackChunkStore.open({
@@ -388,10 +394,16 @@ async function openEach(options: OpenVaultOptions, closers: Closer[]): Promise<R
     });
     closers.push(() => chunks.close());
     if (replica !== undefined) closers.push(() => replica.close());
-    return { place, disk, engine, metadata, chunks, replica, epochs, handover };
+    return { place, disk, reserve, engine, metadata, chunks, replica, epochs, handover };
   } finally {
     keys.wipe();
   }
+}
+
+function openReserve(disk: NodeDisk, { directory, logger }: OpenVaultOptions): Promise<DiskReserve> {
+  const event = "the disk is full: room that was put by is in use";
+  const onGivenUp = (bytes: number): void => logger.warn(event, { bytes });
+  return DiskReserve.open({ disk, directory, random: systemRandom, onGivenUp });
 }
 
 /** @returns The header, which names every feature that may be in the vault from now on. */

@@ -23,6 +23,8 @@ class Bench {
   /** What a batch's commit does. */
   write: () => MaybePromise<void> = () => undefined;
   onOutcome: (error: unknown) => void = () => undefined;
+  /** Asked where a commit finds no room. */
+  makesRoom: () => MaybePromise<boolean> = () => false;
   readonly log = new WriteLog();
   readonly committer: Committer;
 
@@ -71,6 +73,7 @@ class Bench {
       metadata,
       chunks,
       clock,
+      onFull: () => this.makesRoom(),
       notePage: () => undefined,
       onOutcome: (error) => {
         this.outcomes.push(error);
@@ -131,6 +134,34 @@ describe("a quick commit", () => {
     expect(bench.committer.commit()).toBeUndefined();
     expect(bench.durable).toEqual([1, 1]);
     expect(bench.committer.stall).toBeUndefined();
+  });
+
+  test("that finds no room is made again where some is put by, before anybody hears of it", async () => {
+    const bench = new Bench();
+    bench.change();
+    bench.write = () => {
+      throw full();
+    };
+    bench.makesRoom = () => {
+      bench.live++;
+      bench.write = () => undefined;
+      return Promise.resolve(true);
+    };
+    await bench.committer.commit();
+    expect(bench.durable).toEqual([1, 1]);
+    expect(bench.outcomes).toEqual([undefined]);
+  });
+
+  test("that fails in another way takes nothing of what is put by", () => {
+    const bench = new Bench();
+    bench.change();
+    bench.write = () => {
+      throw new TcfsError("TCFS_IO", "made to fail");
+    };
+    bench.makesRoom = () => {
+      throw new Error("asked for room");
+    };
+    expect(() => bench.committer.commit()).toThrow("takes no more");
   });
 
   test("that is stalled is tried again by the clock", () => {

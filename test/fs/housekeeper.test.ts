@@ -27,7 +27,11 @@ describe("Housekeeper", () => {
     const housekeeper = new Housekeeper({
       files: { releasedBytes: 0, dropSpareMemory: () => undefined } as unknown as FileTable,
       chunks: chunks as unknown as ChunkStore,
-      space: { space: { totalBytes: 1e12, availableBytes: 1e12 }, isAmple: true } as unknown as SpaceGuard,
+      space: {
+        space: { totalBytes: 1e12, availableBytes: 1e12 },
+        isAmple: true,
+        putBy: () => Promise.resolve(),
+      } as unknown as SpaceGuard,
       clock: { after, monotonicMs: () => 0 } as unknown as Clock,
       barrier: () => Promise.resolve(void events.push("commit")),
       onFailure: () => events.push("failure"),
