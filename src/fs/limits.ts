@@ -4,6 +4,9 @@ import { EXTENT_PAGE_BYTES } from "../format/records.ts";
 /** Largest file: what Linux's loff_t holds. */
 export const MAX_FILE_BYTES = 2n ** 63n - 1n;
 
+/** What one change of metadata may take on the disk, generously. */
+export const CHANGE_BYTES = 4096;
+
 /** Changed bytes in memory at which a commit starts by itself. */
 export const COMMIT_HELD_BYTES = 32 * 1024 * 1024;
 

@@ -82,6 +82,11 @@ export interface XattrFlags {
   readonly clearSetGid: boolean;
 }
 
+export interface ReadOptions {
+  /** O_NOATIME: the access time stays as it is. */
+  readonly keepsAccessTime: boolean;
+}
+
 export interface FileSystemStatistics {
   readonly space: DiskSpace;
   readonly inodeCount: number;
@@ -116,7 +121,13 @@ export interface FileSystemOperations {
   ): MaybePromise<void>;
 
   /** At most `lengthBytes` from `offset`; fewer only at the end of the file. */
-  read(ino: InodeNumber, offset: bigint, lengthBytes: number, caller: Caller): MaybePromise<BorrowedBytes>;
+  read(
+    ino: InodeNumber,
+    offset: bigint,
+    lengthBytes: number,
+    caller: Caller,
+    options?: ReadOptions,
+  ): MaybePromise<BorrowedBytes>;
   /** @param data - The kernel's buffer: lent until this returns (not until the promise settles). */
   write(
     ino: InodeNumber,
@@ -152,6 +163,7 @@ export interface FileSystemOperations {
     cookie: bigint,
     withAttributes: boolean,
     take: (entry: DirectoryEntry, attributes: Attributes | undefined) => boolean,
+    options?: ReadOptions,
   ): MaybePromise<void>;
 
   /** Undefined where there is none: the kernel asks for `security.capability` of every file it writes. */

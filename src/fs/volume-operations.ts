@@ -12,7 +12,7 @@ import { checkRange } from "./contents.ts";
 import { readEntries } from "./directory-reader.ts";
 import { attributesOf, isMember, requireRegular, withinReach } from "./inodes.ts";
 import { untilInterrupted } from "./interrupt.ts";
-import { MAX_FILE_BYTES, MAX_SHARED_BYTES, MAX_WAITING_RECORDS } from "./limits.ts";
+import { CHANGE_BYTES, MAX_FILE_BYTES, MAX_SHARED_BYTES, MAX_WAITING_RECORDS } from "./limits.ts";
 import { S_IFDIR, S_IFMT, isDirectoryMode, isRegularMode, withoutSetId } from "./mode.ts";
 import type { Place } from "./namespace.ts";
 import type {
@@ -23,6 +23,7 @@ import type {
   FileSystemOperations,
   FileSystemStatistics,
   NodeRequest,
+  ReadOptions,
   RenameFlags,
   TimeChange,
   XattrFlags,
@@ -32,9 +33,6 @@ import { inSteps, pausesFor } from "./steps.ts";
 import { type FileState, STATE_XATTR } from "./local-copies.ts";
 import { VERSIONS_XATTR, checkVersionsXattr } from "./versions/version-keeper.ts";
 import type { VolumeParts } from "./volume-parts.ts";
-
-/** What one change of metadata may take on the disk, generously. */
-const CHANGE_BYTES = 4096;
 
 /** linux/falloc.h */
 const FALLOC_KEEP_SIZE = 0x01;
@@ -244,18 +242,24 @@ export class VolumeOperations implements FileSystemOperations {
     return requireRegular(this.#parts.inodes.get(ino));
   }
 
-  read(ino: InodeNumber, offset: bigint, lengthBytes: number): MaybePromise<BorrowedBytes> {
+  read(
+    ino: InodeNumber,
+    offset: bigint,
+    lengthBytes: number,
+    _caller: Caller,
+    options?: ReadOptions,
+  ): MaybePromise<BorrowedBytes> {
     const inode = this.#regular(ino);
-    this.#noteAccess(inode);
+    this.#noteAccess(inode, options);
     const result = this.#parts.contents.read(inode, offset, lengthBytes);
     this.#readAhead.note(inode, offset, lengthBytes);
     return result;
   }
 
   /** Only what the kernel's caches let through is seen here. */
-  #noteAccess(inode: InodeRecord): void {
+  #noteAccess(inode: InodeRecord, options?: ReadOptions): void {
     const { clock, metadata, committer, isReadOnly } = this.#parts;
-    if (isReadOnly || committer.failure !== undefined) return;
+    if (options?.keepsAccessTime === true || isReadOnly || committer.failure !== undefined) return;
     const now = clock.now();
     if (!isAccessNoted(inode, now, this.accessTimes)) return;
     inode.accessTime = now;
@@ -438,10 +442,11 @@ export class VolumeOperations implements FileSystemOperations {
     cookie: bigint,
     withAttributes: boolean,
     take: (entry: DirectoryEntry, attributes: Attributes | undefined) => boolean,
+    options?: ReadOptions,
   ): MaybePromise<void> {
     const { metadata, inodes } = this.#parts;
     const directory = inodes.directory(ino);
-    this.#noteAccess(directory);
+    this.#noteAccess(directory, options);
     const parent = directory.parent === 0 ? ROOT_INODE : directory.parent;
     const attributes = (child: InodeNumber): Attributes | undefined => {
       const inode = withAttributes ? metadata.getInode(child) : undefined;
@@ -453,9 +458,8 @@ export class VolumeOperations implements FileSystemOperations {
       return true;
     };
     const listing = directory.linkCount === 0 ? [] : metadata.listDirectory(ino);
-    const options = { self: ino, parent, cookie, attributes, take: accept };
     return andThen(listing, (entries) => {
-      readEntries(entries, options);
+      readEntries(entries, { self: ino, parent, cookie, attributes, take: accept });
     });
   }
 

@@ -65,7 +65,13 @@ export type Request =
   /** The header's inode is the directory that gets the name. */
   | { readonly kind: "link"; readonly ino: InodeNumber; readonly name: Name }
   /** `isDirect`: past the page cache (O_DIRECT). */
-  | { readonly kind: "read"; readonly offset: bigint; readonly lengthBytes: number; readonly isDirect: boolean }
+  | {
+      readonly kind: "read";
+      readonly offset: bigint;
+      readonly lengthBytes: number;
+      readonly isDirect: boolean;
+      readonly keepsAccessTime: boolean;
+    }
   /** `data` is a view. */
   | {
       readonly kind: "write";
@@ -80,6 +86,7 @@ export type Request =
       readonly cookie: bigint;
       readonly lengthBytes: number;
       readonly withAttributes: boolean;
+      readonly keepsAccessTime: boolean;
     }
   | {
       readonly kind: "setXattr";
@@ -181,8 +188,14 @@ const DECODERS: ReadonlyMap<number, Decoder> = new Map<number, Decoder>([
 /** fuse_read_in: fh, offset, size, read_flags, lock_owner, flags, padding. */
 function decodeRead(buffer: RequestBuffer): Request {
   buffer.expect(40);
-  const isDirect = (buffer.u32(32) & constants.O_DIRECT) !== 0;
-  return { kind: "read", offset: offsetAt(buffer, 8), lengthBytes: buffer.u32(16), isDirect };
+  const openFlags = buffer.u32(32);
+  return {
+    kind: "read",
+    offset: offsetAt(buffer, 8),
+    lengthBytes: buffer.u32(16),
+    isDirect: (openFlags & constants.O_DIRECT) !== 0,
+    keepsAccessTime: (openFlags & constants.O_NOATIME) !== 0,
+  };
 }
 
 /**
@@ -338,8 +351,14 @@ function decodeInit(buffer: RequestBuffer): Request {
 
 /** fuse_read_in; the offset is a cookie. */
 function decodeReaddir(buffer: RequestBuffer, withAttributes: boolean): Request {
-  buffer.expect(24);
-  return { kind: "readDirectory", cookie: offsetAt(buffer, 8), lengthBytes: buffer.u32(16), withAttributes };
+  buffer.expect(40);
+  return {
+    kind: "readDirectory",
+    cookie: offsetAt(buffer, 8),
+    lengthBytes: buffer.u32(16),
+    withAttributes,
+    keepsAccessTime: (buffer.u32(32) & constants.O_NOATIME) !== 0,
+  };
 }
 
 function decodeInterrupt(buffer: RequestBuffer): Request {

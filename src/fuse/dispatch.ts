@@ -2,7 +2,7 @@
 import { TcfsError } from "../errors.ts";
 import { type BorrowedBytes, lend } from "../borrowed-bytes.ts";
 import { untilInterrupted } from "../fs/interrupt.ts";
-import type { Attributes, FileSystemOperations } from "../fs/operations.ts";
+import type { Attributes, DirectoryEntry, FileSystemOperations } from "../fs/operations.ts";
 import { type MaybePromise, andThen } from "../maybe-promise.ts";
 import type { InodeNumber } from "../ids.ts";
 import { CachedReads } from "./cached-reads.ts";
@@ -261,7 +261,7 @@ export class Dispatcher {
       case "read": {
         if (!request.isDirect) this.#cachedReads.note(ino);
         // It may wait for a store that is away.
-        const read = operations.read(ino, request.offset, request.lengthBytes, call);
+        const read = operations.read(ino, request.offset, request.lengthBytes, call, request);
         const giveBack = (loan: BorrowedBytes): void => {
           loan.release();
         };
@@ -379,9 +379,9 @@ export class Dispatcher {
     const buffer = this.#spareBuffers.pop() ?? new ReplyBuffer(new Uint8Array(DIRECTORY_REPLY_BYTES));
     const { withAttributes: isPlus } = request;
     const packer = new DirectoryPacker(buffer, request.lengthBytes, this.#timeouts);
-    const done = this.#operations.readDirectory(call.header.ino, request.cookie, isPlus, (entry, attributes) =>
-      packer.take(entry, attributes, isPlus),
-    );
+    const take = (entry: DirectoryEntry, attributes: Attributes | undefined): boolean =>
+      packer.take(entry, attributes, isPlus);
+    const done = this.#operations.readDirectory(call.header.ino, request.cookie, isPlus, take, request);
     this.#replies.answerBytes(call, done, () => ({
       pieces: [buffer.bytes.subarray(0, packer.usedBytes)],
       release: () => {

@@ -69,6 +69,19 @@ describe("decodeRequest", () => {
     );
   });
 
+  it("reads how a file or directory was opened from what is read of it", () => {
+    const { O_DIRECT, O_NOATIME } = constants;
+    fc.assert(
+      fc.property(fc.boolean(), fc.boolean(), (isDirect, keepsAccessTime) => {
+        const body = fields(0n, 7n, 9, 0, 0n, (isDirect ? O_DIRECT : 0) | (keepsAccessTime ? O_NOATIME : 0), 0);
+        const read = { kind: "read", offset: 7n, lengthBytes: 9, isDirect, keepsAccessTime };
+        const list = { kind: "readDirectory", cookie: 7n, lengthBytes: 9, withAttributes: true, keepsAccessTime };
+        expect(decode(OPCODE.READ, body)).toEqual(read);
+        expect(decode(OPCODE.READDIRPLUS, body)).toEqual(list);
+      }),
+    );
+  });
+
   it("reads the offset, flags and data of a write", () => {
     const offset = fc.bigInt({ min: 0n, max: 2n ** 63n - 1n });
     fc.assert(

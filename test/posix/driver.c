@@ -235,15 +235,19 @@ static void do_lremovexattr(void) { answer(lremovexattr(text(1), text(2))); }
 
 /* Directories */
 
-static void do_opendir(void) {
-  for (int i = 0; i < MAX_HANDLES; i++) {
-    if (directories[i]) continue;
-    directories[i] = opendir(text(1));
-    answer(directories[i] ? i : -1);
+static void keep_directory(DIR *d) {
+  int i = 0;
+  while (d && i < MAX_HANDLES && directories[i]) i++;
+  if (i == MAX_HANDLES) {
+    closedir(d);
+    failed(EMFILE);
     return;
   }
-  failed(EMFILE);
+  if (d) directories[i] = d;
+  answer(d ? i : -1);
 }
+static void do_opendir(void) { keep_directory(opendir(text(1))); }
+static void do_fdopendir(void) { keep_directory(fdopendir(whole(1))); }
 static void do_closedir(void) { DIR *d = directories[whole(1)]; directories[whole(1)] = NULL; answer(closedir(d)); }
 /* readdir handle count: name, type, inode and position after, for each */
 static void do_readdir(void) {
@@ -443,7 +447,7 @@ static const struct { const char *name; void (*run)(void); } calls[] = {
   CALL(readlink), CALL(chdir), CALL(fchdir), CALL(bind), CALL(connect), CALL(handle), CALL(open_handle), CALL(forget_names), CALL(stat), CALL(lstat), CALL(fstat), CALL(mode), CALL(times), CALL(chmod), CALL(fchmod),
   CALL(chown), CALL(lchown), CALL(fchown), CALL(access), CALL(utimens), CALL(futimens), CALL(statfs), CALL(setxattr), CALL(lsetxattr),
   CALL(fsetxattr), CALL(setxattr_fill), CALL(getxattr), CALL(lgetxattr), CALL(xattr_length), CALL(fgetxattr), CALL(listxattr),
-  CALL(llistxattr), CALL(removexattr), CALL(lremovexattr), CALL(opendir), CALL(closedir), CALL(readdir), CALL(telldir), CALL(seekdir),
+  CALL(llistxattr), CALL(removexattr), CALL(lremovexattr), CALL(opendir), CALL(fdopendir), CALL(closedir), CALL(readdir), CALL(telldir), CALL(seekdir),
   CALL(rewinddir), CALL(list), CALL(create_many), CALL(link_many), CALL(unlink_many), CALL(lock), CALL(flock), CALL(append_many), CALL(increment),
   CALL(mmap), CALL(peek), CALL(poke), CALL(msync), CALL(munmap), CALL(touch_map), CALL(become), CALL(umask), CALL(pid), CALL(exec),
   CALL(alarm), CALL(watch), CALL(events), CALL(reset),

@@ -308,6 +308,10 @@ export class Driver implements AsyncDisposable {
   openDirectory(path: Path): Promise<number> {
     return this.#number("opendir", path);
   }
+  /** `fd` belongs to the directory handle from here on. */
+  openDirectoryOf(fd: number): Promise<number> {
+    return this.#number("fdopendir", fd);
+  }
   closeDirectory(handle: number): Promise<number> {
     return this.#number("closedir", handle);
   }

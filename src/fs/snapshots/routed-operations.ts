@@ -16,6 +16,7 @@ import type {
   FileSystemOperations,
   FileSystemStatistics,
   NodeRequest,
+  ReadOptions,
   RenameFlags,
   XattrFlags,
 } from "../operations.ts";
@@ -208,12 +209,18 @@ export class RoutedOperations implements FileSystemOperations {
     });
   }
 
-  read(ino: InodeNumber, offset: bigint, lengthBytes: number, caller: Caller): MaybePromise<BorrowedBytes> {
+  read(
+    ino: InodeNumber,
+    offset: bigint,
+    lengthBytes: number,
+    caller: Caller,
+    options?: ReadOptions,
+  ): MaybePromise<BorrowedBytes> {
     if (ino >= INODE_NUMBER_LIMIT) return this.#below(ino).read(ino, offset, lengthBytes);
-    if (this.#gate === undefined) return this.#run(() => this.#live.read(ino, offset, lengthBytes, caller));
+    if (this.#gate === undefined) return this.#run(() => this.#live.read(ino, offset, lengthBytes, caller, options));
     // Answered later than it is read: requests that waited with it may change the memory before that.
     return this.#run(() =>
-      andThen(this.#live.read(ino, offset, lengthBytes, caller), (bytes) => lend([copyLoan(bytes)])),
+      andThen(this.#live.read(ino, offset, lengthBytes, caller, options), (bytes) => lend([copyLoan(bytes)])),
     );
   }
 
@@ -265,12 +272,13 @@ export class RoutedOperations implements FileSystemOperations {
     cookie: bigint,
     withAttributes: boolean,
     take: (entry: DirectoryEntry, attributes: Attributes | undefined) => boolean,
+    options?: ReadOptions,
   ): MaybePromise<void> {
     if (ino >= INODE_NUMBER_LIMIT) return this.#below(ino).readDirectory(ino, cookie, withAttributes, take);
     return this.#run(() => {
       if (ino === ROOT_INODE && [...this.#shown.values()].includes("listed"))
-        return this.#readRoot(cookie, withAttributes, take);
-      return this.#live.readDirectory(ino, cookie, withAttributes, take);
+        return this.#readRoot(cookie, withAttributes, take, options);
+      return this.#live.readDirectory(ino, cookie, withAttributes, take, options);
     });
   }
 
@@ -279,6 +287,7 @@ export class RoutedOperations implements FileSystemOperations {
     cookie: bigint,
     withAttributes: boolean,
     take: (entry: DirectoryEntry, attributes: Attributes | undefined) => boolean,
+    options: ReadOptions | undefined,
   ): MaybePromise<void> {
     const listed = [...this.#shown].filter(([, shown]) => shown === "listed").map(([name]) => name);
     const cookieOf = (index: number): bigint => LAST_COOKIE - BigInt(listed.length - 1 - index);
@@ -295,10 +304,11 @@ export class RoutedOperations implements FileSystemOperations {
       finish();
       return undefined;
     }
-    const done = this.#live.readDirectory(ROOT_INODE, cookie, withAttributes, (entry, attributes) => {
+    const takeReal = (entry: DirectoryEntry, attributes: Attributes | undefined): boolean => {
       isFull = !take(entry, attributes);
       return !isFull;
-    });
+    };
+    const done = this.#live.readDirectory(ROOT_INODE, cookie, withAttributes, takeReal, options);
     return andThen(done, finish);
   }
 

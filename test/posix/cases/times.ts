@@ -6,6 +6,7 @@ import {
   AT_SYMLINK_NOFOLLOW,
   FALLOC_KEEP_SIZE,
   FALLOC_PUNCH_HOLE,
+  O_NOATIME,
   O_RDONLY,
   O_RDWR,
   O_TRUNC,
@@ -153,6 +154,21 @@ export function timeCases(bench: Bench): void {
     await bench.root.symlink("target", "l");
     const before = (await bench.root.stat(".")).changeTime;
     expect(isLater(await accessTimeAfter(name, read, 1_000_000_001n), before)).toBe(true);
+  });
+
+  test("what was opened with O_NOATIME is read without its access time moving", async () => {
+    await bench.root.file("f", "content");
+    await bench.root.mkdir("d");
+    const readFile = async (): Promise<void> => {
+      const fd = await bench.root.open("f", O_RDONLY | O_NOATIME);
+      expect((await bench.root.read(fd, 7)).toString()).toBe("content");
+    };
+    const readDirectory = async (): Promise<void> => {
+      const directory = await bench.root.openDirectoryOf(await bench.root.open("d", O_RDONLY | O_NOATIME));
+      expect(await bench.root.readDirectory(directory)).toHaveLength(2);
+    };
+    expect(await accessTimeAfter("f", readFile, 1_000_000_001n)).toEqual(time(1_000_000_000));
+    expect(await accessTimeAfter("d", readDirectory, 1_000_000_001n)).toEqual(time(1_000_000_000));
   });
 
   test("reading again moves no access time within a day", async () => {
