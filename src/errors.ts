@@ -1,5 +1,6 @@
 /** The one error class and the one table from error code to errno (docs/ERRORS.md says what each means). */
 import { constants } from "node:os";
+import { getSystemErrorMap } from "node:util";
 
 export const ERRNO_OF = {
   TCFS_NO_ENTRY: "ENOENT",
@@ -98,6 +99,14 @@ export function isTcfsError(error: unknown, code?: TcfsErrorCode): error is Tcfs
 /** Whether a system call failed so. @param code - `ENOENT`, … */
 export function isErrno(error: unknown, code: string): boolean {
   return error instanceof Error && "code" in error && error.code === code;
+}
+
+/** @returns `ENOENT, no such file or directory`: the name to look up, and what it means. @param error - Of a system call. */
+export function describeErrno(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  const { errno = 0, code = error.message } = error as NodeJS.ErrnoException;
+  const words = getSystemErrorMap().get(errno)?.[1];
+  return words === undefined ? code : `${code}, ${words}`;
 }
 
 /** Whether the process, or the machine, has no file descriptor left. @param error - Of a system call. */

@@ -4,7 +4,7 @@ import { once } from "node:events";
 import { readFile, readdir, realpath, stat, statfs, writeFile } from "node:fs/promises";
 import { constants } from "node:os";
 import { basename, dirname, join, resolve } from "node:path";
-import { TcfsError, isErrno, isTcfsError } from "../errors.ts";
+import { TcfsError, isErrno } from "../errors.ts";
 import type { TcfsErrorCode } from "../errors.ts";
 import { binding } from "./binding.ts";
 import { errnoName } from "./errno.ts";
@@ -234,7 +234,11 @@ async function mountByHelper(path: string, options: FuseMountOptions): Promise<n
   if (typeof ends === "number") throw new TcfsError("TCFS_IO", `no socket pair: ${errnoName(-ends)}`);
   const [ours, theirs] = ends;
   try {
-    await runHelper(["-o", helperOptions(options).join(","), "--", path], theirs);
+    const complaint = await runHelper(["-o", helperOptions(options).join(","), "--", path], theirs);
+    if (complaint !== undefined) {
+      const isDevice = /device|\/dev\/fuse/i.test(complaint.replaceAll(path, ""));
+      throw new TcfsError(isDevice ? "TCFS_NO_DEVICE_ACCESS" : "TCFS_NOT_PERMITTED", complaint);
+    }
     const fd = binding.receiveDescriptor(ours);
     if (fd < 0) throw new TcfsError("TCFS_NO_DEVICE_ACCESS", `fusermount3 passed no descriptor: ${errnoName(-fd)}`);
     return fd;
@@ -262,18 +266,20 @@ function helperOptions(options: FuseMountOptions): string[] {
 }
 
 async function unmountByHelper(path: string, lazy: boolean): Promise<void> {
-  try {
-    await runHelper(["-u", ...(lazy ? ["-z"] : []), "--", path], undefined);
-  } catch (error) {
-    if (!isTcfsError(error, "TCFS_NOT_PERMITTED")) throw error;
-    if (error.message.includes("busy")) throw unmountError(constants.errno.EBUSY, path);
-    if (/not found|not mounted|invalid argument/i.test(error.message)) throw unmountError(constants.errno.EINVAL, path);
-    throw error;
-  }
+  const complaint = await runHelper(["-u", ...(lazy ? ["-z"] : []), "--", path], undefined);
+  if (complaint === undefined) return;
+  const reason = complaint.replaceAll(path, ""); // a name is no reason
+  if (/resource busy/i.test(reason)) throw unmountError(constants.errno.EBUSY, path);
+  if (/not found|not mounted|invalid argument/i.test(reason)) throw unmountError(constants.errno.EINVAL, path);
+  throw new TcfsError("TCFS_NOT_PERMITTED", complaint);
 }
 
-/** Run fusermount3; `socket` becomes its descriptor 3. `env` adds to our own environment, and ends with 127 if it is missing. */
-async function runHelper(args: readonly string[], socket: number | undefined): Promise<void> {
+/**
+ * Run fusermount3; `socket` becomes its descriptor 3. `env` adds to our own environment, and ends with 127 if it is missing.
+ * @returns Why it failed, in its own words; undefined if it did as it was asked.
+ * @throws {@link TcfsError} `TCFS_NO_DEVICE_ACCESS` if there is no fusermount3.
+ */
+async function runHelper(args: readonly string[], socket: number | undefined): Promise<string | undefined> {
   const helper = spawn("env", ["LC_ALL=C", "_FUSE_COMMFD=3", "fusermount3", ...args], {
     stdio: ["ignore", "ignore", "pipe", socket ?? "ignore"],
   });
@@ -282,12 +288,11 @@ async function runHelper(args: readonly string[], socket: number | undefined): P
     output = (output + text).slice(0, MAX_HELPER_OUTPUT);
   });
   const [status, signal] = (await once(helper, "close")) as [number | null, string | null];
-  if (status === 0) return;
+  if (status === 0) return undefined;
   if (status === 127) {
     throw new TcfsError("TCFS_NO_DEVICE_ACCESS", "fusermount3 is missing: install the package fuse3, or run as root");
   }
-  const reason = output.trim() || `fusermount3 ended with ${String(status ?? signal)}`;
-  throw new TcfsError(/device|\/dev\/fuse/i.test(reason) ? "TCFS_NO_DEVICE_ACCESS" : "TCFS_NOT_PERMITTED", reason);
+  return output.trim() || `fusermount3 ended with ${String(status ?? signal)}`;
 }
 
 function unmountError(errno: number, path: string): TcfsError {

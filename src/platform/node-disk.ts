@@ -5,7 +5,7 @@
 import * as fs from "node:fs";
 import { dirname } from "node:path";
 
-import { TcfsError, type TcfsErrorCode, isTcfsError } from "../errors.ts";
+import { TcfsError, type TcfsErrorCode, describeErrno, isTcfsError } from "../errors.ts";
 import type { Disk, DiskFile, DiskSpace, DurableFile } from "./disk.ts";
 import type { HeldDirectory } from "./held-directory.ts";
 
@@ -29,9 +29,9 @@ const MAX_GATHERED_PIECES = 1024;
 type Callback<T> = (error: NodeJS.ErrnoException | null, result: T) => void;
 
 /** The one door from errno to error code: what is not in the table is a failing device. */
-function toTcfsError(error: NodeJS.ErrnoException, action: string, path: string): TcfsError {
+export function toTcfsError(error: NodeJS.ErrnoException, action: string, path: string): TcfsError {
   const code = CODE_OF_ERRNO[error.code ?? ""] ?? "TCFS_IO";
-  return new TcfsError(code, `cannot ${action} ${path}: ${error.code ?? error.message}`, { cause: error });
+  return new TcfsError(code, `cannot ${action} ${path}: ${describeErrno(error)}`, { cause: error });
 }
 
 function call<T>(action: string, path: string, run: (done: Callback<T>) => void): Promise<T> {

@@ -7,7 +7,7 @@ import { constants } from "node:fs";
 import { type FileHandle, link, mkdir, open, opendir, readFile, rename, rm, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { TcfsError, type TcfsErrorCode } from "../errors.ts";
+import { TcfsError, type TcfsErrorCode, describeErrno } from "../errors.ts";
 import {
   type ByteRange,
   type GetOptions,
@@ -353,7 +353,7 @@ async function telling<T>(what: string, work: () => Promise<T>): Promise<T> {
     return await work();
   } catch (error) {
     if (error instanceof TcfsError || error instanceof RangeError) throw error;
-    const code = codeOf(error) ?? "failed";
-    throw new TcfsError(CODES[code] ?? "TCFS_REMOTE_UNAVAILABLE", `${what}: ${code}`, { cause: error });
+    const code = CODES[codeOf(error) ?? ""] ?? "TCFS_REMOTE_UNAVAILABLE";
+    throw new TcfsError(code, `${what}: ${describeErrno(error)}`, { cause: error });
   }
 }

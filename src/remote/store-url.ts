@@ -35,7 +35,7 @@ export function parseStoreUrl(text: string): StorePlace {
   try {
     url = new URL(text);
   } catch {
-    throw refused(text, "it is no URL");
+    throw refused(text, "it is no URL: a directory is written file:///path, a bucket s3://bucket/prefix");
   }
   if (text.length > MAX_URL_CHARACTERS) throw refused("", "it is too long");
   if (url.username !== "" || url.password !== "") throw refused("", "it must hold no credentials");
@@ -64,7 +64,9 @@ export function overridePlace(place: S3Place, overrides: PlaceOverrides): S3Plac
 }
 
 function parseDirectory(text: string, url: URL): DirectoryPlace {
-  if (url.host !== "" || url.search !== "") throw refused(text, "a directory is written file:///path");
+  // “file:vault” would be /vault.
+  if (url.host !== "" || url.search !== "" || !/^file:\//iu.test(text))
+    throw refused(text, "a directory is written file:///path");
   let path: string;
   try {
     path = normalize(fileURLToPath(url));

@@ -20,6 +20,7 @@ describe("a store's URL", () => {
     "nonsense",
     "http://host/bucket",
     "file://host/path",
+    "file:path",
     "file:///",
     "file:///a?b=c",
     "s3://b",

@@ -4,6 +4,7 @@ import { createServer } from "node:net";
 import type { Server, Socket } from "node:net";
 import { MAX_REQUEST_BYTES, failureReply, parseRequest } from "./control-protocol.ts";
 import type { ControlReply, ControlRequest } from "./control-protocol.ts";
+import { toTcfsError } from "../../platform/node-disk.ts";
 import { controlSocketPath } from "./vault-paths.ts";
 
 const MAX_CONNECTIONS = 16;
@@ -14,6 +15,7 @@ export type ControlHandler = (request: ControlRequest) => Promise<unknown>;
 /**
  * Listen in a vault whose lock is held; a socket that a killed daemon left is replaced. 0600 before anyone can connect:
  * the umask must be 077.
+ * @throws TcfsError `TCFS_ACCESS`, `TCFS_READ_ONLY`, … if the socket cannot be made there.
  * @returns Stops listening, ends the connections once their answers are out, and takes the socket away.
  */
 export async function serveControl(vault: string, handle: ControlHandler): Promise<AsyncDisposable> {
@@ -27,7 +29,9 @@ export async function serveControl(vault: string, handle: ControlHandler): Promi
     serveConnection(socket, handle, answers);
   });
   server.maxConnections = MAX_CONNECTIONS;
-  await listen(server, socketPath.path);
+  await listen(server, socketPath.path).catch((error: unknown) => {
+    throw error instanceof Error ? toTcfsError(error, "make the control socket in", vault) : error;
+  });
   await chmod(socketPath.path, 0o600);
   return {
     [Symbol.asyncDispose]: async () => {

@@ -1,7 +1,7 @@
 /** `--pid-file`: the daemon's process id, there from before the mount is ready until it has ended. */
 import { constants } from "node:fs";
 import { open, readFile, rm } from "node:fs/promises";
-import { TcfsError } from "../../errors.ts";
+import { TcfsError, describeErrno } from "../../errors.ts";
 
 /** No symlink is followed and no FIFO waited for: as root in a directory of others, what they name would be overwritten. */
 const FLAGS = constants.O_WRONLY | constants.O_CREAT | constants.O_NOFOLLOW | constants.O_NONBLOCK;
@@ -13,7 +13,8 @@ export async function writePidFile(path: string | undefined): Promise<AsyncDispo
   try {
     await writeRegular(path, content);
   } catch (cause) {
-    throw new TcfsError("TCFS_USAGE", `the pid file ${path} cannot be written: ${String(cause)}`, { cause });
+    const why = cause instanceof TcfsError ? cause.message : describeErrno(cause);
+    throw new TcfsError("TCFS_USAGE", `the pid file ${path} cannot be written: ${why}`, { cause });
   }
   return {
     [Symbol.asyncDispose]: async () => {
