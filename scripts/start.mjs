@@ -60,7 +60,8 @@ function readArguments() {
       },
     });
   } catch (error) {
-    throw new Failure(`${error instanceof Error ? error.message : String(error)}\n${USAGE}`);
+    // Node goes on with how to give a word that begins with a hyphen, which npm does not hand on.
+    throw new Failure(`${(error instanceof Error ? error.message : String(error)).split(". To ")[0] ?? ""}\n${USAGE}`);
   }
   const { values, positionals } = parsed;
   if (values.help === true) return undefined;
@@ -173,7 +174,7 @@ function explain({ mountPoint, vault }, passphraseFile) {
       console.log(`The 24 recovery words are in ${words}: write them down, then delete that file.`);
   }
   console.log(`Next, in this directory:
-  npx tcfs status              what is stored, and how much
+  npx tcfs status ${quoted(mountPoint)}
   npx tcfs umount ${quoted(mountPoint)}
   npx tcfs --help
 To type tcfs anywhere: ${canLink() ? "" : "sudo "}npm link`);

@@ -5,6 +5,8 @@ import type { Argv, FallbackCompletionFunction } from "yargs";
 import { TcfsError } from "../errors.ts";
 import { credentialCommands } from "./credential-commands.ts";
 import { hardenProcess } from "../platform/hardening.ts";
+import { watchOutput } from "./output-failures.ts";
+import { usageSentence } from "./usage-sentence.ts";
 import { EXIT_CODE, describeFailure, exitCodeOf } from "./exit-codes.ts";
 import { deviceCommands } from "./device-commands.ts";
 import { PCRS, keyCommands } from "./key-commands.ts";
@@ -17,11 +19,15 @@ import { CACHE_SIZE, addStoreCommands } from "./store-commands.ts";
 const EPILOGUE =
   "The vault is --vault DIR, or $TCFS_VAULT, or $XDG_DATA_HOME/tcfs/default.\nExit codes and their meaning: docs/ERRORS.md.";
 
+/** The comment of a snapshot; policies, which have sentences of their own; and mount options, which scripts put together. */
+const MAY_BE_EMPTY: ReadonlySet<string> = new Set(["comment", "policy", "o"]);
+
 /** mount(8) calls its helper by the name `mount.tcfs`: then it is that, whatever the words. */
 const HELPER_NAME = /(^|\/)mount\.(fuse\.)?tcfs$/u;
 
 hardenProcess();
-process.exitCode = await main(process.argv);
+const exitCodeAfterOutput = watchOutput();
+process.exitCode = exitCodeAfterOutput(await main(process.argv));
 
 async function main([, name = "", ...words]: readonly string[]): Promise<number> {
   let exitCode: number = EXIT_CODE.OK;
@@ -91,6 +97,7 @@ function commandLine(words: readonly string[], setExitCode: (code: number) => vo
     .demandCommand(1, "say what to do: tcfs --help lists the commands")
     .recommendCommands()
     .strict()
+    .check(refuseEmpty)
     .version(readVersion())
     .help()
     .alias("help", "h")
@@ -116,12 +123,14 @@ function offerCompletions(
   });
 }
 
-/** yargs' sentence in one line; where that alone says little, with what does. @param words - Of the command line. */
-function usageSentence(sentence: string, [command = ""]: readonly string[]): string {
-  if (sentence.startsWith("Not enough non-option arguments"))
-    return `tcfs ${command} needs to be told more: tcfs ${command} --help`;
-  if (sentence === `Unknown argument: ${command}`) return `there is no command “${command}”: tcfs --help lists them`;
-  return sentence.replaceAll(/\s*\n\s*/gu, " ").trim();
+/** An empty word is mostly a variable that was not set; a path of that kind would be the current directory, or the root. */
+function refuseEmpty(parameters: Readonly<Record<string, unknown>>): true {
+  for (const [name, value] of Object.entries(parameters)) {
+    if (MAY_BE_EMPTY.has(name)) continue;
+    if (value === "" || (Array.isArray(value) && value.includes("")))
+      throw new TcfsError("TCFS_USAGE", `what is given for “${name}” is empty: is a variable not set?`);
+  }
+  return true;
 }
 
 /**

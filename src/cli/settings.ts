@@ -1,5 +1,5 @@
 /** The environment, read once and here alone: where the vault is unless said otherwise, who may own secret files. */
-import { homedir } from "node:os";
+import { userInfo } from "node:os";
 import { join, resolve } from "node:path";
 import { type CredentialSource, SECRET_VARIABLES } from "./access/store-credentials.ts";
 
@@ -24,20 +24,20 @@ export interface Settings {
 const DEFAULT_TCTI = "device:/dev/tpmrm0";
 
 /** What the AWS tools read. */
-const CREDENTIALS = [...SECRET_VARIABLES, "AWS_SHARED_CREDENTIALS_FILE", "AWS_PROFILE", "HOME"];
+const CREDENTIALS = [...SECRET_VARIABLES, "AWS_SHARED_CREDENTIALS_FILE", "AWS_PROFILE"];
 /** Else the SDK tells everybody at every start which Node a coming release of it will want. */
 const NO_SDK_WARNING = "AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED";
 const INHERITED = ["PATH", "HOME", "LANG", "TZ", "TMPDIR"];
 
 /** @param environment - Without the secrets in it afterwards: what it says is handed on to every program that is started. */
 export function readSettings(environment: NodeJS.ProcessEnv = process.env): Settings {
-  const home = environment["HOME"] ?? homedir();
+  const home = homeDirectory(environment["HOME"]);
   const dataHome = environment["XDG_DATA_HOME"];
   // The XDG specification: a relative path is to be ignored.
   const data = dataHome?.startsWith("/") === true ? dataHome : join(home, ".local", "share");
   const vault = environment["TCFS_VAULT"];
   const owners = secretOwners(environment["SUDO_UID"]);
-  const credentials = Object.fromEntries(CREDENTIALS.map((name) => [name, environment[name]]));
+  const credentials = { ...Object.fromEntries(CREDENTIALS.map((name) => [name, environment[name]])), HOME: home };
   for (const name of SECRET_VARIABLES) Reflect.deleteProperty(environment, name);
   environment[NO_SDK_WARNING] = "true";
   return {
@@ -54,6 +54,16 @@ export function readSettings(environment: NodeJS.ProcessEnv = process.env): Sett
       ),
     },
   };
+}
+
+/** Else the one that the user database names; a container's user may have neither, and then gets what docker gives it. */
+function homeDirectory(home: string | undefined): string {
+  if (home?.startsWith("/") === true) return home;
+  try {
+    return userInfo().homedir;
+  } catch {
+    return "/";
+  }
 }
 
 /** Where systemd puts it. */

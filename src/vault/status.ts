@@ -86,7 +86,7 @@ export function formatStatus(status: VaultStatus): string {
     rows.push(["figures", "locked: mount the vault, or give --passphrase-file"]);
   } else {
     const { lastCommit } = figures;
-    rows.push(["files", `${figures.inodeCount} inodes, ${formatBytes(figures.logicalBytes)}`]);
+    rows.push(["files", `${counted(figures.inodeCount, "inode")}, ${formatBytes(figures.logicalBytes)}`]);
     rows.push(["stored", `${formatBytes(figures.storedBytes)} in ${counted(figures.packCount, "pack")}`]);
     rows.push([
       "saved",

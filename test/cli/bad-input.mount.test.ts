@@ -1,10 +1,13 @@
 /** Every line of “bad input” that the command line answers: its own sentence, its own exit code, and nothing lost. */
-import { chmod, copyFile, mkdir, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { chmod, copyFile, mkdir, readFile, readdir, rename, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { eventually } from "../support/run.ts";
+import { EXIT_CODE } from "../../src/cli/exit-codes.ts";
+import { attempt, eventually } from "../support/run.ts";
 import { isAlive } from "../support/tcfs-mount.ts";
-import { CommandLine, mountLine } from "./fixtures.ts";
+import { COMMAND, CommandLine, mountLine } from "./fixtures.ts";
 
 describe("a mount that cannot be", () => {
   test("says so for a wrong passphrase, and the right one still opens the vault", async () => {
@@ -164,6 +167,35 @@ describe("a command line", () => {
     expect((await line.expect("USAGE", ["frobnicate"])).stderr).toContain("no command “frobnicate”: tcfs --help");
   });
 
+  test("with an empty word is refused: a path of that kind would be the current directory, or the vault's root", async () => {
+    await using line = await CommandLine.make({ isBare: true });
+    const elsewhere = { cwd: line.directory };
+    for (const words of [
+      ["init", "--vault", "", "--passphrase-file", line.passphraseFile],
+      ["mount", "", ...line.unlock],
+      ["restore", "monday", "--path", "", "--vault", line.vault],
+      ["restore", "monday", "--path", "a", "--path=", "--vault", line.vault],
+    ]) {
+      const { stderr } = await line.expect("USAGE", words, elsewhere);
+      expect(stderr).toMatch(/^tcfs: what is given for “(vault|mountpoint|path)” is empty: [^\n]+\n$/u);
+    }
+    expect(await readdir(line.directory)).not.toContain("vault.json");
+  });
+
+  test("that prints into a full disk ends with IO and a sentence, one whose reader has gone as ever", async () => {
+    await using line = await CommandLine.make();
+    const words = [COMMAND, "status", "--vault", line.vault];
+    const full = await attempt("sh", ["-c", 'exec "$0" "$@" > /dev/full', process.execPath, ...words]);
+    expect(full).toMatchObject({ code: EXIT_CODE.IO, stdout: "" });
+    expect(full.stderr).toMatch(/^tcfs: standard output cannot be written: ENOSPC[^\n]*\n$/u);
+    const command = spawn(process.execPath, words, { stdio: ["ignore", "pipe", "pipe"] });
+    command.stdout.destroy();
+    let told = "";
+    command.stderr.on("data", (piece: Buffer) => (told += piece.toString()));
+    expect(await once(command, "close")).toEqual([EXIT_CODE.OK, null]);
+    expect(told).toBe("");
+  });
+
   test("of others' making commands no terminal", async () => {
     await using line = await CommandLine.make({ isBare: true });
     const { stderr } = await line.expect("NO_VAULT", ["status", "--vault", "/none/\u001b[31m\n\u202eevil"]);
@@ -175,6 +207,59 @@ describe("a command line", () => {
     await line.expect("NO_VAULT", ["sync", "--vault", line.vault]);
     await line.expect("NOT_MOUNTED", ["umount", line.mountPoint]);
     await line.expect("NOT_MOUNTED", ["status", line.mountPoint]);
+  });
+
+  test("with a place within a mount for the mount point is told where that is", async () => {
+    await using line = await CommandLine.make();
+    await line.mount();
+    const below = join(line.mountPoint, "below");
+    await mkdir(below);
+    for (const words of [["status"], ["umount"], ["snapshots", "-m"]]) {
+      const { stderr } = await line.expect("NOT_MOUNTED", [...words, below]);
+      expect(stderr).toBe(`tcfs: no vault is mounted at ${below}: that lies in the mount at ${line.mountPoint}\n`);
+    }
+    await line.umount();
+  });
+
+  test("about a mount whose vault was moved away is not told to make one", async () => {
+    await using line = await CommandLine.make();
+    await line.mount();
+    const elsewhere = join(line.directory, "elsewhere");
+    await rename(line.vault, elsewhere);
+    const { stderr } = await line.expect("NO_VAULT", ["status", line.mountPoint]);
+    expect(stderr).toMatch(/is not in \S+\/vault any more: if it was moved, say --vault and where it is now\n$/u);
+    expect((await line.expect("OK", ["status", "--vault", elsewhere])).stdout).toContain(line.mountPoint);
+    await rename(elsewhere, line.vault);
+    await line.umount();
+  });
+
+  test("that wants an unmounted vault says where it is mounted", async () => {
+    await using line = await CommandLine.make();
+    await line.mount();
+    const url = `file://${line.directory}/store`;
+    const { stderr } = await line.expect("VAULT_IN_USE", ["store", "set", url, ...line.unlock]);
+    expect(stderr).toBe(
+      `tcfs: the vault ${line.vault} is in use: mounted at ${line.mountPoint} by pid ${line.pid()}\n`,
+    );
+    await line.umount();
+  });
+
+  test("with a scratch directory or a store's directory that is not there says so in a sentence", async () => {
+    await using line = await CommandLine.make();
+    const url = `file://${line.directory}/store`;
+    await line.expect("REMOTE_MISSING", ["store", "test", url]);
+    await line.expect("USAGE", ["store", "test", "file:store"]);
+    await line.expect("OK", ["store", "set", url, ...line.unlock]);
+    await line.mount();
+    await line.expect("OK", ["wait", line.mountPoint]);
+    // And in the mount no other vault than its own is meant.
+    const there = { cwd: line.mountPoint, env: { TCFS_VAULT: join(line.directory, "none") } };
+    for (const words of [["wait"], ["gc"], ["upload", "pause"], ["upload", "resume"]])
+      await line.expect("OK", words, there);
+    const scratch = join(line.directory, "none");
+    const { stderr } = await line.expect("USAGE", ["rehearse-recovery", ...line.unlock, "--scratch", scratch]);
+    expect(stderr).toBe(`tcfs: cannot make a scratch directory in ${scratch}: ENOENT, no such file or directory\n`);
+    await line.umount();
   });
 });
 

@@ -81,7 +81,7 @@ test("what cannot be a policy is refused before anything is asked for", async ()
   await wrong(["--policy", "houly=24"], "did you mean hourly?");
   await wrong(["--policy", "daily"], "does not say how many");
   await wrong(["--policy", "daily=0"], "leave daily out");
-  await wrong(["--policy"], "Not enough arguments following: policy");
+  await wrong(["--policy"], "--policy needs a value: tcfs snapshot --help");
   await wrong(["--policy", ""], "the policy is empty");
   await wrong(["name", "--policy", "daily=7"], "--policy stands alone");
   await wrong(["--policy", "daily=7", "--policy", "houly=8"], "did you mean hourly?");

@@ -1,3 +1,5 @@
+import { userInfo } from "node:os";
+import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { readSettings } from "../../src/cli/settings.ts";
 
@@ -7,6 +9,9 @@ describe("the default vault", () => {
     [{ TCFS_VAULT: "", HOME: "/home/a" }, "/home/a/.local/share/tcfs/default"],
     [{ XDG_DATA_HOME: "/data", HOME: "/home/a" }, "/data/tcfs/default"],
     [{ XDG_DATA_HOME: "relative", HOME: "/home/a" }, "/home/a/.local/share/tcfs/default"],
+    [{ HOME: "" }, join(userInfo().homedir, ".local/share/tcfs/default")],
+    [{ HOME: "relative" }, join(userInfo().homedir, ".local/share/tcfs/default")],
+    [{}, join(userInfo().homedir, ".local/share/tcfs/default")],
   ])("of %j is %s", (environment, expected) => {
     expect(readSettings(environment).defaultVault).toBe(expected);
   });

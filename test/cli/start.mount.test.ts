@@ -53,6 +53,7 @@ describe("npm start without a terminal", () => {
       expect(stdout).not.toContain((await readFile(file, "utf8")).trim());
     }
     expect(stdout).toContain(`npx tcfs umount '${mountPoint}'`);
+    expect(stdout).toContain(`npx tcfs status '${mountPoint}'`); // without it, it would be the default vault's
     expect(findMount(mountPoint)?.type).toBe("fuse.tcfs");
     await writeFile(join(mountPoint, "kept"), "over mounts");
   });

@@ -1,10 +1,12 @@
 /** For commands that work on a vault which no daemon serves: unlock, open, do it, close. */
+import { TcfsError, isTcfsError } from "../../errors.ts";
 import { RELATIVE_ACCESS_TIMES } from "../../fs/access-times.ts";
 import { credentialConfig, credentialsIfAny } from "./credentials.ts";
 import type { OpenVault, OpenVaultOptions } from "../../vault/open-vault.ts";
 import type { SecretSource } from "./secrets.ts";
 import type { Settings } from "../settings.ts";
 import { SILENT_LOGGER } from "../../vault/silent-logger.ts";
+import { describeUse, listDaemons } from "../mounts/mount-table.ts";
 import { tpmOptions } from "./tpm-slots.ts";
 import { type UnlockedVault, unlockVault } from "./vault-access.ts";
 
@@ -47,12 +49,18 @@ export async function openQuietly(
   options: Pick<OpenVaultOptions, "directory" | "header" | "key" | "isReadOnly"> & Partial<OpenVaultOptions>,
 ): Promise<OpenVault> {
   const { OpenVault } = await import("../../vault/open-vault.ts");
-  return OpenVault.open({
-    isNew: false,
-    accessTimes: RELATIVE_ACCESS_TIMES,
-    snapshotsShown: "none",
-    versionsShown: "none",
-    logger: SILENT_LOGGER,
-    ...options,
-  });
+  try {
+    return await OpenVault.open({
+      isNew: false,
+      accessTimes: RELATIVE_ACCESS_TIMES,
+      snapshotsShown: "none",
+      versionsShown: "none",
+      logger: SILENT_LOGGER,
+      ...options,
+    });
+  } catch (cause) {
+    if (!isTcfsError(cause, "TCFS_VAULT_IN_USE")) throw cause;
+    const daemon = listDaemons().find(({ vault }) => vault === options.directory);
+    throw new TcfsError("TCFS_VAULT_IN_USE", describeUse(options.directory, daemon), { cause });
+  }
 }

@@ -101,7 +101,7 @@ export function reportOf(kind: string, lengths: readonly number[]): KindReport {
 function format(place: string, kinds: readonly KindReport[], requests: Requests | null): string {
   const lines = [`What ${place} shows to whoever runs it (docs/SECURITY.md §4 says what that tells):`, ""];
   for (const { kind, count, bytes, distinctLengths, uniqueLengths, histogram } of kinds) {
-    const lengths = `${distinctLengths} lengths, ${uniqueLengths} of them once`;
+    const lengths = `${counted(distinctLengths, "length")}, ${uniqueLengths} of them once`;
     lines.push(`${kind.padEnd(12)}${counted(count, "object")}, ${formatBytes(bytes)}, ${lengths}`);
     if (count < 2) continue;
     for (const { fromBytes, count: here } of histogram)
@@ -132,7 +132,9 @@ function formatRequests({ totals, last }: Requests): string[] {
   }
   for (const { fromMs, toMs, count, bytes } of bursts.slice(-MAX_BURSTS_TOLD)) {
     const seconds = ((toMs - fromMs) / 1000).toFixed(1);
-    lines.push(`  ${new Date(fromMs).toISOString()}  ${count} requests, ${formatBytes(bytes)}, in ${seconds} s`);
+    lines.push(
+      `  ${new Date(fromMs).toISOString()}  ${counted(count, "request")}, ${formatBytes(bytes)}, in ${seconds} s`,
+    );
   }
   return lines;
 }

@@ -4,7 +4,8 @@ import type { CollectionReport } from "../../chunkstore/chunk-store.ts";
 import { askDaemon } from "../control/control-client.ts";
 import type { Settings } from "../settings.ts";
 import { formatBytes } from "../../vault/status.ts";
-import { secretSource, vaultDirectory } from "../access/vault-access.ts";
+import { findVault } from "../access/find-vault.ts";
+import { secretSource } from "../access/vault-access.ts";
 import type { VaultArguments } from "../access/vault-access.ts";
 import { withOpenVault } from "../access/with-open-vault.ts";
 
@@ -13,7 +14,7 @@ export interface GcArguments extends VaultArguments {
 }
 
 export async function runGc(parameters: GcArguments, settings: Settings): Promise<void> {
-  const directory = await vaultDirectory(parameters, settings);
+  const directory = await findVault(parameters, settings);
   const report = await collect(directory, parameters, settings);
   if (parameters.json === true) process.stdout.write(`${JSON.stringify(report, null, 2)}\n`);
   else process.stdout.write(`${formatReport(report)}\n`);

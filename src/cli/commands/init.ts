@@ -3,6 +3,7 @@ import { chmod, rm } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import { toHex } from "../../bytes.ts";
 import { DEFAULT_CHUNKING } from "../../crypto/engine.ts";
+import { printable } from "../printable.ts";
 import { TcfsError } from "../../errors.ts";
 import { RELATIVE_ACCESS_TIMES } from "../../fs/access-times.ts";
 import { hasHeader, hasHeaderCopy, noVault, writeNewHeader } from "../../keys/header-file.ts";
@@ -151,9 +152,11 @@ function report(directory: string, made: NewVault, { json, recoveryFile }: InitA
     process.stdout.write(`${JSON.stringify(result, null, 2)}\n`);
     return;
   }
-  process.stdout.write(`A new vault is in ${directory}.\n`);
+  process.stdout.write(`A new vault is in ${printable(directory)}.\n`);
   if (recoveryFile !== undefined) {
-    process.stdout.write(`Its 24 recovery words are in ${resolve(recoveryFile)}: keep them somewhere else.\n`);
+    process.stdout.write(
+      `Its 24 recovery words are in ${printable(resolve(recoveryFile))}: keep them somewhere else.\n`,
+    );
     return;
   }
   process.stdout.write(`

@@ -7,13 +7,14 @@ import { mkdtemp } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { toHex } from "../../bytes.ts";
+import { counted } from "../../counted.ts";
 import type { SecretKey } from "../../crypto/secret-key.ts";
 import { TcfsError, isTcfsError } from "../../errors.ts";
 import { hasHeader, readHeader } from "../../keys/header-file.ts";
 import type { VaultHeader } from "../../keys/header.ts";
 import { unlockHeader } from "../../keys/keyring.ts";
 import { onEndingSignal } from "../../platform/ending-signals.ts";
-import { NodeDisk } from "../../platform/node-disk.ts";
+import { NodeDisk, toTcfsError } from "../../platform/node-disk.ts";
 import type { ObjectStore } from "../../remote/object-store.ts";
 import type { S3Credentials } from "../../remote/s3-store.ts";
 import { formatStoreUrl, parseStoreUrl } from "../../remote/store-url.ts";
@@ -112,7 +113,9 @@ async function urlOf(url: string | undefined, local: string): Promise<string> {
 
 /** One that is taken away whatever happens short of SIGKILL. */
 async function scratchDirectory(parent = tmpdir()): Promise<AsyncDisposable & { readonly path: string }> {
-  const path = await mkdtemp(join(resolve(parent), "tcfs-rehearsal-"));
+  const path = await mkdtemp(join(resolve(parent), "tcfs-rehearsal-")).catch((error: unknown) => {
+    throw error instanceof Error ? toTcfsError(error, "make a scratch directory in", resolve(parent)) : error;
+  });
   const remove = (): void => {
     rmSync(path, { recursive: true, force: true });
   };
@@ -246,7 +249,10 @@ function format(report: Report): string {
   const rows = [
     ["store", report.store],
     ["state", `step ${root.number} of ${root.time}, ${formatAge(report.ageSeconds)} old`],
-    ["brought back", `${report.inodeCount} inodes, ${formatBytes(report.bytes)}, in ${seconds(report.attachMs)}`],
+    [
+      "brought back",
+      `${counted(report.inodeCount, "inode")}, ${formatBytes(report.bytes)}, in ${seconds(report.attachMs)}`,
+    ],
     ["packs there", `${report.packCount - missingPackCount} of ${report.packCount}`],
     [
       "read and verified",
@@ -263,7 +269,7 @@ function formatLoss(loss: LocalLoss | null): string {
   if (loss === null) return "what changed after that time: no vault here tells more";
   if (loss.commits === 0) return "nothing";
   const bytes = loss.backlogBytes === null ? "" : `, ${formatBytes(loss.backlogBytes)}`;
-  return `${loss.commits} commits${bytes}, the last of ${loss.lastCommitAt}`;
+  return `${counted(loss.commits, "commit")}${bytes}, the last of ${loss.lastCommitAt}`;
 }
 
 function formatAge(seconds: number): string {

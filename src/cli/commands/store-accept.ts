@@ -146,14 +146,17 @@ function describeStep(
 function lossOfTheirs({ root, theirSteps }: Standing): string {
   if (root === undefined) return "nothing that could be read is lost.";
   const what =
-    theirSteps === undefined ? "what it has and this directory never had" : `what its ${theirSteps} steps since tell`;
+    theirSteps === undefined
+      ? "what it has and this directory never had"
+      : `what its ${counted(theirSteps, "step")} since ${theirSteps === 1 ? "tells" : "tell"}`;
   return `${what} is no longer the store's state; it stays in the store, under the name of a kept root.`;
 }
 
 /** @param common - The commit that both sides have; undefined: none is known. */
 function lossOfOurs(common: number | undefined, commit: number, theirSteps: number | undefined): string {
   if (common === undefined || theirSteps === undefined) return "What only this directory has is not in that.";
-  return `What this directory's ${Math.max(0, commit - common)} commits since tell is not in that.`;
+  const count = Math.max(0, commit - common);
+  return `What this directory's ${counted(count, "commit")} since ${count === 1 ? "tells" : "tell"} is not in that.`;
 }
 
 /** What is neither here nor there cannot be uploaded: say so before anything is changed. */

@@ -3,6 +3,7 @@ import { setTimeout } from "node:timers/promises";
 import { TcfsError, isTcfsError } from "../../errors.ts";
 import { formatHolders, listHolders } from "../mounts/busy.ts";
 import { askDaemon } from "../control/control-client.ts";
+import { notMounted } from "../access/find-vault.ts";
 import { canonicalMountPoint, healStaleMount } from "../mounts/mount-point.ts";
 import { type DaemonProcess, findMount, isDaemonAlive, listDaemons } from "../mounts/mount-table.ts";
 import { waitFor } from "../wait.ts";
@@ -43,7 +44,10 @@ export async function runUmount(parameters: UmountArguments): Promise<void> {
     }
   }
   const hasEnded = await waitFor(END_TIMEOUT_MS, () => !isDaemonAlive(daemon.pid));
-  if (!hasEnded) throw new TcfsError("TCFS_IO", `${mountPoint} is unmounted, but its daemon ${daemon.pid} goes on`);
+  if (!hasEnded) {
+    const why = "it is still flushing, or has files open for programs that go on";
+    throw new TcfsError("TCFS_IO", `${mountPoint} is unmounted, but its daemon (pid ${daemon.pid}) goes on: ${why}`);
+  }
   if (loss !== undefined) throw loss;
 }
 
@@ -64,7 +68,7 @@ async function withoutDaemon(mountPoint: string): Promise<void> {
     warn("tcfs: the daemon was gone; its stale mount is taken away");
     return;
   }
-  throw new TcfsError("TCFS_NOT_MOUNTED", `no vault is mounted at ${mountPoint}`);
+  throw notMounted(mountPoint);
 }
 
 /** @throws TcfsError `TCFS_NOT_PERMITTED` if the mount lives: then its daemon is one that we cannot see. */

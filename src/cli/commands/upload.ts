@@ -6,7 +6,7 @@ import { type UploadChange, changeUploadSettings } from "../../replica/upload-se
 import { askDaemon } from "../control/control-client.ts";
 import { parseBytes, parseDuration } from "../../vault/durations.ts";
 import type { Settings } from "../settings.ts";
-import { vaultDirectory } from "../access/vault-access.ts";
+import { findVault } from "../access/find-vault.ts";
 
 export type UploadWord = "pause" | "resume" | "limit" | "max-age" | "keep-deleted";
 
@@ -19,7 +19,7 @@ export interface UploadArguments {
 
 /** @throws TcfsError `TCFS_USAGE` if the vault has no store, or for a rate or age that cannot be. */
 export async function runUpload(word: UploadWord, parameters: UploadArguments, settings: Settings): Promise<void> {
-  const directory = await vaultDirectory({ vault: parameters.vault }, settings);
+  const directory = await findVault({ vault: parameters.vault }, settings);
   await configureUploads(directory, changeOf(word, parameters));
 }
 

@@ -8,7 +8,7 @@ import { listDaemons } from "../mounts/mount-table.ts";
 import type { DaemonStatus } from "../daemon/serve-mount.ts";
 import type { Settings } from "../settings.ts";
 import { etaOf, formatBytes } from "../../vault/status.ts";
-import { vaultDirectory } from "../access/vault-access.ts";
+import { findVault } from "../access/find-vault.ts";
 
 const PROGRESS_MS = 500;
 const BAR_CHARACTERS = 24;
@@ -51,7 +51,7 @@ export async function waitForStore(vault: string, timeoutSeconds: number | undef
 
 /** A path within a mount means the whole vault: the store holds states, not files. */
 async function vaultOf({ path, vault }: WaitArguments, settings: Settings): Promise<string> {
-  if (path === undefined) return vaultDirectory({ vault }, settings);
+  if (path === undefined) return findVault({ vault }, settings);
   const absolute = await realpath(path).catch(() => resolve(path));
   const daemon = listDaemons()
     .filter(({ mountPoint }) => absolute === mountPoint || absolute.startsWith(`${mountPoint}/`))

@@ -63,6 +63,13 @@ export function listDaemons(): DaemonProcess[] {
   });
 }
 
+/** @param daemon - That serves it; undefined if it is not to be seen. @returns Who has the vault, in a sentence. */
+export function describeUse(vault: string, daemon: DaemonProcess | undefined): string {
+  const by =
+    daemon === undefined ? "another process has it open" : `mounted at ${daemon.mountPoint} by pid ${daemon.pid}`;
+  return `the vault ${vault} is in use: ${by}`;
+}
+
 /** Ours or root's; root believes whoever mounted what the process says it serves. */
 function isBelieved(pid: string, mountPoint: string): boolean {
   // The real user: a set-id program runs as another, with arguments that its caller chose.

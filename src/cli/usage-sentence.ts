@@ -1,0 +1,34 @@
+/** What is wrong with a command line, in a sentence of ours where that of yargs says little. Pure. */
+
+/** Commands that are made of two words. */
+const GROUPS: ReadonlySet<string> = new Set(["key", "credentials", "device", "store", "upload"]);
+
+/**
+ * @param sentence - Of yargs.
+ * @param words - Of the command line. Of them only names are told again, no values: these may be secrets.
+ */
+export function usageSentence(sentence: string, words: readonly string[]): string {
+  const command = words.slice(0, GROUPS.has(words[0] ?? "") ? 2 : 1).filter((word) => !word.startsWith("-"));
+  const name = ["tcfs", ...command].join(" ");
+  if (sentence.startsWith("Not enough non-option arguments")) return `${name} needs to be told more: ${name} --help`;
+  const likely = /^Did you mean (.+)\?$/u.exec(sentence)?.[1];
+  if (likely !== undefined) return `there is no command “${command.join(" ")}”: did you mean ${likely}?`;
+  const bare = /^Not enough arguments following: (.+)$/u.exec(sentence)?.[1];
+  if (bare !== undefined) return `${asTyped(bare, words)} needs a value: ${name} --help`;
+  const unknown = /^Unknown (?:argument|command)s?: (.+)$/u.exec(sentence)?.[1]?.split(", ");
+  if (unknown === undefined) return sentence.replaceAll(/\s*\n\s*/gu, " ").trim();
+  if (unknown[0] === words[0]) return `there is no command “${unknown[0]}”: tcfs --help lists them`;
+  // yargs tells of --a-b as aB, too.
+  const names = unknown.filter((one) => !unknown.some((other) => other.includes("-") && camelCase(other) === one));
+  return `${name} does not know ${names.map((one) => asTyped(one, words)).join(", ")}: ${name} --help`;
+}
+
+function asTyped(name: string, words: readonly string[]): string {
+  const isIt = (word: string): boolean => word === `-${name}` || word === `--${name}` || word.startsWith(`--${name}=`);
+  const typed = words.find(isIt)?.split("=")[0];
+  return typed ?? `“${name}”`;
+}
+
+function camelCase(name: string): string {
+  return name.replaceAll(/-(.)/gu, (_match, letter: string) => letter.toUpperCase());
+}
