@@ -91,6 +91,8 @@ export class Collector {
   readonly #options: CollectorOptions;
   /** Names of packs that are not whole. */
   readonly #damaged = new Set<string>();
+  /** By name: packs whose records go, and whose files go once that is durable, though a later collection sees to it. */
+  readonly #going = new Map<string, PackRecord>();
   #isRunning = false;
   #recordsThisTurn = 0;
 
@@ -142,17 +144,22 @@ export class Collector {
     const { liveChunks, deadChunks } = survey;
     const report = { liveChunks, deadChunks, freedBytes: 0, rewrittenBytes: 0 };
     let toEmpty = plan.take(await this.#roomToMove());
-    let freedBytes: number;
+    let isStuck: boolean;
     do {
-      report.rewrittenBytes += await this.#sweep(run, toEmpty);
+      const { movedBytes, isFull } = await this.#sweep(run, toEmpty);
+      report.rewrittenBytes += movedBytes;
       await run.barrier();
       candidates.push(...[...packs.values()].filter(({ pack }) => toEmpty.has(formatPackId(pack))));
-      freedBytes = await this.#dropPacks(run, candidates, orphans);
+      const { gone, freedBytes } = await this.#dropPacks(run, candidates, orphans);
       report.freedBytes += freedBytes;
+      gone.forEach((name) => {
+        plan.noteGone(name);
+      });
+      isStuck = isFull && gone.length === 0 && freedBytes === 0;
       candidates = [];
       orphans = [];
       toEmpty = plan.take(await this.#roomToMove());
-    } while (freedBytes > 0 && toEmpty.size > 0);
+    } while (!isStuck && toEmpty.size > 0);
     return report;
   }
 
@@ -279,8 +286,11 @@ export class Collector {
     }
   }
 
-  /** Delete dead records and move live chunks. @returns Content bytes moved. */
-  async #sweep(run: Run, toEmpty: ReadonlySet<string>): Promise<number> {
+  /** Delete dead records and move live chunks. @returns Content bytes moved, and whether there was no room for more. */
+  async #sweep(
+    run: Run,
+    toEmpty: ReadonlySet<string>,
+  ): Promise<{ readonly movedBytes: number; readonly isFull: boolean }> {
     const held: PackedMove[] = [];
     const state = { heldBytes: 0, movedBytes: 0, unflushedBytes: 0, doomedCount: 0, isFull: false };
     const moveHeld = async (): Promise<void> => {
@@ -308,7 +318,7 @@ export class Collector {
       state.unflushedBytes = 0;
     }
     if (held.length > 0) await moveHeld();
-    return state.movedBytes;
+    return state;
   }
 
   /** @returns False where there is no room to move into: then only packs without live chunks give theirs back. */
@@ -337,10 +347,16 @@ export class Collector {
 
   /**
    * Delete packs that no chunk record refers to: records first, files when that is durable.
-   * @returns Bytes given back.
+   * @returns Names of packs that went, and the bytes that all files gave back.
    */
-  async #dropPacks(run: Run, candidates: readonly PackRecord[], orphans: readonly PackId[]): Promise<number> {
-    if (candidates.length === 0 && orphans.length === 0) return 0;
+  async #dropPacks(
+    run: Run,
+    candidates: readonly PackRecord[],
+    orphans: readonly PackId[],
+  ): Promise<{ readonly gone: readonly string[]; readonly freedBytes: number }> {
+    const gone: string[] = [];
+    let freedBytes = 0;
+    if (candidates.length === 0 && orphans.length === 0 && this.#going.size === 0) return { gone, freedBytes };
     const inUse = new Set<string>();
     for await (const { record } of this.#options.metadata.chunks()) {
       if (record.kind === "packed") inUse.add(formatPackId(record.pack));
@@ -349,15 +365,18 @@ export class Collector {
     const drops = candidates.filter(({ pack }) => !inUse.has(formatPackId(pack)));
     for (const drop of drops) {
       this.#options.ledger.dropPack(drop);
+      this.#going.set(formatPackId(drop.pack), drop);
       run.renewal?.outdated.delete(formatPackId(drop.pack));
     }
     if (drops.length > 0) await run.barrier();
-    let freedBytes = 0;
-    for (const drop of drops) {
-      if (!this.#options.ledger.isDropPending(drop)) freedBytes += await this.#remove(drop.pack);
+    for (const [name, drop] of this.#going) {
+      if (this.#options.ledger.isDropPending(drop)) continue;
+      freedBytes += await this.#remove(drop.pack);
+      this.#going.delete(name);
+      gone.push(name);
     }
     for (const pack of orphans) if (!inUse.has(formatPackId(pack))) freedBytes += await this.#remove(pack);
-    return freedBytes;
+    return { gone, freedBytes };
   }
 
   /** @returns Bytes given back; a file that is gone gives none. */

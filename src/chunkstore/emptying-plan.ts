@@ -25,6 +25,8 @@ export class EmptyingPlan {
   /** Each with the least live share first. */
   readonly #owed: LivingPack[] = [];
   readonly #optional: LivingPack[] = [];
+  /** What taken packs give back once they are gone, by name. */
+  readonly #gains = new Map<string, number>();
   /** Still to be given back before packs stay that are half alive. */
   #neededBytes: number;
 
@@ -47,9 +49,10 @@ export class EmptyingPlan {
     this.#optional.push(pack);
   }
 
-  /** So much is given back without any move. */
-  noteGain(bytes: number): void {
-    this.#neededBytes -= bytes;
+  /** A pack that was taken is gone. One that stays, since not all in it could be read, gives nothing back. */
+  noteGone(name: string): void {
+    this.#neededBytes -= this.#gains.get(name) ?? 0;
+    this.#gains.delete(name);
   }
 
   /**
@@ -60,19 +63,22 @@ export class EmptyingPlan {
   take(roomBytes: number): Set<string> {
     const taken = new Set<string>();
     let leftBytes = roomBytes;
+    let neededBytes = this.#neededBytes;
     const tryAll = (packs: LivingPack[], isNeeded: () => boolean): void => {
       packs.sort((a, b) => a.liveBytes / a.lengthBytes - b.liveBytes / b.lengthBytes);
       const later = packs.splice(0).filter((pack) => {
         if (pack.liveBytes > leftBytes || !isNeeded()) return true;
+        const gainedBytes = pack.lengthBytes - pack.liveBytes;
         taken.add(pack.name);
+        this.#gains.set(pack.name, gainedBytes);
         leftBytes -= pack.liveBytes;
-        this.noteGain(pack.lengthBytes - pack.liveBytes);
+        neededBytes -= gainedBytes;
         return false;
       });
       packs.push(...later);
     };
     tryAll(this.#owed, () => true);
-    tryAll(this.#optional, () => this.#neededBytes > 0);
+    tryAll(this.#optional, () => neededBytes > 0);
     return taken;
   }
 }

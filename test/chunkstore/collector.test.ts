@@ -1,9 +1,11 @@
-import { mkdir, rename, rm, stat, symlink } from "node:fs/promises";
+import { mkdir, open, rename, rm, stat, symlink } from "node:fs/promises";
 import { dirname, join } from "node:path";
 
 import fc from "fast-check";
 import { describe, expect, test, vi } from "vitest";
 
+import { formatPackId } from "../../src/chunkstore/pack-format.ts";
+import { TcfsError } from "../../src/errors.ts";
 import type { StoredChunk } from "../../src/chunkstore/chunk-store.ts";
 import { expectSameBytes, noise } from "../crypto/fixtures.ts";
 import { NodeDisk } from "../../src/platform/node-disk.ts";
@@ -201,6 +203,27 @@ describe("collection", () => {
       await expectAlive(vault, living);
     });
 
+    test("empties others in the place of a pack that cannot be emptied, since not all in it is readable", async () => {
+      const disk = new FaultyDisk(new NodeDisk());
+      const { vault, living } = await halfDead(disk, 6);
+      await using _ = vault;
+      const [first = []] = living.values();
+      const record = vault.metadata.durable.chunks.get(Buffer.from(first[0]!.id).toString("hex"))!.record;
+      if (record.kind !== "packed") throw new Error("not in a pack");
+      const name = formatPackId(record.pack);
+      const path = (await vault.packFiles()).find((file) => file.endsWith(name))!;
+      const file = await open(path, "r+");
+      await file.write(Buffer.from([0xff, 0xff, 0xff, 0xff]), 0, 4, record.packOffset + 100);
+      await file.close();
+      vault.store.noteDamaged(record.pack, []);
+      await limit(disk, vault, 130_000);
+      const { freedBytes, rewrittenBytes } = await vault.collect(30_000);
+      expect(freedBytes).toBeGreaterThan(90_000);
+      expect(rewrittenBytes).toBe(50_000 + 60_000);
+      living.delete([...living.keys()][0]!);
+      await expectAlive(vault, living);
+    });
+
     test("writes nothing to give a few bytes back", async () => {
       const disk = new FaultyDisk(new NodeDisk());
       const vault = await TestVault.open({ disk, packBytes: 100_000, openPacks: 1 });
@@ -212,6 +235,24 @@ describe("collection", () => {
       await vault.reopen();
       expect(await vault.collect(2 ** 30)).toMatchObject({ deadChunks: 5, freedBytes: 0, rewrittenBytes: 0 });
     });
+  });
+
+  test("deletes the file of a pack later whose record went with a commit that found no room at first", async () => {
+    await using vault = await TestVault.open({ packBytes: 40_000, openPacks: 1 });
+    for (let i = 0; i < 4; i++) await vault.commit(new Map([[i, ids(await vault.put(noise(String(i), 30_000)))]]));
+    await vault.commit(new Map([0, 1, 2].map((i) => [i, []])));
+    await vault.commit();
+    await vault.commit();
+    let barriers = 0;
+    const failing = vault.store.collect(async () => {
+      if (++barriers === 3) throw new TcfsError("TCFS_STORE_FULL", "made to fail");
+      await vault.commit();
+    }, new AbortController().signal);
+    await expect(failing).rejects.toThrow("made to fail");
+    await vault.commit();
+    const { freedBytes } = await vault.collect();
+    expect(freedBytes).toBeGreaterThan(60_000);
+    expect((await vault.packFiles()).length).toBe(vault.store.statistics().packCount);
   });
 
   test("collects nothing when a chunk that a file refers to is missing", async () => {
