@@ -7,12 +7,20 @@ import type { RecordChange } from "../format/journal-codec.ts";
 import type { KeyRange } from "../format/record-keys.ts";
 import type { StoredEntry } from "./database.ts";
 
+/** By key in latin1: strings of it sort as the keys do. */
 type Changes = Map<string, RecordChange>;
+
+/** Walks that look at every change before it is worth sorting them: as long as nothing changes, and no longer. */
+const SCANS_BEFORE_SORTING = 4;
 
 export class PendingRecords {
   #newest: Changes = new Map();
   /** Being written to the database, older than `newest`. */
   #leaving: Changes = new Map();
+  /** All of both, the newest of each, in the order of the keys; undefined until it is worth it. */
+  #sorted: readonly (readonly [string, RecordChange])[] | undefined;
+  /** Since something changed. */
+  #scanCount = 0;
 
   get count(): number {
     return this.#newest.size + this.#leaving.size;
@@ -23,6 +31,7 @@ export class PendingRecords {
   }
 
   add(changes: readonly RecordChange[]): void {
+    this.#forgetOrder();
     for (const change of changes) this.#newest.set(latin1Of(change.key), change);
   }
 
@@ -42,17 +51,51 @@ export class PendingRecords {
 
   /** The database holds what {@link leave} gave. */
   left(): void {
+    this.#forgetOrder();
     this.#leaving = new Map();
   }
 
   /** The present changes of a range, to lay over a walk that begins now. */
   over(range: KeyRange): WalkOverlay {
+    if (this.#sorted === undefined && this.#scanCount++ < SCANS_BEFORE_SORTING)
+      return new WalkOverlay(this.#scan(range));
+    this.#sorted ??= [...new Map([...this.#leaving, ...this.#newest])].sort(byName);
+    const end = latin1Of(range.end);
+    const found: Changes = new Map();
+    for (let at = firstFrom(this.#sorted, latin1Of(range.first)); ; at++) {
+      const entry = this.#sorted[at];
+      if (entry === undefined || entry[0] >= end) return new WalkOverlay(found);
+      found.set(entry[0], entry[1]);
+    }
+  }
+
+  #scan(range: KeyRange): Changes {
     const found: Changes = new Map();
     for (const changes of [this.#leaving, this.#newest]) {
       for (const [name, change] of changes) if (isWithin(change.key, range)) found.set(name, change);
     }
-    return new WalkOverlay(found);
+    return found;
   }
+
+  #forgetOrder(): void {
+    this.#sorted = undefined;
+    this.#scanCount = 0;
+  }
+}
+
+function byName([left]: readonly [string, unknown], [right]: readonly [string, unknown]): number {
+  return left < right ? -1 : 1; // no two are the same
+}
+
+/** @returns Where the first name stands that is not before `name`. */
+function firstFrom(sorted: readonly (readonly [string, unknown])[], name: string): number {
+  let [low, high] = [0, sorted.length];
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if ((sorted[middle]?.[0] ?? "") < name) low = middle + 1;
+    else high = middle;
+  }
+  return low;
 }
 
 /** Merges changes into the entries of one walk, in the order of the keys. */
