@@ -231,11 +231,12 @@ export class Collector {
    * cost more than they take here, which is nothing. They are dropped once all in them is dead.
    */
   async #planEmptying(run: Run, packs: ReadonlyMap<string, PackRecord>, survey: Survey): Promise<EmptyingPlan> {
-    const deadBytes = [...packs].reduce(
-      (sum, [name, { lengthBytes }]) => sum + (survey.liveBytes.has(name) ? 0 : lengthBytes),
-      0,
-    );
-    const plan = new EmptyingPlan(run.neededBytes - deadBytes);
+    let { neededBytes } = run;
+    for (const [name, { pack, lengthBytes }] of packs) {
+      if (neededBytes <= 0) break;
+      if (!survey.liveBytes.has(name) && (await this.#takesRoom(pack))) neededBytes -= lengthBytes;
+    }
+    const plan = new EmptyingPlan(neededBytes);
     for (const [name, { pack, lengthBytes, isFinished }] of packs) {
       const living = { name, liveBytes: survey.liveBytes.get(name) ?? 0, lengthBytes };
       if (living.liveBytes === 0) continue;
@@ -247,11 +248,16 @@ export class Collector {
       const isOwed = isMostlyDead(living) || this.#damaged.has(name);
       const isWanted = plan.isWanted(living);
       if (!isOwed && !isWanted && isFinished) continue;
-      if (this.#options.shelf !== undefined && !(await this.#options.readers.isHere(pack))) continue;
+      if (!(await this.#takesRoom(pack))) continue;
       if (isOwed || (!isFinished && !(await this.#hasIndex(pack)))) plan.addOwed(living);
       else if (isWanted) plan.addOptional(living);
     }
     return plan;
+  }
+
+  /** Whether it is on this disk: a store's may not be. */
+  async #takesRoom(pack: PackId): Promise<boolean> {
+    return this.#options.shelf === undefined || this.#options.readers.isHere(pack);
   }
 
   /** One that does not open counts as such: its chunks are moved, as far as they verify. */

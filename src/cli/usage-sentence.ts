@@ -14,19 +14,21 @@ export function usageSentence(sentence: string, words: readonly string[]): strin
   const likely = /^Did you mean (.+)\?$/u.exec(sentence)?.[1];
   if (likely !== undefined) return `there is no command “${command.join(" ")}”: did you mean ${likely}?`;
   const bare = /^Not enough arguments following: (.+)$/u.exec(sentence)?.[1];
-  if (bare !== undefined) return `${asTyped(bare, words)} needs a value: ${name} --help`;
+  if (bare !== undefined) return `${asTyped(bare, words) ?? bare} needs a value: ${name} --help`;
   const unknown = /^Unknown (?:argument|command)s?: (.+)$/u.exec(sentence)?.[1]?.split(", ");
   if (unknown === undefined) return sentence.replaceAll(/\s*\n\s*/gu, " ").trim();
   if (unknown[0] === words[0]) return `there is no command “${unknown[0]}”: tcfs --help lists them`;
   // yargs tells of --a-b as aB, too.
   const names = unknown.filter((one) => !unknown.some((other) => other.includes("-") && camelCase(other) === one));
-  return `${name} does not know ${names.map((one) => asTyped(one, words)).join(", ")}: ${name} --help`;
+  const options = names.map((one) => asTyped(one, words)).filter((typed) => typed !== undefined);
+  if (options.length === 0) return `${name} takes fewer words than that: ${name} --help`;
+  return `${name} does not know ${options.join(", ")}: ${name} --help`;
 }
 
-function asTyped(name: string, words: readonly string[]): string {
+/** @returns An option as it stands in the command line; undefined for a word that is none. */
+function asTyped(name: string, words: readonly string[]): string | undefined {
   const isIt = (word: string): boolean => word === `-${name}` || word === `--${name}` || word.startsWith(`--${name}=`);
-  const typed = words.find(isIt)?.split("=")[0];
-  return typed ?? `“${name}”`;
+  return words.find(isIt)?.split("=")[0];
 }
 
 function camelCase(name: string): string {

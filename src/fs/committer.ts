@@ -308,7 +308,8 @@ export class Committer {
     this.#timer?.cancel();
     this.#timer = undefined;
     const kept = this.#generation;
-    return andThen(kept && this.#store(kept), () => {
+    const storeKept = (): MaybePromise<void> => kept && this.#store(kept);
+    return andThen(andThen(this.#metadata.reopening, storeKept), () => {
       if (!this.#isDirty()) return;
       return andThen(this.#metadata.reopening, () => this.#store(this.#freeze()));
     });

@@ -93,6 +93,7 @@ export class DiskReserve {
    * @param signal - Ends it between two pieces; what is there by then stays.
    */
   restore(availableBytes: number, signal: AbortSignal): Promise<void> {
+    if (this.#isNeeded) return Promise.resolve(); // some of it is being given up
     const isNew = this.#lengthBytes === undefined;
     const isMade = !isNew && this.missingBytes === 0;
     if (isMade || (isNew && this.#wantedBytes > availableBytes * LARGEST_SHARE)) return Promise.resolve();

@@ -77,7 +77,7 @@ export class Relief {
     this.#next?.cancel();
     if (this.#isClosed) return;
     this.#next = this.#options.clock.after(PAUSE_MS, () => {
-      this.consider();
+      if (this.#options.lackingBytes() > 0) void this.#start(); // a timer may come a moment before the pause ends
     });
   }
 

@@ -122,10 +122,14 @@ export class SpaceGuard {
   }
 
   async #giveUp(reserve: DiskReserve): Promise<boolean> {
-    await this.refresh();
-    const isBoundReached = this.#room !== undefined && this.#space.availableBytes > RESERVED_BYTES;
+    // Asked here and now: a refresh has the packs' cache make room, which may wait for the store.
+    const availableBytes = await this.#disk.space(this.#directory).then(
+      (space) => space.availableBytes,
+      () => 0,
+    );
+    const isBoundReached = this.#room !== undefined && availableBytes > RESERVED_BYTES;
     if (isBoundReached || !(await reserve.giveUp())) return false;
-    await this.refresh();
+    void this.refresh();
     return true;
   }
 

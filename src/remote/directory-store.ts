@@ -35,9 +35,7 @@ export class DirectoryStore implements ObjectStore {
   readonly place: string;
   readonly #root: string;
   /** Of the directory: where its drive is not mounted any more, another one stands there. */
-  #inode: bigint;
-  /** An object that was there: it shows a directory whose number has changed, as with sshfs, to be the same. */
-  #seenName: string | undefined;
+  readonly #inode: bigint;
 
   private constructor(root: string, inode: bigint) {
     this.#root = root;
@@ -125,7 +123,6 @@ export class DirectoryStore implements ObjectStore {
     return this.#telling(name, signal, async () => {
       await this.#requireRoot();
       await rm(this.#path(name), { force: true });
-      if (this.#seenName === name) this.#seenName = undefined;
     });
   }
 
@@ -158,10 +155,6 @@ export class DirectoryStore implements ObjectStore {
   async #requireRoot(): Promise<void> {
     const { ino } = await stat(this.#root, { bigint: true });
     if (ino === this.#inode) return;
-    if (this.#seenName !== undefined && (await isThere(this.#path(this.#seenName)))) {
-      this.#inode = ino;
-      return;
-    }
     const message = `${this.#root} is another directory than it was: is its drive mounted?`;
     throw new TcfsError("TCFS_REMOTE_UNAVAILABLE", message);
   }
@@ -181,7 +174,6 @@ export class DirectoryStore implements ObjectStore {
       await this.#requireRoot(); // not there at all is another thing
       return undefined;
     }
-    this.#seenName = name;
     try {
       return await use(file);
     } finally {
@@ -208,7 +200,6 @@ export class DirectoryStore implements ObjectStore {
       await rm(temporary, { force: true }).catch(() => undefined); // what led here is the failure to tell
     }
     await flushDirectory(dirname(path));
-    this.#seenName = name;
     return versionOf(content);
   }
 
@@ -256,16 +247,6 @@ export class DirectoryStore implements ObjectStore {
   async #telling<T>(name: string, signal: AbortSignal | undefined, work: () => Promise<T>): Promise<T> {
     if (signal?.aborted === true) throw new TcfsError("TCFS_CANCELLED", "a request to the store was given up");
     return await telling(`object ${name} in ${this.#root}`, work);
-  }
-}
-
-async function isThere(path: string): Promise<boolean> {
-  try {
-    await stat(path);
-    return true;
-  } catch (error) {
-    if (!["ENOENT", "ENOTDIR"].includes(codeOf(error) ?? "")) throw error;
-    return false;
   }
 }
 

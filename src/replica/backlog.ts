@@ -21,8 +21,9 @@ export class Backlog {
   /** Smoothed over packs; null before the first one. */
   bytesPerSecond: number | null = null;
   #sinceMs = 0;
-  /** Sent since then. */
+  /** Sent since then, and how long it took so far where that was too short to be measured. */
   #newestBytes = 0;
+  #unmeasuredMs = 0;
   #sentAtFailure = 0;
 
   constructor(isStored: (pack: PackId) => boolean) {
@@ -63,8 +64,7 @@ export class Backlog {
 
   /** Packs are brought from now on. */
   begins(nowMs: number): void {
-    this.#sinceMs = nowMs;
-    this.#newestBytes = 0;
+    this.#sinceMs = nowMs - this.#unmeasuredMs;
   }
 
   /** A pack is in the store. @param lengthBytes - That were sent for it: none where it was there. */
@@ -74,11 +74,14 @@ export class Backlog {
     this.sentBytes += lengthBytes;
     this.#newestBytes += lengthBytes;
     const passedMs = nowMs - this.#sinceMs;
+    this.#unmeasuredMs = passedMs;
     if (passedMs < TOGETHER_MS && this.bytesPerSecond !== null) return;
     const speed = (this.#newestBytes * 1000) / Math.max(1, passedMs);
     const before = this.bytesPerSecond ?? speed;
     this.bytesPerSecond = Math.round(before + (speed - before) * NEWEST_WEIGHT);
-    this.begins(nowMs);
+    this.#newestBytes = 0;
+    this.#unmeasuredMs = 0;
+    this.#sinceMs = nowMs;
   }
 
   #remove(name: string): void {

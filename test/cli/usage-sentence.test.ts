@@ -15,7 +15,12 @@ describe("a wrong command line is told of", () => {
       ["upload", "limit", "1k", "-m", "v"],
       "tcfs upload limit does not know -m: tcfs upload limit --help",
     ],
-    ["Unknown argument: b", ["mount", "a", "b"], "tcfs mount does not know “b”: tcfs mount --help"],
+    ["Unknown argument: b", ["mount", "a", "b"], "tcfs mount takes fewer words than that: tcfs mount --help"],
+    [
+      "Unknown argument: hunter2",
+      ["key", "test", "hunter2"],
+      "tcfs key test takes fewer words than that: tcfs key test --help",
+    ],
     ["Unknown argument: nosuch", ["nosuch"], "there is no command “nosuch”: tcfs --help lists them"],
     ["Did you mean mount?", ["mont", "x"], "there is no command “mont”: did you mean mount?"],
     ["Did you mean add?", ["key", "ad"], "there is no command “key ad”: did you mean add?"],

@@ -25,11 +25,14 @@ class Bench {
   onOutcome: (error: unknown) => void = () => undefined;
   /** Asked where a commit finds no room. */
   makesRoom: () => MaybePromise<boolean> = () => false;
+  /** While the database is opened anew nothing can be read of it. */
+  reopening: Promise<void> | undefined;
   readonly log = new WriteLog();
   readonly committer: Committer;
 
   constructor() {
     const countLive = (): number => this.live;
+    const reopening = (): Promise<void> | undefined => this.reopening;
     const files = {
       heldBytes: 0,
       isLiveChanged: false,
@@ -48,6 +51,9 @@ class Bench {
       },
       snapshots: { isRequested: false },
       volume: { commit: 0 },
+      get reopening() {
+        return reopening();
+      },
     } as unknown as MetadataStore;
     const chunks = {
       isDirty: false,
@@ -149,6 +155,30 @@ describe("a quick commit", () => {
     };
     await bench.committer.commit();
     expect(bench.durable).toEqual([1, 1]);
+    expect(bench.outcomes).toEqual([undefined]);
+  });
+
+  test("that found no room is not tried again while the database is opened anew: nothing can be read of it then", async () => {
+    const bench = new Bench();
+    bench.change();
+    bench.write = () => {
+      throw full();
+    };
+    let isOpen = (): void => undefined;
+    bench.makesRoom = () => {
+      bench.reopening = new Promise((resolve) => (isOpen = resolve));
+      bench.write = () => {
+        if (bench.reopening !== undefined) throw new TcfsError("TCFS_IO", "the database is being opened");
+      };
+      return Promise.resolve(true);
+    };
+    const done = bench.committer.commit();
+    await new Promise(setImmediate);
+    expect(bench.durable).toEqual([]);
+    bench.reopening = undefined;
+    isOpen();
+    await done;
+    expect(bench.durable).toEqual([1]);
     expect(bench.outcomes).toEqual([undefined]);
   });
 

@@ -3,6 +3,8 @@ import { setImmediate as nextTurn } from "node:timers/promises";
 import { expect, onTestFinished, test, vi } from "vitest";
 import { DEFAULT_VERSION_POLICY } from "../../src/format/version-codec.ts";
 import { RESERVED_BYTES } from "../../src/fs/limits.ts";
+import { Relief } from "../../src/fs/relief.ts";
+import type { Clock } from "../../src/platform/clock.ts";
 import { SimulatedClock } from "../support/simulated-clock.ts";
 import { TestVault } from "./fixtures/test-vault.ts";
 import { Driver, pattern } from "./fixtures/versions-driver.ts";
@@ -114,3 +116,35 @@ async function settled(): Promise<void> {
 async function trashOf(driver: Driver): Promise<string[]> {
   return (await driver.vault.volume.versions.listTrash()).map(({ path }) => path).reverse();
 }
+
+test("relief goes on by itself though a timer comes a moment before its time", async () => {
+  const timers: (() => void)[] = [];
+  let nowMs = 0;
+  let asked = 0;
+  const relief = new Relief({
+    clock: {
+      monotonicMs: () => nowMs,
+      after: (_delayMs: number, action: () => void) => {
+        timers.push(action);
+        return { cancel: () => timers.splice(timers.indexOf(action), 1) };
+      },
+    } as unknown as Clock,
+    lackingBytes: () => 1,
+    giveUp: () => Promise.resolve(++asked < 4 ? 1 : 0),
+    mayCollect: () => false,
+    collect: () => Promise.resolve(1),
+    onRelief: () => undefined,
+    onFailure: (error) => {
+      throw error;
+    },
+  });
+  relief.consider();
+  await settled();
+  for (let next = timers.pop(); next !== undefined; next = timers.pop()) {
+    nowMs += 9999.1;
+    next();
+    await settled();
+  }
+  expect(asked).toBe(4);
+  relief.close();
+});

@@ -28,3 +28,16 @@ test("tells the speed of lanes together: packs that end in one instant do not ma
   }
   expect(backlog.bytesPerSecond).toBeGreaterThan(2900);
 });
+
+test("tells the speed of uploads that are all short, and not for ever that of the first", () => {
+  const backlog = new Backlog(() => false);
+  const pack = (number: number): PackId => new Uint8Array(16).fill(number) as PackId;
+  backlog.begins(0);
+  backlog.sent(pack(1), 10, 100);
+  expect(backlog.bytesPerSecond).toBe(100);
+  for (let step = 1; step < 100; step++) {
+    backlog.begins(step * 60_000);
+    backlog.sent(pack(step), 1000, step * 60_000 + 100);
+  }
+  expect(backlog.bytesPerSecond).toBeGreaterThan(9000);
+});

@@ -1,5 +1,5 @@
 /** Which vault a command means that may name it by its mount point, or be run within the mount. */
-import { existsSync } from "node:fs";
+import { statSync } from "node:fs";
 import { TcfsError } from "../../errors.ts";
 import { canonicalMountPoint } from "../mounts/mount-point.ts";
 import { type DaemonProcess, FILESYSTEM_TYPE, findMount, listDaemons } from "../mounts/mount-table.ts";
@@ -25,11 +25,20 @@ export async function findVault(parameters: MountedVaultArguments, settings: Set
   const mountPoint = await canonicalMountPoint(parameters.mountpoint);
   const daemon = listDaemons().find((candidate) => candidate.mountPoint === mountPoint);
   if (daemon === undefined) throw notMounted(mountPoint);
-  if (!existsSync(daemon.vault)) {
+  if (isGone(daemon.vault)) {
     const message = `the vault that is mounted at ${mountPoint} is not in ${daemon.vault} any more: if it was moved, say --vault and where it is now`;
     throw new TcfsError("TCFS_NO_VAULT", message);
   }
   return daemon.vault;
+}
+
+/** One that cannot be looked at is another's, and where it was. */
+function isGone(path: string): boolean {
+  try {
+    return statSync(path, { throwIfNoEntry: false }) === undefined;
+  } catch {
+    return false;
+  }
 }
 
 /** @param mountPoint - Canonical, of no daemon that can be seen. */
