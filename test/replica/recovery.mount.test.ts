@@ -57,7 +57,9 @@ test("another device's root is told of, accepted over, and kept", async () => {
   await line.umount();
   const root = await readFile(join(store, "root"));
   const told = await line.expect("OK", [...accept, "--dry-run"]);
-  expect(told.stdout).toMatch(/Another device has written.*its \d+ steps? since.*this directory's \d+ commits? since/isu);
+  expect(told.stdout).toMatch(
+    /Another device has written.*its \d+ steps? since.*this directory's \d+ commits? since/isu,
+  );
   await line.expect("USAGE", accept); // nobody to ask
   expect(Buffer.compare(await readFile(join(store, "root")), root)).toBe(0);
   const accepted = await line.expect("OK", [...accept, "--yes"]);
