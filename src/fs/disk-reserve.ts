@@ -75,7 +75,7 @@ export class DiskReserve {
       const before = this.#lengthBytes ?? 0;
       if (before === 0) return false;
       const after = Math.max(0, before - Math.ceil(this.#wantedBytes / 2));
-      await this.#with(await this.#options.disk.openToWrite(this.#path), (file) => shorten(file, after));
+      await withFile(await this.#options.disk.openToWrite(this.#path), (file) => shorten(file, after));
       this.#lengthBytes = after;
       this.#options.onGivenUp(before - after);
       return true;
@@ -110,7 +110,7 @@ export class DiskReserve {
       const file = await (before === undefined ? disk.create(this.#path) : disk.openToWrite(this.#path));
       const piece = random.bytes(PIECE_BYTES); // that no filesystem makes smaller
       this.#lengthBytes ??= 0;
-      await this.#with(file, async () => {
+      await withFile(file, async () => {
         for (let end = before ?? 0; end < this.#wantedBytes && !this.#isNeeded && !signal.aborted;) {
           const bytes = piece.subarray(0, this.#wantedBytes - end);
           await file.write([bytes], end);
@@ -131,19 +131,19 @@ export class DiskReserve {
     const { disk } = this.#options;
     try {
       if (before === undefined) await disk.remove(this.#path);
-      else await this.#with(await disk.openToWrite(this.#path), (file) => shorten(file, before));
+      else await withFile(await disk.openToWrite(this.#path), (file) => shorten(file, before));
     } catch (error) {
       if (!isTcfsError(error)) throw error;
     }
     this.#lengthBytes = await lengthOf(disk, this.#path);
   }
+}
 
-  async #with(file: DiskFile, action: (file: DiskFile) => Promise<void>): Promise<void> {
-    try {
-      await action(file);
-    } finally {
-      await file.close();
-    }
+async function withFile<T>(file: DiskFile, action: (file: DiskFile) => Promise<T>): Promise<T> {
+  try {
+    return await action(file);
+  } finally {
+    await file.close();
   }
 }
 
@@ -155,12 +155,7 @@ async function shorten(file: DiskFile, lengthBytes: number): Promise<void> {
 
 async function lengthOf(disk: Disk, path: string): Promise<number | undefined> {
   try {
-    const file = await disk.open(path);
-    try {
-      return await file.length();
-    } finally {
-      await file.close();
-    }
+    return await withFile(await disk.open(path), (file) => file.length());
   } catch (error) {
     if (!isTcfsError(error)) throw error;
     return undefined;

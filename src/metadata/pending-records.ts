@@ -60,9 +60,9 @@ export class PendingRecords {
     if (this.#sorted === undefined && this.#scanCount++ < SCANS_BEFORE_SORTING)
       return new WalkOverlay(this.#scan(range));
     this.#sorted ??= [...new Map([...this.#leaving, ...this.#newest])].sort(byName);
-    const end = latin1Of(range.end);
+    const [first, end] = [latin1Of(range.first), latin1Of(range.end)];
     const found: Changes = new Map();
-    for (let at = firstFrom(this.#sorted, latin1Of(range.first)); ; at++) {
+    for (let at = countBefore(this.#sorted, ([name]) => name < first); ; at++) {
       const entry = this.#sorted[at];
       if (entry === undefined || entry[0] >= end) return new WalkOverlay(found);
       found.set(entry[0], entry[1]);
@@ -87,12 +87,12 @@ function byName([left]: readonly [string, unknown], [right]: readonly [string, u
   return left < right ? -1 : 1; // no two are the same
 }
 
-/** @returns Where the first name stands that is not before `name`. */
-function firstFrom(sorted: readonly (readonly [string, unknown])[], name: string): number {
+/** @param sorted - Those of which `isBefore` says so come first. @returns How many they are. */
+function countBefore<T>(sorted: readonly T[], isBefore: (one: T) => boolean): number {
   let [low, high] = [0, sorted.length];
   while (low < high) {
     const middle = (low + high) >>> 1;
-    if ((sorted[middle]?.[0] ?? "") < name) low = middle + 1;
+    if (isBefore(sorted[middle] as T)) low = middle + 1;
     else high = middle;
   }
   return low;
@@ -129,7 +129,7 @@ export class WalkOverlay {
 
   /** @param entries - All that a range of the walk has, in order. @returns Them as they are now. */
   within(range: KeyRange, entries: readonly StoredEntry[]): readonly StoredEntry[] {
-    let at = this.#firstFrom(range.first);
+    let at = countBefore(this.#sorted, ({ key }) => Buffer.compare(key, range.first) < 0);
     let change = this.#sorted[at];
     if (change === undefined || Buffer.compare(change.key, range.end) >= 0) return entries;
     const merged = entries.filter(([key]) => !this.#changes.has(latin1Of(key)));
@@ -137,16 +137,6 @@ export class WalkOverlay {
       if (change.value !== undefined) merged.push([change.key, change.value, true]);
     }
     return merged.sort(([left], [right]) => Buffer.compare(left, right));
-  }
-
-  #firstFrom(key: Uint8Array): number {
-    let [low, high] = [0, this.#sorted.length];
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      if (Buffer.compare((this.#sorted[middle] as RecordChange).key, key) < 0) low = middle + 1;
-      else high = middle;
-    }
-    return low;
   }
 
   #takeUntil(key: Uint8Array | undefined, into: StoredEntry[]): void {

@@ -4,11 +4,10 @@ import { resolve } from "node:path";
 import { TcfsError } from "../../errors.ts";
 import type { ReplicaStatus } from "../../replica/replica-status.ts";
 import { askDaemon } from "../control/control-client.ts";
-import { listDaemons } from "../mounts/mount-table.ts";
 import type { DaemonStatus } from "../daemon/serve-mount.ts";
 import type { Settings } from "../settings.ts";
 import { etaOf, formatBytes } from "../../vault/status.ts";
-import { findVault } from "../access/find-vault.ts";
+import { daemonOf, findVault } from "../access/find-vault.ts";
 
 const PROGRESS_MS = 500;
 const BAR_CHARACTERS = 24;
@@ -53,9 +52,7 @@ export async function waitForStore(vault: string, timeoutSeconds: number | undef
 async function vaultOf({ path, vault }: WaitArguments, settings: Settings): Promise<string> {
   if (path === undefined) return findVault({ vault }, settings);
   const absolute = await realpath(path).catch(() => resolve(path));
-  const daemon = listDaemons()
-    .filter(({ mountPoint }) => absolute === mountPoint || absolute.startsWith(`${mountPoint}/`))
-    .sort((left, right) => right.mountPoint.length - left.mountPoint.length)[0];
+  const daemon = daemonOf(absolute);
   if (daemon === undefined) throw new TcfsError("TCFS_NOT_MOUNTED", `${path} is in no mounted vault`);
   return daemon.vault;
 }
